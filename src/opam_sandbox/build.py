@@ -1,0 +1,214 @@
+"""`build`: one opam package over the base and its dependencies' layers, its change captured as one layer.
+
+opam itself builds the package, but is shown a world in which there is nothing to decide: a repository with this one
+package, its opam file without dependencies; a switch in which its dependencies are installed; and the archives, verified
+by opam once more, where opam keeps downloads. The original opam file is put back before the layer is made.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from pathlib import Path
+from typing import Dict, List, Tuple
+from urllib.parse import urlsplit
+
+from opam_sandbox import dpkg, opamfile
+from opam_sandbox.errors import BuildFailed, RequestError
+from opam_sandbox.isolation import is_rootless, run_isolated
+from opam_sandbox.layer import read_layers
+from opam_sandbox.maker import LOG, Facts, View, installed_packages, make_layer
+from opam_sandbox.opamroot import OPAM_ROOT, REPO_FILE, SWITCH_STATE_DIR, environment, stripped, switch_state, write_files
+from opam_sandbox.package_files import metadata
+from opam_sandbox.request import OpamPackage, Request, Source, read_package
+from opam_sandbox.store import Store
+
+# Where this process's private directories are shown inside.
+_REPOSITORY = f"{OPAM_ROOT}/repo/default"
+_DOWNLOADS = f"{OPAM_ROOT}/download-cache"
+_PACKAGES = f"{SWITCH_STATE_DIR}/packages"
+
+
+def run(request: Request, jobs: int) -> int:
+    layers = read_layers(request.strings("layers"))
+    package = read_package(request.object("package"))
+    with_test = request.get_or("with_test", False)
+    rootless = is_rootless()
+    if len(layers) < 2 or layers[0].kind != "base" or layers[1].kind != "opam-root":
+        raise RequestError("layers: the first is to be a base, the second an opam-root")
+
+    def work(view: View) -> Facts:
+        return _Build(view, package, with_test, jobs).run()
+
+    def inside() -> int:
+        store = Store(Path(request.get("store", str)), rootless)
+        make_layer("package", package.name, package.version, layers, store, rootless, work)
+        return 0
+
+    return run_isolated(inside)
+
+
+class _Build:
+    def __init__(self, view: View, package: OpamPackage, with_test: bool, jobs: int) -> None:
+        self._view = view
+        self._overlay = view.overlay
+        self._package = package
+        self._with_test = with_test
+        self._jobs = jobs
+        self._scratch = Path("scratch")
+
+    def run(self) -> Facts:
+        timer = self._view.timer
+        with timer.step("state"):
+            merged = dpkg.merge(self._overlay.root, (layer.dpkg for layer in self._view.layers))
+            self._prepare_opam()
+        facts = Facts(opam={"package": self._package.title})
+        if self._package.debs:
+            with timer.step("dpkg"):
+                facts.dpkg = self._install_debs()
+        elif merged:
+            self._ldconfig()
+        with timer.step("opam"):
+            self._install()
+        with timer.step("state"):
+            self._put_metadata_back()
+        return facts
+
+    # -- before --------------------------------------------------------------
+
+    def _prepare_opam(self) -> None:
+        package = self._package
+        repository, packages, downloads = (self._scratch / name for name in ("repository", "packages", "downloads"))
+        opam = stripped(package.opam, f"{package.title}: opam file") + "\n" + self._sources()
+        files: List[Tuple[str, bytes]] = [("repo", REPO_FILE.encode())]
+        files += metadata(package, f"packages/{package.name}/{package.title}", opam)
+        _write_below(repository, files)
+        installed = installed_packages(self._view.layers)
+        # opam must not find that a dependency's own `post` dependencies are missing.
+        _write_below(packages, [(f"{name}/opam", self._dependency(name)) for name in installed])
+        downloads.mkdir()
+        for source in package.sources:
+            target = downloads / "sha256" / source.sha256[:2] / source.sha256
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(Path(source.file), target)
+        write_files(
+            self._overlay,
+            [
+                (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed, ()).encode()),
+                (f"{_REPOSITORY}/.mount", b""),
+                (f"{_DOWNLOADS}/.mount", b""),
+                (f"{_PACKAGES}/.mount", b""),
+            ],
+        )
+        (self._overlay.root / _PACKAGES / ".mount").unlink()
+        self._overlay.chown_to_opam(packages, *packages.rglob("*"))
+        self._overlay.bind(repository, _REPOSITORY)
+        self._overlay.bind(downloads, _DOWNLOADS)
+        self._overlay.bind(packages, _PACKAGES, writable=True)
+
+    def _dependency(self, name: str) -> bytes:
+        path = self._overlay.root / _PACKAGES / name / "opam"
+        try:
+            text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError as error:
+            raise RequestError(f"the layer of {name} lacks its opam file: {error}") from None
+        return stripped(text, f"{name}: opam file").encode("utf-8", "surrogateescape")
+
+    def _sources(self) -> str:
+        """The url and extra-source sections, with the lock's sha256 as the only checksum, served from the downloads."""
+        subpath = _subpath(self._package.opam, self._package.title)
+        sections = []
+        for source in self._package.sources:
+            head = f"extra-source {opamfile.quote(source.name)}" if source.name else "url"
+            extra = f"  subpath: {opamfile.quote(subpath)}\n" if subpath and not source.name else ""
+            sections.append(
+                f"{head} {{\n  src: {opamfile.quote('https://locked.invalid/' + _basename(source))}\n"
+                f"  checksum: {opamfile.quote('sha256=' + source.sha256)}\n{extra}}}\n"
+            )
+        return "".join(sections)
+
+    def _install_debs(self) -> Dict[str, object]:
+        root = self._overlay.root
+        before, triggers = dpkg.read_status(root), dpkg.read_triggers(root)
+        directory = root / "tmp" / "debs"
+        directory.mkdir()
+        names = []
+        for deb in self._package.debs:
+            name = posixpath.basename(deb.file)
+            (directory / name).touch()
+            self._overlay.bind(Path(deb.file), f"tmp/debs/{name}")
+            names.append(f"/tmp/debs/{name}")
+        env = {
+            "PATH": environment(1)["PATH"],
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "DEBIAN_FRONTEND": "noninteractive",
+            "DEBCONF_NONINTERACTIVE_SEEN": "true",
+            "SOURCE_DATE_EPOCH": environment(1)["SOURCE_DATE_EPOCH"],
+        }
+        command = ["dpkg", "--force-unsafe-io", "--force-confnew", "--install", *names]
+        done = self._overlay.run(command, env, self._view.log, user=False)
+        if done.returncode != 0:
+            raise BuildFailed(f"{self._package.title}: dpkg failed (exit status {done.returncode}) to install its depexts")
+        return dpkg.difference(before, triggers, root)
+
+    def _ldconfig(self) -> None:
+        env = {"PATH": environment(1)["PATH"]}
+        self._overlay.run(["ldconfig", "-X"], env, self._view.log, user=False)
+
+    # -- the build -----------------------------------------------------------
+
+    def _install(self) -> None:
+        argv = ["opam", "install", "--yes", "--no-depexts", "--verbose", self._package.title]
+        if self._with_test:
+            argv.insert(2, "--with-test")
+        done = self._overlay.run(argv, environment(self._jobs), self._view.log, user=True, cwd="/home/opam")
+        if done.returncode != 0:
+            raise BuildFailed(
+                f"opam package {self._package.title} failed to build (opam's exit status {done.returncode}); "
+                f"what it printed is in {LOG}"
+            )
+
+    # -- after ---------------------------------------------------------------
+
+    def _put_metadata_back(self) -> None:
+        # The bound directory held stripped opam files: under it, the upper directory has nothing of this package yet.
+        write_to = f"{_PACKAGES}/{self._package.title}"
+        bound = self._overlay.root / _PACKAGES
+        from opam_sandbox import linux
+
+        linux.umount(bound, linux.MNT_DETACH)
+        write_files(self._overlay, metadata(self._package, write_to, self._package.opam))
+
+
+def _subpath(text: str, title: str) -> str:
+    for item in opamfile.parse(text, f"{title}: opam file"):
+        if item.name == "url":
+            for field in item.items:
+                if field.name == "subpath" and isinstance(field.value, opamfile.Str):
+                    return field.value.value
+    return ""
+
+
+def _basename(source: Source) -> str:
+    # opam names a source that is no archive by its URL's last part.
+    return source.name or posixpath.basename(urlsplit(source.url).path) or "archive"
+
+
+def _write_below(directory: Path, files: List[Tuple[str, bytes]]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in files:
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    real = os.path.realpath(source)
+    # A copy, not a hard link to the input: Pants hands large inputs out as links into its own store.
+    with open(real, "rb") as incoming, open(target, "wb") as out:
+        while True:
+            data = incoming.read(1 << 20)
+            if not data:
+                return
+            out.write(data)

@@ -1,0 +1,185 @@
+"""Turns a directory (an overlay's upper directory, or a whole root) into a deterministic tar stream.
+
+Sorted by name, mtimes clamped, owners by rule, hard links kept, overlayfs's whiteouts and opaque directories turned
+into OCI's (`.wh.NAME`, `.wh..wh..opq`). The same tree gives the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Protocol, Sequence, Tuple
+
+from opam_sandbox import tarstream
+from opam_sandbox.tarstream import Entry
+
+# 1980-01-01, the oldest time that zip archives can hold: no file of a layer is younger.
+EPOCH = 315532800
+
+# How the overlay file system marks directories for itself; none of it means anything in a layer.
+_OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
+
+
+class Sink(Protocol):
+    def write(self, data: bytes) -> None: ...
+
+
+@dataclass
+class Rules:
+    """What of the tree is taken, and as whose.
+
+    skip(path): leave out this path and all below it. owner(path, stat): (uid, gid).
+    lower: the lower directories, topmost first; a directory that stands there with the same mode, and of which nothing
+    is taken, is left out as well.
+    """
+
+    skip: Callable[[bytes], bool]
+    owner: Callable[[bytes, os.stat_result], Tuple[int, int]]
+    lower: Sequence[bytes] = ()
+    epoch: int = EPOCH
+    whiteouts: bool = True
+
+
+@dataclass
+class Captured:
+    """The number of entries, and the paths of whiteouts and opaque directories among them."""
+
+    entries: int = 0
+    whiteouts: List[bytes] = field(default_factory=list)
+    opaque: List[bytes] = field(default_factory=list)
+
+
+@dataclass
+class _Found:
+    path: bytes
+    stat: os.stat_result
+    opaque: bool = False
+
+
+def capture(root: Path, rules: Rules, sink: Sink) -> Captured:
+    """Write the tree below `root` to `sink` as a tar stream. Raises OSError for what cannot be read."""
+    top = os.fsencode(root)
+    found: List[_Found] = []
+    _walk(top, b"", rules, found)
+    result = Captured()
+    links: Dict[Tuple[int, int], bytes] = {}
+    for item in found:
+        _write(top, item, rules, links, result, sink)
+    sink.write(tarstream.END)
+    return result
+
+
+def _walk(top: bytes, relative: bytes, rules: Rules, found: List[_Found]) -> None:
+    """Append the entries below a directory, parents first, sorted by name."""
+    with os.scandir(os.path.join(top, relative) if relative else top) as entries:
+        names = sorted(entry.name for entry in entries)
+    for name in names:
+        path = os.path.join(relative, name) if relative else name
+        if rules.skip(path):
+            continue
+        full = os.path.join(top, path)
+        status = os.lstat(full)
+        if not stat.S_ISDIR(status.st_mode):
+            found.append(_Found(path, status))
+            continue
+        item = _Found(path, status, rules.whiteouts and _is_opaque(full))
+        found.append(item)
+        _walk(top, path, rules, found)
+        if found[-1] is item and not item.opaque and _stands_below(path, status, rules.lower):
+            found.pop()  # copied up for something that is not taken
+
+
+def _is_opaque(full: bytes) -> bool:
+    for name in (b"trusted.overlay.opaque", b"user.overlay.opaque"):
+        try:
+            if os.getxattr(full, name, follow_symlinks=False) == b"y":
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _stands_below(path: bytes, status: os.stat_result, lower: Sequence[bytes]) -> bool:
+    for directory in lower:
+        try:
+            below = os.lstat(os.path.join(directory, path))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        return stat.S_ISDIR(below.st_mode) and stat.S_IMODE(below.st_mode) == stat.S_IMODE(status.st_mode)
+    return False
+
+
+def _write(
+    top: bytes, item: _Found, rules: Rules, links: Dict[Tuple[int, int], bytes], result: Captured, sink: Sink
+) -> None:
+    status, path = item.stat, item.path
+    full = os.path.join(top, path)
+    mode = status.st_mode
+    mtime = max(0, min(int(status.st_mtime), rules.epoch))
+    uid, gid = rules.owner(path, status)
+    result.entries += 1
+
+    def emit(entry: Entry) -> None:
+        sink.write(tarstream.header(entry))
+
+    if rules.whiteouts and stat.S_ISCHR(mode) and status.st_rdev == 0:
+        directory, name = os.path.split(path)
+        result.whiteouts.append(path)
+        emit(Entry(os.path.join(directory, b".wh." + name), tarstream.REGULAR, 0o644, 0, 0, 0, rules.epoch))
+        return
+    if not stat.S_ISDIR(mode) and status.st_nlink > 1:
+        inode = (status.st_dev, status.st_ino)
+        first = links.setdefault(inode, path)
+        if first != path:
+            emit(Entry(path, tarstream.HARDLINK, stat.S_IMODE(mode), uid, gid, 0, mtime, first))
+            return
+    entry = Entry(path, tarstream.REGULAR, stat.S_IMODE(mode), uid, gid, 0, mtime, xattrs=_xattrs(full))
+    if stat.S_ISDIR(mode):
+        entry.kind = tarstream.DIRECTORY
+        emit(entry)
+        if item.opaque:
+            result.opaque.append(path)
+            emit(Entry(path + b"/.wh..wh..opq", tarstream.REGULAR, 0o644, 0, 0, 0, rules.epoch))
+    elif stat.S_ISLNK(mode):
+        entry.kind, entry.mode, entry.linkname = tarstream.SYMLINK, 0o777, os.readlink(full)
+        emit(entry)
+    elif stat.S_ISREG(mode):
+        _write_file(full, entry, emit, sink)
+    elif stat.S_ISFIFO(mode):
+        entry.kind = tarstream.FIFO
+        emit(entry)
+    elif stat.S_ISSOCK(mode):
+        result.entries -= 1  # tar has no sockets, and a dead one is of no use
+    else:
+        entry.kind = tarstream.CHARDEV if stat.S_ISCHR(mode) else tarstream.BLOCKDEV
+        entry.major, entry.minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        emit(entry)
+
+
+def _write_file(full: bytes, entry: Entry, emit: Callable[[Entry], None], sink: Sink) -> None:
+    with open(full, "rb", buffering=0) as content:
+        # The size of what is open, not of what was seen before: header and content always agree.
+        entry.size = os.fstat(content.fileno()).st_size
+        emit(entry)
+        left = entry.size
+        while left:
+            data: Optional[bytes] = content.read(min(left, 1 << 20))
+            if not data:
+                raise OSError(5, f"{os.fsdecode(full)} became shorter while it was read")
+            sink.write(data)
+            left -= len(data)
+    sink.write(tarstream.padding(entry.size))
+
+
+def _xattrs(full: bytes) -> Dict[bytes, bytes]:
+    try:
+        names = [os.fsencode(name) for name in os.listxattr(full, follow_symlinks=False)]
+    except OSError:
+        return {}
+    return {
+        name: os.getxattr(full, name, follow_symlinks=False)
+        for name in names
+        if not name.startswith(_OVERLAY_XATTRS) and name != b"security.selinux"
+    }

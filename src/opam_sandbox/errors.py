@@ -1,0 +1,15 @@
+"""The errors of the tool: messages for people, shown without a traceback."""
+
+from __future__ import annotations
+
+
+class ToolError(Exception):
+    """Something that the user can mend: the message says what is wrong, where, and what to do. Exit status 1."""
+
+
+class RequestError(ToolError):
+    """The request itself makes no sense (a caller's mistake). Exit status 2."""
+
+
+class BuildFailed(ToolError):
+    """A package's own build failed; build.log holds what it printed. Exit status 1."""

@@ -1,0 +1,51 @@
+"""`lock-debian`: a base's packages resolved to exact .debs by apt, against a mirror's own signed index.
+
+apt runs on the host with directories of its own, so the host's package lists, sources and status have no say.
+"""
+
+from __future__ import annotations
+
+from opam_sandbox import toml_text
+from opam_sandbox.apt import Apt, LockedDeb
+from opam_sandbox.request import Request
+
+
+def run(request: Request, jobs: int) -> int:
+    suite = request.get("suite", str)
+    architecture = request.get("architecture", str)
+    packages = request.strings("packages")
+    with Apt(request.strings("mirrors"), [suite], architecture) as apt:
+        debs = apt.resolve(["?essential", "apt", *packages])
+    with open("lockfile", "w", encoding="utf-8") as out:
+        out.write(lock_text(request.get("resolve", str), suite, architecture, packages, debs))
+    return 0
+
+
+def lock_text(resolve: str, suite: str, architecture: str, packages: "list[str]", debs: "list[LockedDeb]") -> str:
+    text = toml_text.header(resolve)
+    text += toml_text.table(
+        "[metadata]",
+        {
+            "lock_version": 1,
+            "kind": "debian",
+            "resolve": resolve,
+            "suite": suite,
+            "architecture": architecture,
+            "packages": sorted(packages),
+        },
+    )
+    return text + "".join(deb_text(deb) for deb in debs)
+
+
+def deb_text(deb: LockedDeb) -> str:
+    return toml_text.table(
+        "[[deb]]",
+        {
+            "name": deb.name,
+            "version": deb.version,
+            "architecture": deb.architecture,
+            "path": deb.path,
+            "sha256": deb.sha256,
+            "size": deb.size,
+        },
+    )

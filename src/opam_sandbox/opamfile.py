@@ -1,0 +1,274 @@
+"""Reads opam files: a lexer and a parser for opam's file format (opam manual, "Common file format").
+
+A file is a list of items at top level, fields `name: value` and sections `name "label" { items }`. Each item keeps its
+span in the text, so that a file can be written again without some of its fields and otherwise unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Iterable, List, Optional, Tuple, Union
+
+from opam_sandbox.errors import ToolError
+
+
+@dataclass(frozen=True)
+class Token:
+    """kind: "string", "ident", "int", "op" or "end"; `text` unescaped for strings; `start`/`end`: offsets in the file."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+# Values. An opam value is a string, an identifier (`true`, `os-family`, `lwt:installed`), an integer, a list, a group, a
+# value with a filter in braces, a prefix operation or a binary one.
+@dataclass(frozen=True)
+class Str:
+    value: str
+
+
+@dataclass(frozen=True)
+class Ident:
+    name: str
+
+
+@dataclass(frozen=True)
+class Int:
+    value: int
+
+
+@dataclass(frozen=True)
+class ListOf:
+    items: Tuple["Value", ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    items: Tuple["Value", ...]
+
+
+@dataclass(frozen=True)
+class Option_:
+    """`value { filter ... }`"""
+
+    value: "Value"
+    filters: Tuple["Value", ...]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """`op value`: `!`, `?`, or a comparison without a left side (`>= "1.0"` in a version constraint)."""
+
+    op: str
+    value: "Value"
+
+
+@dataclass(frozen=True)
+class Binary:
+    op: str
+    left: "Value"
+    right: "Value"
+
+
+Value = Union[Str, Ident, Int, ListOf, Group, Option_, Prefix, Binary]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A field (`value` is set) or a section (`items` is set). `start`/`end`: its span in the text."""
+
+    name: str
+    start: int
+    end: int
+    value: Optional[Value] = None
+    label: str = ""
+    items: "Tuple[Item, ...]" = field(default=())
+
+
+_SPACE = re.compile(r"(?:\s|#[^\n]*|\(\*.*?\*\))+", re.DOTALL)
+_IDENT = re.compile(r"(?:[A-Za-z_]|[0-9]+(?=[A-Za-z_]))[A-Za-z0-9_+-]*(?::[A-Za-z_][A-Za-z0-9_+-]*)?")
+_INT = re.compile(r"-?[0-9]+")
+_OPERATOR = re.compile(r"!=|<=|>=|\+=|=\+|:=|=:|=\+=|&|\||=|<|>|~|!|\?|\[|\]|\(|\)|\{|\}|:|,")
+_TRIPLE = re.compile(r'"""((?:[^"\\]|\\.|"(?!""))*)"""', re.DOTALL)
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:(\r?\n[ \t]*)|([0-9]{3})|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+_NAMED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b"}
+
+
+def _unescape(text: str) -> str:
+    def one(match: "re.Match[str]") -> str:
+        newline, decimal, hexadecimal, char = match.groups()
+        if newline is not None:
+            return ""
+        if decimal is not None:
+            return chr(int(decimal))
+        if hexadecimal is not None:
+            return chr(int(hexadecimal, 16))
+        return _NAMED.get(char, char)
+
+    return _ESCAPE.sub(one, text)
+
+
+def _tokens(text: str, source: str) -> List[Token]:
+    tokens: List[Token] = []
+    at = 0
+    while True:
+        space = _SPACE.match(text, at)
+        if space:
+            at = space.end()
+        if at >= len(text):
+            tokens.append(Token("end", "", at, at))
+            return tokens
+        string = _TRIPLE.match(text, at) or _STRING.match(text, at)
+        if string:
+            tokens.append(Token("string", _unescape(string.group(1)), at, string.end()))
+            at = string.end()
+            continue
+        for kind, pattern in (("ident", _IDENT), ("int", _INT), ("op", _OPERATOR)):
+            match = pattern.match(text, at)
+            if match:
+                tokens.append(Token(kind, match.group(), at, match.end()))
+                at = match.end()
+                break
+        else:
+            raise ToolError(f"{source}: line {text.count(chr(10), 0, at) + 1}: unexpected {text[at]!r}")
+
+
+class _Parser:
+    def __init__(self, text: str, source: str) -> None:
+        self._text = text
+        self._source = source
+        self._tokens = _tokens(text, source)
+        self._at = 0
+
+    @property
+    def _token(self) -> Token:
+        return self._tokens[self._at]
+
+    def _next(self) -> Token:
+        token = self._tokens[self._at]
+        self._at += 1
+        return token
+
+    def _fail(self, expected: str) -> ToolError:
+        token = self._token
+        line = self._text.count("\n", 0, token.start) + 1
+        found = repr(token.text) if token.kind != "end" else "the end of the file"
+        return ToolError(f"{self._source}: line {line}: expected {expected}, found {found}")
+
+    def _is(self, op: str) -> bool:
+        return self._token.kind == "op" and self._token.text == op
+
+    def _take(self, op: str) -> Token:
+        if not self._is(op):
+            raise self._fail(repr(op))
+        return self._next()
+
+    def items(self, closing: str = "") -> Tuple[Item, ...]:
+        items: List[Item] = []
+        while self._token.kind != "end" and not (closing and self._is(closing)):
+            items.append(self._item())
+        if closing and self._token.kind == "end":
+            raise self._fail(repr(closing))
+        return tuple(items)
+
+    def _item(self) -> Item:
+        if self._token.kind != "ident":
+            raise self._fail("a field's name")
+        name = self._next()
+        if self._is(":"):
+            self._next()
+            value = self._value()
+            return Item(name.text, name.start, self._tokens[self._at - 1].end, value=value)
+        label = self._next().text if self._token.kind == "string" else ""
+        self._take("{")
+        items = self.items("}")
+        end = self._take("}").end
+        return Item(name.text, name.start, end, label=label, items=items)
+
+    # Precedence, loosest first: `|`, `&`, relations, prefix operators, `{...}`.
+    def _value(self) -> Value:
+        left = self._conjunction()
+        while self._is("|"):
+            self._next()
+            left = Binary("|", left, self._conjunction())
+        return left
+
+    def _conjunction(self) -> Value:
+        left = self._relation()
+        while self._is("&"):
+            self._next()
+            left = Binary("&", left, self._relation())
+        return left
+
+    _RELATIONS = ("=", "!=", "<", "<=", ">", ">=", "~", "+=", "=+", ":=", "=:", "=+=")
+
+    def _relation(self) -> Value:
+        left = self._prefix()
+        if self._token.kind == "op" and self._token.text in self._RELATIONS:
+            op = self._next().text
+            return Binary(op, left, self._prefix())
+        return left
+
+    def _prefix(self) -> Value:
+        if self._token.kind == "op" and self._token.text in ("!", "?", *self._RELATIONS):
+            op = self._next().text
+            return Prefix(op, self._prefix())
+        value = self._atom()
+        while self._is("{"):
+            self._next()
+            filters = self._many("}")
+            value = Option_(value, filters)
+        return value
+
+    def _many(self, closing: str) -> Tuple[Value, ...]:
+        values: List[Value] = []
+        while not self._is(closing):
+            if self._token.kind == "end":
+                raise self._fail(repr(closing))
+            values.append(self._value())
+        self._next()
+        return tuple(values)
+
+    def _atom(self) -> Value:
+        token = self._token
+        if token.kind == "string":
+            return Str(self._next().text)
+        if token.kind == "ident":
+            return Ident(self._next().text)
+        if token.kind == "int":
+            return Int(int(self._next().text))
+        if self._is("["):
+            self._next()
+            return ListOf(self._many("]"))
+        if self._is("("):
+            self._next()
+            return Group(self._many(")"))
+        raise self._fail("a value")
+
+
+def parse(text: str, source: str) -> Tuple[Item, ...]:
+    """The items of an opam file. `source` names it in errors. Raises ToolError with the line of the first mistake."""
+    parser = _Parser(text, source)
+    return parser.items()
+
+
+def without(text: str, items: Iterable[Item], names: Iterable[str]) -> str:
+    """The text of an opam file without the top-level fields and sections of these names."""
+    drop = set(names)
+    pieces: List[str] = []
+    at = 0
+    for item in items:
+        if item.name in drop:
+            pieces.append(text[at : item.start])
+            at = item.end
+    pieces.append(text[at:])
+    return "".join(pieces)
+
+
+def quote(text: str) -> str:
+    """A string literal of opam's format."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -1,0 +1,171 @@
+"""The merged view of a build: an overlay of unpacked layers, and commands that run inside it.
+
+Only usable inside `isolation.run_isolated`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import BinaryIO, Dict, Optional, Sequence
+
+from opam_sandbox import linux
+from opam_sandbox.errors import ToolError
+from opam_sandbox.isolation import become_mapped
+from opam_sandbox.store import remove_tree
+
+OPAM_UID = 1000
+
+# overlayfs takes at most 500 lower directories, and mount options one page (with names as short as ours, about 800).
+MAX_LOWER = 500
+
+# Capabilities that neither dpkg nor a maintainer script needs (numbers of linux/capability.h).
+_DROPPED = (
+    8,  # SETPCAP
+    9,  # LINUX_IMMUTABLE
+    11, 12, 13,  # NET_BROADCAST, NET_ADMIN, NET_RAW
+    14, 15,  # IPC_LOCK, IPC_OWNER
+    16, 17,  # SYS_MODULE, SYS_RAWIO
+    19, 20, 21, 22, 23, 24, 25, 26,  # SYS_PTRACE, _PACCT, _ADMIN, _BOOT, _NICE, _RESOURCE, _TIME, _TTY_CONFIG
+    27, 28,  # MKNOD, LEASE
+    29, 30,  # AUDIT_WRITE, AUDIT_CONTROL
+    32, 33, 34, 35, 36, 37,  # MAC_OVERRIDE, MAC_ADMIN, SYSLOG, WAKE_ALARM, BLOCK_SUSPEND, AUDIT_READ
+)  # fmt: skip
+
+
+class Overlay:
+    """`lower`: unpacked layers, bottom first. `scratch`: a directory of this process, on a file system that can hold an
+    overlay's upper directory."""
+
+    def __init__(self, lower: Sequence[Path], scratch: Path, rootless: bool) -> None:
+        if len(lower) > MAX_LOWER:
+            raise ToolError(f"{len(lower)} layers are needed, but overlayfs stacks at most {MAX_LOWER}")
+        self.lower = [os.fsencode(path) for path in reversed(lower)]
+        self._scratch = scratch.resolve()
+        self._rootless = rootless
+        self.upper = self._scratch / "upper"
+        self.root = self._scratch / "merged"
+
+    def mount(self) -> None:
+        links = self._scratch / "l"
+        for directory in (links, self.upper, self._scratch / "work", self.root):
+            directory.mkdir(parents=True)
+        os.chmod(self.upper, 0o755)
+        for number, path in enumerate(self.lower):
+            os.symlink(path, os.path.join(os.fsencode(links), b"%x" % number))
+        options = [
+            "lowerdir=" + ":".join(f"{number:x}" for number in range(len(self.lower))),
+            "upperdir=../upper,workdir=../work",
+            # Renames and metadata changes are to leave whole files behind, which a tar can say.
+            "redirect_dir=off,index=off,metacopy=off",
+            # Nothing here outlives this process but what is copied out: no fsync, and no sync of the disk at the end.
+            "volatile",
+        ]
+        if self._rootless:
+            options.append("userxattr")
+        else:
+            options.append("xino=off")
+        here = os.getcwd()
+        os.chdir(links)
+        try:
+            linux.mount("overlay", self.root, "overlay", linux.MS_NODEV if not self._rootless else 0, ",".join(options))
+        except OSError as error:
+            raise ToolError(
+                f"overlayfs does not mount here ({error.strerror}). The sandboxes' directory "
+                f"({self._scratch}) must be on a file system that can hold an overlay's upper directory (ext4, xfs, btrfs, "
+                "tmpfs; not overlayfs itself): set Pants' [GLOBAL].local_execution_root_dir."
+            ) from None
+        finally:
+            os.chdir(here)
+        self._mount_kernel_files()
+
+    def _mount_kernel_files(self) -> None:
+        linux.mount("proc", self.root / "proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        dev = self.root / "dev"
+        linux.mount("tmpfs", dev, "tmpfs", linux.MS_NOSUID, "mode=755,size=16m")
+        for name in ("null", "zero", "full", "random", "urandom", "tty"):
+            (dev / name).touch()
+            linux.mount(f"/dev/{name}", dev / name, flags=linux.MS_BIND)
+        for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+            os.symlink(f"/proc/self/{target}", dev / name)
+        (dev / "shm").mkdir(mode=0o1777)
+        os.chmod(dev / "shm", 0o1777)
+        linux.mount("tmpfs", self.root / "tmp", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
+
+    def bind(self, source: Path, target: str, writable: bool = False) -> None:
+        """Show a file or directory of the sandbox at `target` (relative to the root, existing) of the merged view."""
+        destination = self.root / target
+        # The source may be a symlink that Pants made to a shared input.
+        linux.mount(os.path.realpath(source), destination, flags=linux.MS_BIND)
+        if not writable:
+            flags = linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY
+            if self._rootless:
+                # What the outer mount forbids cannot be allowed again, and must be said again.
+                flags |= _locked_flags(destination)
+            linux.mount("none", destination, flags=flags)
+
+    def unmount(self) -> None:
+        """Take the merged view away; what was written stays in `upper`."""
+        linux.umount(self.root, linux.MNT_DETACH)
+
+    def remove(self) -> None:
+        remove_tree(self._scratch)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        env: Dict[str, str],
+        log: BinaryIO,
+        *,
+        user: bool,
+        cwd: str = "/",
+        stdout: Optional[int] = None,
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """Run a command with the merged view as its root: as opam (1000:1000) if `user`, else as root without the
+        capabilities that could leave it. Output goes to `log` (standard output to `stdout` if given)."""
+        log.flush()
+        return subprocess.run(
+            list(argv),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log if stdout is None else stdout,
+            stderr=log,
+            preexec_fn=lambda: self._enter(user, cwd),
+            check=False,
+        )
+
+    def _enter(self, user: bool, cwd: str) -> None:
+        # pivot_root rather than chroot: afterwards there is no way back, the old root is not even mounted.
+        linux.unshare(linux.CLONE_NEWNS)
+        os.chdir(self.root)
+        linux.pivot_root(".", ".")
+        linux.umount(".", linux.MNT_DETACH)
+        os.chdir(cwd)
+        os.umask(0o022)
+        for capability in _DROPPED:
+            linux.drop_capability(capability)
+        if user and self._rootless:
+            become_mapped(OPAM_UID, OPAM_UID)
+        elif user:
+            os.setgroups([])
+            os.setresgid(OPAM_UID, OPAM_UID, OPAM_UID)
+            os.setresuid(OPAM_UID, OPAM_UID, OPAM_UID)
+        linux.no_new_privileges()
+
+    def chown_to_opam(self, *paths: Path) -> None:
+        """Give paths made by this process to opam. Without privileges every file is his already."""
+        if not self._rootless:
+            for path in paths:
+                os.chown(path, OPAM_UID, OPAM_UID, follow_symlinks=False)
+
+
+def _locked_flags(path: Path) -> int:
+    flags = os.statvfs(path).f_flag
+    result = 0
+    for name, flag in (("ST_NOSUID", linux.MS_NOSUID), ("ST_NODEV", linux.MS_NODEV), ("ST_NOEXEC", linux.MS_NOEXEC)):
+        if flags & getattr(os, name):
+            result |= flag
+    return result
+
+

@@ -1,0 +1,78 @@
+"""Which paths of a build's upper directory belong to the package, and which are shared state that is made anew.
+
+Shared state is written by every build, so it can belong to none: it is left out of every package's layer, written for
+the merged view before each build, and put right once per image in the state layer (`state.py`).
+Paths are relative to the image's root.
+"""
+
+from __future__ import annotations
+
+HOME = b"home/opam"
+OPAM_ROOT = HOME + b"/.opam"
+SWITCH = OPAM_ROOT + b"/default"
+SWITCH_STATE_DIR = SWITCH + b"/.opam-switch"
+
+# A whole tree, or one file, by its exact path.
+_SHARED = {
+    # opam: locks, logs, caches, downloads, what it remembers of repositories and of the switch
+    OPAM_ROOT + b"/log",
+    OPAM_ROOT + b"/repo",
+    OPAM_ROOT + b"/download-cache",
+    OPAM_ROOT + b"/opam-init",
+    OPAM_ROOT + b"/config",
+    OPAM_ROOT + b"/config.lock",
+    OPAM_ROOT + b"/lock",
+    OPAM_ROOT + b"/plugins",
+    SWITCH_STATE_DIR + b"/lock",
+    SWITCH_STATE_DIR + b"/environment",
+    SWITCH_STATE_DIR + b"/switch-state",
+    SWITCH_STATE_DIR + b"/switch-config",
+    SWITCH_STATE_DIR + b"/build",
+    SWITCH_STATE_DIR + b"/remove",
+    SWITCH_STATE_DIR + b"/sources",
+    SWITCH_STATE_DIR + b"/backup",
+    SWITCH_STATE_DIR + b"/reinstall",
+    SWITCH_STATE_DIR + b"/packages/cache",
+    HOME + b"/.cache",
+    # dpkg: the lists that every package is entered in, locks, logs
+    b"var/lib/dpkg/status",
+    b"var/lib/dpkg/status-old",
+    b"var/lib/dpkg/available",
+    b"var/lib/dpkg/available-old",
+    b"var/lib/dpkg/lock",
+    b"var/lib/dpkg/lock-frontend",
+    b"var/lib/dpkg/diversions",
+    b"var/lib/dpkg/diversions-old",
+    b"var/lib/dpkg/statoverride",
+    b"var/lib/dpkg/statoverride-old",
+    b"var/lib/dpkg/triggers",
+    b"var/lib/dpkg/updates",
+    b"var/lib/dpkg/tmp.ci",
+    b"var/lib/apt",
+    b"var/log",
+    b"var/cache",
+    # the dynamic linker's cache of all libraries
+    b"etc/ld.so.cache",
+    b"etc/ld.so.cache~",
+    # mount points and scratch
+    b"dev",
+    b"proc",
+    b"sys",
+    b"run",
+    b"tmp",
+    b"var/tmp",
+    b"etc/.pwd.lock",
+}
+
+
+def is_shared(path: bytes) -> bool:
+    """Whether a path (a file or the top of a tree) is shared state that no layer owns."""
+    return path in _SHARED
+
+
+def owner(path: bytes) -> "tuple[int, int]":
+    """The (uid, gid) of a path in a package's layer: the same rule for root and for a user without privileges.
+
+    Nothing but opam (1000:1000) writes below its home, and nothing but dpkg (0:0) elsewhere.
+    """
+    return (1000, 1000) if path == HOME or path.startswith(HOME + b"/") else (0, 0)

@@ -1,0 +1,77 @@
+"""`state`: the layer on top of an image that makes opam's, dpkg's and the dynamic linker's records right for its contents.
+
+Every package's layer leaves these records out, since no package owns them. Here they are written once for the union of
+the image's layers: the switch's list of installed packages, a repository with their opam files (so that `opam list`,
+`opam install` and `opam update` work offline), dpkg's status and triggers, ld.so.cache.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Sequence, Tuple
+
+from opam_sandbox import dpkg, owned
+from opam_sandbox.errors import RequestError, ToolError
+from opam_sandbox.isolation import is_rootless, run_isolated
+from opam_sandbox.layer import read_layers
+from opam_sandbox.maker import LOG, Facts, View, installed_packages, make_layer
+from opam_sandbox.opamroot import HOME, OPAM_ROOT, REPOSITORY, SWITCH_STATE_DIR, environment, switch_state, write_files
+from opam_sandbox.package_files import metadata
+from opam_sandbox.request import OpamPackage, Request, read_package
+from opam_sandbox.store import Store
+
+# Records that are wanted here although packages may not own them.
+_KEPT = {
+    owned.SWITCH_STATE_DIR + b"/switch-state",
+    owned.SWITCH_STATE_DIR + b"/environment",
+    owned.OPAM_ROOT + b"/repo",
+    b"var/lib/dpkg/status",
+    b"var/lib/dpkg/triggers",
+    b"etc/ld.so.cache",
+}
+_LEFT_OUT = {owned.OPAM_ROOT + b"/repo/lock"}
+
+
+def run(request: Request, jobs: int) -> int:
+    layers = read_layers(request.strings("layers"))
+    packages = [read_package(item) for item in request.objects("packages")]
+    roots = request.strings("roots")
+    rootless = is_rootless()
+    if not layers or layers[0].kind != "base":
+        raise RequestError("layers: the first is to be a base")
+
+    def inside() -> int:
+        store = Store(Path(request.get("store", str)), rootless)
+        make_layer("state", "", "", layers, store, rootless, lambda view: _write(view, packages, roots), skip=_skip)
+        return 0
+
+    return run_isolated(inside)
+
+
+def _skip(path: bytes) -> bool:
+    if path in _LEFT_OUT or (path.startswith(owned.OPAM_ROOT + b"/repo/state-") and path.endswith(b".cache")):
+        return True
+    return owned.is_shared(path) and path not in _KEPT
+
+
+def _write(view: View, packages: Sequence[OpamPackage], roots: Sequence[str]) -> Facts:
+    root = view.overlay.root
+    if dpkg.merge(root, (layer.dpkg for layer in view.layers)):
+        done = view.overlay.run(["ldconfig", "-X"], {"PATH": environment(1)["PATH"]}, view.log, user=False)
+        if done.returncode != 0:
+            raise ToolError(f"ldconfig failed in the image (exit status {done.returncode}), see {LOG}")
+    files: List[Tuple[str, bytes]] = [
+        (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed_packages(view.layers), roots).encode())
+    ]
+    for repository in (REPOSITORY, f"{OPAM_ROOT}/repo/default"):
+        for package in packages:
+            files += metadata(package, f"{repository}/packages/{package.name}/{package.title}", package.opam)
+    write_files(view.overlay, files)
+    # opam writes the switch's environment itself, and reads every record on the way: what it cannot read fails here.
+    with view.timer.step("opam"):
+        done = view.overlay.run(
+            ["opam", "list", "--installed", "--short", "--columns=package"], environment(1), view.log, user=True, cwd=f"/{HOME}"
+        )
+        if done.returncode != 0:
+            raise ToolError(f"opam does not read the image's switch (exit status {done.returncode}), see {LOG}")
+    return Facts()

@@ -1,0 +1,159 @@
+"""Unpacks a layer's tar into a directory that overlayfs takes as a lower directory.
+
+OCI whiteouts become overlayfs's: `.wh.NAME` a character device 0:0, `.wh..wh..opq` the xattr `overlay.opaque`.
+Nothing is ever written outside the directory: every name is checked, and parents are never followed through links.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from pathlib import Path
+from typing import BinaryIO, Dict, List, Set, Tuple
+
+from opam_sandbox.errors import ToolError
+
+WHITEOUT = ".wh."
+OPAQUE = ".wh..wh..opq"
+
+
+def opaque_xattr(rootless: bool) -> str:
+    return "user.overlay.opaque" if rootless else "trusted.overlay.opaque"
+
+
+def unpack(stream: BinaryIO, target: Path, rootless: bool) -> int:
+    """Unpack an uncompressed tar stream below `target` (an empty directory); returns the number of entries.
+
+    rootless: owners and device nodes are left out, since a user may not make them.
+    """
+    root = os.fsencode(target)
+    directories: List[Tuple[bytes, int]] = []
+    made: Set[bytes] = {root}
+    count = 0
+    with tarfile.open(
+        fileobj=stream, mode="r|", bufsize=1 << 20, errorlevel=2, encoding="utf-8", errors="surrogateescape"
+    ) as archive:
+        for member in archive:
+            count += 1
+            relative = _relative(member.name)
+            path = os.path.join(root, relative) if relative else root
+            parent, name = os.path.split(path)
+            if relative:
+                _make_parents(root, parent, made)
+            if os.fsdecode(name) == OPAQUE:
+                os.setxattr(parent, opaque_xattr(rootless), b"y")
+                continue
+            if relative and os.fsdecode(name).startswith(WHITEOUT):
+                os.mknod(os.path.join(parent, name[len(WHITEOUT) :]), stat.S_IFCHR | 0o600, os.makedev(0, 0))
+                continue
+            if member.isdir():
+                if relative and not _is_directory(path):
+                    _remove(path)
+                    os.mkdir(path, 0o700)
+                made.add(path)
+                directories.append((path, member.mtime))
+            elif member.isreg():
+                _remove(path)
+                _write_file(archive, member, path)
+            elif member.islnk():
+                _remove(path)
+                source = os.path.join(root, _relative(member.linkname))
+                _refuse_links(root, os.path.dirname(source))
+                os.link(source, path, follow_symlinks=False)
+                continue  # one inode: everything below was set with its first name
+            elif member.issym():
+                _remove(path)
+                os.symlink(os.fsencode(member.linkname), path)
+            elif member.ischr() or member.isblk() or member.isfifo():
+                if rootless and not member.isfifo():
+                    continue
+                _remove(path)
+                kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK if member.isblk() else stat.S_IFIFO
+                os.mknod(path, kind | 0o600, os.makedev(member.devmajor, member.devminor))
+            else:
+                raise ToolError(f"a layer holds an entry of unknown kind {member.type!r}: {member.name!r}")
+            _set_metadata(member, path, rootless)
+    # Last, since making an entry changes its directory's time.
+    for path, mtime in reversed(directories):
+        os.utime(path, (mtime, mtime))
+    return count
+
+
+def _relative(name: str) -> bytes:
+    parts = [part for part in os.fsencode(name).split(b"/") if part not in (b"", b".")]
+    if b".." in parts or name.startswith("/"):
+        raise ToolError(f"a layer holds an unsafe name: {name!r}")
+    return b"/".join(parts)
+
+
+def _is_directory(path: bytes) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _make_parents(root: bytes, parent: bytes, made: Set[bytes]) -> None:
+    if parent in made:
+        return
+    _make_parents(root, os.path.dirname(parent), made)
+    if not _is_directory(parent):
+        if os.path.lexists(parent):
+            raise ToolError(f"a layer writes through {os.fsdecode(parent[len(root):])!r}, which is no directory")
+        os.mkdir(parent, 0o755)
+    made.add(parent)
+
+
+def _refuse_links(root: bytes, directory: bytes) -> None:
+    while len(directory) > len(root):
+        if not _is_directory(directory):
+            raise ToolError(f"a layer links through {os.fsdecode(directory[len(root):])!r}, which is no directory")
+        directory = os.path.dirname(directory)
+
+
+def _remove(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:
+        raise ToolError(f"a layer has both a directory and a file named {os.fsdecode(path)!r}") from None
+
+
+def _write_file(archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes) -> None:
+    source = archive.extractfile(member)
+    assert source is not None
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb", buffering=0) as out:
+        while True:
+            data = source.read(1 << 20)
+            if not data:
+                break
+            out.write(data)
+
+
+def _set_metadata(member: tarfile.TarInfo, path: bytes, rootless: bool) -> None:
+    if not rootless:
+        os.chown(path, member.uid, member.gid, follow_symlinks=False)
+    if not member.issym():
+        mode = member.mode
+        # A user could not read his own store otherwise; the layer's blob keeps the true mode.
+        os.chmod(path, mode)
+    for key, value in _xattrs(member).items():
+        try:
+            os.setxattr(path, key, value, follow_symlinks=False)
+        except OSError:
+            if not rootless:
+                raise
+    if not member.isdir():
+        os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
+
+
+def _xattrs(member: tarfile.TarInfo) -> Dict[str, bytes]:
+    prefix = "SCHILY.xattr."
+    return {
+        key[len(prefix) :]: value.encode("utf-8", "surrogateescape")
+        for key, value in member.pax_headers.items()
+        if key.startswith(prefix)
+    }
