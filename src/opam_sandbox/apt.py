@@ -87,7 +87,10 @@ class Apt:
     def _update(self, mirror: str) -> str:
         keyring = next((path for path in _KEYRINGS if os.path.exists(path)), None)
         signed = f" signed-by={keyring}" if keyring else ""
-        lines = [f"{self._kind} [arch={self._architecture}{signed}] {mirror} {suite} main\n" for suite in self._suites]
+        # What is taken from a source index is compared with opam's own checksums, so an old one does no harm.
+        valid = " check-valid-until=no" if self._kind == "deb-src" else ""
+        options = f"[arch={self._architecture}{signed}{valid}]"
+        lines = [f"{self._kind} {options} {mirror} {suite} main\n" for suite in self._suites]
         Path(self._directory, "etc/sources.list").write_text("".join(lines))
         done = self._apt("apt-get", ["update", "--error-on=any"])
         return "" if done.returncode == 0 else _complaint(done)

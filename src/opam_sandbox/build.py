@@ -18,7 +18,16 @@ from opam_sandbox.errors import BuildFailed, RequestError
 from opam_sandbox.isolation import is_rootless, run_isolated
 from opam_sandbox.layer import read_layers
 from opam_sandbox.maker import LOG, Facts, View, installed_packages, make_layer
-from opam_sandbox.opamroot import OPAM_ROOT, REPO_FILE, SWITCH_STATE_DIR, environment, stripped, switch_state, write_files
+from opam_sandbox.opamroot import (
+    OPAM_ROOT,
+    REPO_FILE,
+    SWITCH_STATE_DIR,
+    environment,
+    refuse_links,
+    stripped,
+    switch_state,
+    write_files,
+)
 from opam_sandbox.package_files import metadata
 from opam_sandbox.request import OpamPackage, Request, Source, read_package
 from opam_sandbox.store import Store
@@ -108,6 +117,7 @@ class _Build:
 
     def _dependency(self, name: str) -> bytes:
         path = self._overlay.root / _PACKAGES / name / "opam"
+        refuse_links(self._overlay.root, path)
         try:
             text = path.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError as error:

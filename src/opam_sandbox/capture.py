@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Protocol, Sequence, Tuple
 
 from opam_sandbox import tarstream
+from opam_sandbox.errors import ToolError
 from opam_sandbox.tarstream import Entry
 
 # 1980-01-01, the oldest time that zip archives can hold: no file of a layer is younger.
@@ -30,12 +31,12 @@ class Sink(Protocol):
 class Rules:
     """What of the tree is taken, and as whose.
 
-    skip(path): leave out this path and all below it. owner(path, stat): (uid, gid).
+    skip(path, directory): leave out this path and all below it. owner(path, stat): (uid, gid).
     lower: the lower directories, topmost first; a directory that stands there with the same mode, and of which nothing
     is taken, is left out as well.
     """
 
-    skip: Callable[[bytes], bool]
+    skip: Callable[[bytes, bool], bool]
     owner: Callable[[bytes, os.stat_result], Tuple[int, int]]
     lower: Sequence[bytes] = ()
     epoch: int = EPOCH
@@ -62,7 +63,7 @@ def capture(root: Path, rules: Rules, sink: Sink) -> Captured:
     """Write the tree below `root` to `sink` as a tar stream. Raises OSError for what cannot be read."""
     top = os.fsencode(root)
     found: List[_Found] = []
-    _walk(top, b"", rules, found)
+    _walk(top, b"", rules, rules.lower, found)
     result = Captured()
     links: Dict[Tuple[int, int], bytes] = {}
     for item in found:
@@ -71,23 +72,26 @@ def capture(root: Path, rules: Rules, sink: Sink) -> Captured:
     return result
 
 
-def _walk(top: bytes, relative: bytes, rules: Rules, found: List[_Found]) -> None:
-    """Append the entries below a directory, parents first, sorted by name."""
+def _walk(top: bytes, relative: bytes, rules: Rules, lower: Sequence[bytes], found: List[_Found]) -> None:
+    """Append the entries below a directory, parents first, sorted by name. `lower`: what is merged with it, topmost first."""
     with os.scandir(os.path.join(top, relative) if relative else top) as entries:
         names = sorted(entry.name for entry in entries)
     for name in names:
         path = os.path.join(relative, name) if relative else name
-        if rules.skip(path):
-            continue
         full = os.path.join(top, path)
         status = os.lstat(full)
+        if rules.skip(path, stat.S_ISDIR(status.st_mode)):
+            continue
+        if rules.whiteouts and name.startswith(b".wh."):
+            raise ToolError(f"/{os.fsdecode(path)} cannot be in a layer, where a name with `.wh.` in front marks a deleted file")
         if not stat.S_ISDIR(status.st_mode):
             found.append(_Found(path, status))
             continue
         item = _Found(path, status, rules.whiteouts and _is_opaque(full))
         found.append(item)
-        _walk(top, path, rules, found)
-        if found[-1] is item and not item.opaque and _stands_below(path, status, rules.lower):
+        below = [] if item.opaque else _merged_below(name, lower)
+        _walk(top, path, rules, below, found)
+        if found[-1] is item and below and _is_like(full, below[0]):
             found.pop()  # copied up for something that is not taken
 
 
@@ -101,14 +105,24 @@ def _is_opaque(full: bytes) -> bool:
     return False
 
 
-def _stands_below(path: bytes, status: os.stat_result, lower: Sequence[bytes]) -> bool:
+def _merged_below(name: bytes, lower: Sequence[bytes]) -> List[bytes]:
+    """The directories `name` of lower layers that are merged: down to the first whiteout, file or opaque directory."""
+    result: List[bytes] = []
     for directory in lower:
+        full = os.path.join(directory, name)
         try:
-            below = os.lstat(os.path.join(directory, path))
-        except (FileNotFoundError, NotADirectoryError):
+            if not stat.S_ISDIR(os.lstat(full).st_mode):
+                break
+        except FileNotFoundError:
             continue
-        return stat.S_ISDIR(below.st_mode) and stat.S_IMODE(below.st_mode) == stat.S_IMODE(status.st_mode)
-    return False
+        result.append(full)
+        if _is_opaque(full):
+            break
+    return result
+
+
+def _is_like(full: bytes, below: bytes) -> bool:
+    return stat.S_IMODE(os.lstat(full).st_mode) == stat.S_IMODE(os.lstat(below).st_mode) and _xattrs(full) == _xattrs(below)
 
 
 def _write(
@@ -128,6 +142,9 @@ def _write(
         directory, name = os.path.split(path)
         result.whiteouts.append(path)
         emit(Entry(os.path.join(directory, b".wh." + name), tarstream.REGULAR, 0o644, 0, 0, 0, rules.epoch))
+        return
+    if stat.S_ISSOCK(mode):
+        result.entries -= 1  # tar has no sockets, and a dead one is of no use
         return
     if not stat.S_ISDIR(mode) and status.st_nlink > 1:
         inode = (status.st_dev, status.st_ino)
@@ -150,8 +167,6 @@ def _write(
     elif stat.S_ISFIFO(mode):
         entry.kind = tarstream.FIFO
         emit(entry)
-    elif stat.S_ISSOCK(mode):
-        result.entries -= 1  # tar has no sockets, and a dead one is of no use
     else:
         entry.kind = tarstream.CHARDEV if stat.S_ISCHR(mode) else tarstream.BLOCKDEV
         entry.major, entry.minor = os.major(status.st_rdev), os.minor(status.st_rdev)

@@ -60,7 +60,7 @@ class GzipWriter:
             del self._buffer[:PIECE]
 
     def close(self) -> Written:
-        if self._buffer:
+        if self._buffer or not self._plain_size:  # a gzip file has one member at least
             self._submit(bytes(self._buffer))
         while self._pending:
             self._drain()
@@ -86,14 +86,17 @@ class GzipWriter:
             os.chroot(root)
             os.chdir("/")
 
-        run = subprocess.run(
-            ["/bin/gzip", "-n", "-c", f"-{LEVEL}"],
-            input=piece,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-            preexec_fn=enter,
-        )
+        try:
+            run = subprocess.run(
+                ["/bin/gzip", "-n", "-c", f"-{LEVEL}"],
+                input=piece,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+                preexec_fn=enter,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ToolError(f"the base's gzip does not run: {error}") from None
         if run.returncode != 0 or not run.stdout:
             raise ToolError(f"the base's gzip failed (exit status {run.returncode}): {run.stderr.decode(errors='replace')}")
         return run.stdout

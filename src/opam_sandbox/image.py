@@ -67,13 +67,16 @@ def run(request: Request, jobs: int) -> int:
 def _verify(layer: Layer) -> None:
     digest = hashlib.sha256()
     size = 0
-    with open(layer.blob, "rb") as blob:
-        while True:
-            data = blob.read(1 << 20)
-            if not data:
-                break
-            size += len(data)
-            digest.update(data)
+    try:
+        with open(layer.blob, "rb") as blob:
+            while True:
+                data = blob.read(1 << 20)
+                if not data:
+                    break
+                size += len(data)
+                digest.update(data)
+    except OSError as error:
+        raise ToolError(f"the blob of {layer.title} cannot be read: {error}") from None
     if f"sha256:{digest.hexdigest()}" != layer.digest or size != layer.size:
         raise ToolError(
             f"the blob of {layer.title} is damaged: it has {size} bytes with sha256:{digest.hexdigest()}, "

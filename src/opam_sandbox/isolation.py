@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Callable
 
 from opam_sandbox import linux
-from opam_sandbox.errors import ToolError
+from opam_sandbox.errors import RequestError, ToolError
 
 
 def is_rootless() -> bool:
@@ -48,7 +48,7 @@ def _guarded(main: Callable[[], int]) -> int:
         code = main()
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
-        code = 1
+        code = 2 if isinstance(error, RequestError) else 1
     except BaseException:
         traceback.print_exc()
         code = 70
@@ -83,6 +83,7 @@ def _enter(parent: int, main: Callable[[], int]) -> int:
             linux.die_with_parent(signal.SIGKILL)
             linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
             socket.sethostname("localhost")
+            os.umask(0o022)  # modes of what is made here end up in layers
             _loopback_up()
             return main()
 

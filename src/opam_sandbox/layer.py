@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List
 
 from opam_sandbox.errors import RequestError
+
+KINDS = ("base", "opam-root", "package", "state")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,25 @@ class Layer:
         return f"{self.name}.{self.version}" if self.kind == "package" else f"{self.kind} {self.name}".strip()
 
 
+_TYPES = {
+    "kind": str,
+    "name": str,
+    "version": str,
+    "diff_id": str,
+    "digest": str,
+    "size": int,
+    "media_type": str,
+    "files": int,
+    "opam": dict,
+    "dpkg": dict,
+}
+
+
 def read_layer(directory: Path) -> Layer:
     path = directory / "layer.json"
     try:
-        data = json.loads(path.read_text())
-        return Layer(
+        data = json.loads(path.read_text(encoding="utf-8"))
+        layer = Layer(
             directory=directory,
             kind=data["kind"],
             name=data["name"],
@@ -56,6 +74,15 @@ def read_layer(directory: Path) -> Layer:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path} is no description of a layer: {error!r}") from None
+    for name, kind in _TYPES.items():
+        if not isinstance(getattr(layer, name), kind):
+            raise RequestError(f"{path} is no description of a layer: {name!r} should be {kind.__name__}")
+    if layer.kind not in KINDS:
+        raise RequestError(f"{path} is no description of a layer: its kind is {layer.kind!r}")
+    for digest in (layer.diff_id, layer.digest):
+        if not _DIGEST.fullmatch(digest):
+            raise RequestError(f"{path} is no description of a layer: {digest!r} is no digest")
+    return layer
 
 
 def read_layers(directories: List[str]) -> List[Layer]:

@@ -69,7 +69,7 @@ def make_layer(
     store: Store,
     rootless: bool,
     work: Callable[[View], Facts],
-    skip: Callable[[bytes], bool] = owned.is_shared,
+    skip: Callable[[bytes, bool], bool] = owned.is_shared,
 ) -> None:
     """Merge `layers` (bottom first), let `work` change the view, and write the change as a layer into this directory."""
     timer = Timer()

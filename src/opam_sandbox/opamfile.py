@@ -88,7 +88,8 @@ class Item:
     items: "Tuple[Item, ...]" = field(default=())
 
 
-_SPACE = re.compile(r"(?:\s|#[^\n]*|\(\*.*?\*\))+", re.DOTALL)
+_SPACE = re.compile(r"(?:\s|#[^\n]*)+")
+_COMMENT = re.compile(r"\(\*|\*\)")
 _IDENT = re.compile(r"(?:[A-Za-z_]|[0-9]+(?=[A-Za-z_]))[A-Za-z0-9_+-]*(?::[A-Za-z_][A-Za-z0-9_+-]*)?")
 _INT = re.compile(r"-?[0-9]+")
 _OPERATOR = re.compile(r"!=|<=|>=|\+=|=\+|:=|=:|=\+=|&|\||=|<|>|~|!|\?|\[|\]|\(|\)|\{|\}|:|,")
@@ -119,6 +120,9 @@ def _tokens(text: str, source: str) -> List[Token]:
         space = _SPACE.match(text, at)
         if space:
             at = space.end()
+        if text.startswith("(*", at):
+            at = _comment_end(text, at, source)
+            continue
         if at >= len(text):
             tokens.append(Token("end", "", at, at))
             return tokens
@@ -135,6 +139,16 @@ def _tokens(text: str, source: str) -> List[Token]:
                 break
         else:
             raise ToolError(f"{source}: line {text.count(chr(10), 0, at) + 1}: unexpected {text[at]!r}")
+
+
+def _comment_end(text: str, start: int, source: str) -> int:
+    """Where the comment at `start` ends; comments nest."""
+    depth = 0
+    for mark in _COMMENT.finditer(text, start):
+        depth += 1 if mark.group() == "(*" else -1
+        if depth == 0:
+            return mark.end()
+    raise ToolError(f"{source}: line {text.count(chr(10), 0, start) + 1}: the comment does not end")
 
 
 class _Parser:
@@ -240,7 +254,12 @@ class _Parser:
         if token.kind == "ident":
             return Ident(self._next().text)
         if token.kind == "int":
-            return Int(int(self._next().text))
+            try:
+                value = int(token.text)
+            except ValueError:  # newer Pythons convert no more than some thousands of digits
+                raise self._fail("a smaller number") from None
+            self._next()
+            return Int(value)
         if self._is("["):
             self._next()
             return ListOf(self._many("]"))
@@ -253,7 +272,10 @@ class _Parser:
 def parse(text: str, source: str) -> Tuple[Item, ...]:
     """The items of an opam file. `source` names it in errors. Raises ToolError with the line of the first mistake."""
     parser = _Parser(text, source)
-    return parser.items()
+    try:
+        return parser.items()
+    except RecursionError:
+        raise ToolError(f"{source}: it is nested too deeply") from None
 
 
 def without(text: str, items: Iterable[Item], names: Iterable[str]) -> str:

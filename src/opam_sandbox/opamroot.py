@@ -8,6 +8,7 @@ from typing import Dict, Iterable, List, Tuple
 
 from opam_sandbox import opamfile
 from opam_sandbox.capture import EPOCH
+from opam_sandbox.errors import ToolError
 from opam_sandbox.overlay import Overlay
 from opam_sandbox.owned import OPAM_ROOT as _OPAM_ROOT
 from opam_sandbox.owned import SWITCH_STATE_DIR as _SWITCH_STATE_DIR
@@ -31,7 +32,6 @@ _SOLVER_FIELDS = (
     "depexts",
     "url",
     "extra-source",
-    "extra-files",
     "x-env-path-rewrite",
 )
 
@@ -79,11 +79,20 @@ def switch_state(installed: Iterable[str], roots: Iterable[str], compiler: Itera
     )
 
 
+def refuse_links(root: Path, directory: Path) -> None:
+    # This process stands outside of the view: a link that a package made would lead it to the host's files.
+    while directory != root:
+        if directory.is_symlink():
+            raise ToolError(f"/{directory.relative_to(root)} is a symlink, made by a package's layer: nothing is written through it")
+        directory = directory.parent
+
+
 def write_files(overlay: Overlay, files: Iterable[Tuple[str, bytes]]) -> None:
     """Write files (paths relative to the merged view's root) that belong to opam, with the directories they need."""
     made: List[Path] = []
     for name, content in files:
         path = overlay.root / name
+        refuse_links(overlay.root, path.parent)
         missing = []
         parent = path.parent
         while not parent.is_dir():

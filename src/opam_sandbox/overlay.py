@@ -5,6 +5,7 @@ Only usable inside `isolation.run_isolated`.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -22,6 +23,7 @@ MAX_LOWER = 500
 
 # Capabilities that neither dpkg nor a maintainer script needs (numbers of linux/capability.h).
 _DROPPED = (
+    2,  # DAC_READ_SEARCH: open_by_handle_at reads any file of a file system of which one file is bound
     8,  # SETPCAP
     9,  # LINUX_IMMUTABLE
     11, 12, 13,  # NET_BROADCAST, NET_ADMIN, NET_RAW
@@ -31,6 +33,7 @@ _DROPPED = (
     27, 28,  # MKNOD, LEASE
     29, 30,  # AUDIT_WRITE, AUDIT_CONTROL
     32, 33, 34, 35, 36, 37,  # MAC_OVERRIDE, MAC_ADMIN, SYSLOG, WAKE_ALARM, BLOCK_SUSPEND, AUDIT_READ
+    38, 39, 40,  # PERFMON, BPF, CHECKPOINT_RESTORE, of newer kernels
 )  # fmt: skip
 
 
@@ -46,6 +49,7 @@ class Overlay:
         self._rootless = rootless
         self.upper = self._scratch / "upper"
         self.root = self._scratch / "merged"
+        self._mounted = False
 
     def mount(self) -> None:
         links = self._scratch / "l"
@@ -78,6 +82,7 @@ class Overlay:
             ) from None
         finally:
             os.chdir(here)
+        self._mounted = True
         self._mount_kernel_files()
 
     def _mount_kernel_files(self) -> None:
@@ -108,8 +113,12 @@ class Overlay:
     def unmount(self) -> None:
         """Take the merged view away; what was written stays in `upper`."""
         linux.umount(self.root, linux.MNT_DETACH)
+        self._mounted = False
 
     def remove(self) -> None:
+        # Never through the view: the host's devices and the sandbox's inputs are bound in there.
+        if self._mounted:
+            self.unmount()
         remove_tree(self._scratch)
 
     def run(
@@ -144,7 +153,11 @@ class Overlay:
         os.chdir(cwd)
         os.umask(0o022)
         for capability in _DROPPED:
-            linux.drop_capability(capability)
+            try:
+                linux.drop_capability(capability)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # an older kernel's last capability has a lower number
+                    raise
         if user and self._rootless:
             become_mapped(OPAM_UID, OPAM_UID)
         elif user:

@@ -49,8 +49,6 @@ _SHARED = {
     b"var/lib/dpkg/updates",
     b"var/lib/dpkg/tmp.ci",
     b"var/lib/apt",
-    b"var/log",
-    b"var/cache",
     # the dynamic linker's cache of all libraries
     b"etc/ld.so.cache",
     b"etc/ld.so.cache~",
@@ -65,9 +63,13 @@ _SHARED = {
 }
 
 
-def is_shared(path: bytes) -> bool:
+# Below these, directories may belong to a package (dpkg lists them), but what is in them never does.
+_SHARED_FILES_BELOW = (b"var/log/", b"var/cache/")
+
+
+def is_shared(path: bytes, directory: bool) -> bool:
     """Whether a path (a file or the top of a tree) is shared state that no layer owns."""
-    return path in _SHARED
+    return path in _SHARED or (not directory and path.startswith(_SHARED_FILES_BELOW))
 
 
 def owner(path: bytes) -> "tuple[int, int]":

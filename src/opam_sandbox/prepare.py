@@ -32,10 +32,10 @@ def run(request: Request, jobs: int) -> int:
     return run_isolated(inside)
 
 
-def _skip(path: bytes) -> bool:
+def _skip(path: bytes, directory: bool) -> bool:
     if path.startswith(owned.OPAM_ROOT):
         return path in _LEFT_OUT or (path.startswith(owned.OPAM_ROOT + b"/repo/state-") and path.endswith(b".cache"))
-    return owned.is_shared(path)
+    return owned.is_shared(path, directory)
 
 
 def _prepare(view: View) -> Facts:

@@ -27,12 +27,12 @@ class Request:
     def read(cls, path: str) -> "Request":
         try:
             return cls(json.loads(Path(path).read_text(encoding="utf-8")), path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RequestError(f"{path}: {error}") from None
 
     def get(self, key: str, kind: Type[T]) -> T:
         value = self._data.get(key)
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise RequestError(f"{self._where}: {key!r} should be {kind.__name__}, is {value!r:.80}")
         return value
 
@@ -115,13 +115,22 @@ def read_package(request: Request) -> OpamPackage:
             raise RequestError(f"files: {path}: {error}") from None
     sources = tuple(
         Source(
-            item.get("name", str), item.get("url", str), item.get("sha256", str), item.get("size", int), item.get("file", str)
+            item.get("name", str),
+            item.get("url", str),
+            safe_name(item.get("sha256", str)),
+            item.get("size", int),
+            item.get("file", str),
         )
         for item in request.get_or("sources", []) and request.objects("sources")
     )
     debs: Sequence[Deb] = read_debs(request) if request.get_or("debs", []) else ()
     return OpamPackage(
-        request.get("name", str), request.get("version", str), request.get("opam", str), tuple(files), sources, tuple(debs)
+        safe_name(request.get("name", str)),
+        safe_name(request.get("version", str)),
+        request.get("opam", str),
+        tuple(files),
+        sources,
+        tuple(debs),
     )
 
 
@@ -131,3 +140,10 @@ def safe_path(path: str) -> str:
     if not path or pure.is_absolute() or ".." in pure.parts or "\0" in path:
         raise RequestError(f"unsafe path {path!r}")
     return path
+
+
+def safe_name(name: str) -> str:
+    """A name that becomes part of paths. Raises RequestError unless it is one plain component."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise RequestError(f"unsafe name {name!r}")
+    return name

@@ -42,7 +42,7 @@ _DROPPED = {
     "var/lib/apt/extended_states",
     "var/cache/ldconfig/aux-cache",
 }
-_DROPPED_BELOW = ("dev/", "proc/", "sys/", "run/", "tmp/", "var/tmp/", "var/log/")
+_DROPPED_BELOW = ("dev/", "proc/", "sys/", "run/", "tmp/", "var/tmp/")
 _WRITTEN: Dict[str, bytes] = {
     "etc/hostname": b"localhost\n",
     "etc/apt/sources.list": b"# Made from a lockfile. To install more here, name a mirror of your own.\n",
@@ -182,6 +182,8 @@ def _rewrite(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
         for member in archive:
             name = member.name[2:] if member.name.startswith("./") else member.name
             if name in ("", ".") or name in _DROPPED or name.startswith(_DROPPED_BELOW):
+                continue
+            if name.startswith("var/log/") and not member.isdir():
                 continue
             members[name] = member
         groups = _link_groups(members)

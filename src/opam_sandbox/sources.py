@@ -7,6 +7,7 @@ holds with the same checksum is entered by its pool path; anything else is downl
 from __future__ import annotations
 
 import hashlib
+import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from opam_sandbox.opamfile import Item
 
 DEBIAN = "debian:"
 _TIMEOUT = 60
+_ORIGINAL = re.compile(r"/([^/_]+)_([^/_]+)\.orig\.tar\.[a-z0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,12 @@ class SourceFinder:
     def __init__(self, pool: Iterable[SourceFile], mirrors: Sequence[str], archive_mirrors: Sequence[str]) -> None:
         self._by_checksum: Dict[Tuple[str, str], List[SourceFile]] = {}
         self._by_path: Dict[str, SourceFile] = {}
+        self._by_version: Dict[str, List[SourceFile]] = {}
         for file in pool:
             self._by_path.setdefault(file.path, file)
+            original = _ORIGINAL.search(file.path)
+            if original:
+                self._by_version.setdefault(original.group(2), []).append(file)
             for checksum in file.checksums:
                 self._by_checksum.setdefault(checksum, []).append(file)
         self._mirrors = [mirror.rstrip("/") for mirror in mirrors]
@@ -89,16 +95,40 @@ class SourceFinder:
             return Locked(wanted.name, (*upstream, DEBIAN + file.path), checksums["sha256"], file.size)
         for url in self._candidates(wanted):
             content = self._download(url, tried)
-            if content is None:
-                continue
-            wrong = [kind for kind, value in wanted.checksums if _digest(kind, content) != value]
-            if wrong:
-                tried.append(f"{url}: its {wrong[0]} is {_digest(wrong[0], content)}, not {dict(wanted.checksums)[wrong[0]]}")
-                continue
-            return Locked(wanted.name, wanted.urls, hashlib.sha256(content).hexdigest(), len(content))
+            if content is not None and self._fits(url, content, wanted, tried):
+                return Locked(wanted.name, wanted.urls, hashlib.sha256(content).hexdigest(), len(content))
+        for file in self._namesakes(package):
+            for mirror in self._mirrors:
+                content = self._download(f"{mirror}/{file.path}", tried)
+                if content is not None:
+                    if self._fits(DEBIAN + file.path, content, wanted, tried):
+                        urls = (*wanted.urls, DEBIAN + file.path)
+                        return Locked(wanted.name, urls, hashlib.sha256(content).hexdigest(), len(content))
+                    break
         what = f"its source {wanted.name}" if wanted.name else "its archive"
         places = "\n  ".join(tried)
         raise ToolError(f"{package}: {what} cannot be had, so it cannot be locked:\n  {places}")
+
+    @staticmethod
+    def _fits(url: str, content: bytes, wanted: Wanted, tried: List[str]) -> bool:
+        for kind, value in wanted.checksums:
+            found = _digest(kind, content)
+            if found != value:
+                tried.append(f"{url}: its {kind} is {found}, not {value}")
+                return False
+        return True
+
+    def _namesakes(self, package: str) -> Iterator[SourceFile]:
+        """Upstream archives of the same version in Debian source packages of about the same name.
+
+        Debian's index knows md5 and sha256 only: an archive that opam knows by its sha512 has to be looked at.
+        """
+        name, _, version = package.partition(".")
+        bare = _bare(name)
+        for file in self._by_version.get(version, ()):
+            match = _ORIGINAL.search(file.path)
+            if match and _bare(match.group(1)) == bare:
+                yield file
 
     def _in_pool(self, wanted: Wanted, tried: List[str]) -> Optional[SourceFile]:
         found: Dict[str, SourceFile] = {}
@@ -151,6 +181,11 @@ class SourceFinder:
         except (OSError, ValueError, urllib.error.URLError) as error:
             tried.append(f"{url}: {getattr(error, 'reason', error)}")
             return None
+
+
+def _bare(name: str) -> str:
+    """`ocaml-react`, `react` and `react-ocaml` are one name."""
+    return name.replace("ocaml-", "").replace("-ocaml", "").replace("-", "").replace("_", "").lower()
 
 
 def _digest(kind: str, content: bytes) -> str:

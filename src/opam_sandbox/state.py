@@ -48,10 +48,10 @@ def run(request: Request, jobs: int) -> int:
     return run_isolated(inside)
 
 
-def _skip(path: bytes) -> bool:
+def _skip(path: bytes, directory: bool) -> bool:
     if path in _LEFT_OUT or (path.startswith(owned.OPAM_ROOT + b"/repo/state-") and path.endswith(b".cache")):
         return True
-    return owned.is_shared(path) and path not in _KEPT
+    return owned.is_shared(path, directory) and path not in _KEPT
 
 
 def _write(view: View, packages: Sequence[OpamPackage], roots: Sequence[str]) -> Facts:

@@ -13,6 +13,7 @@ import io
 import os
 import shutil
 import stat
+import zlib
 from pathlib import Path
 from typing import BinaryIO, Callable
 
@@ -45,13 +46,16 @@ class Store:
             return path
 
         def fill(target: Path) -> None:
-            with open(layer.blob, "rb") as blob:
-                packed = _HashingReader(blob)
-                with gzip.GzipFile(fileobj=packed, mode="rb") as plain:  # type: ignore[arg-type]
-                    reader = _HashingReader(plain)
-                    unpack(reader, target, self._rootless)
-                    reader.drain()
-                packed.drain()
+            try:
+                with open(layer.blob, "rb") as blob:
+                    packed = _HashingReader(blob)
+                    with gzip.GzipFile(fileobj=packed, mode="rb") as plain:  # type: ignore[arg-type]
+                        reader = _HashingReader(plain)
+                        unpack(reader, target, self._rootless)
+                        reader.drain()
+                    packed.drain()
+            except (ToolError, OSError, EOFError, zlib.error) as error:
+                raise ToolError(f"{layer.title}: its blob {layer.blob} does not unpack: {error}") from None
             if packed.hexdigest() != _hex(layer.digest):
                 raise ToolError(f"{layer.title}: the blob's sha256 is {packed.hexdigest()}, but should be {_hex(layer.digest)}")
             if reader.hexdigest() != _hex(layer.diff_id):
@@ -111,17 +115,19 @@ def _hex(digest: str) -> str:
 def remove_tree(path: Path) -> None:
     """Remove a tree whatever its directories' modes (overlayfs leaves a work directory of mode 0)."""
 
-    def retry(function: Callable[[str], object], name: str, error: object) -> None:
-        os.chmod(os.path.dirname(name), stat.S_IRWXU)
-        if not os.path.islink(name):
-            try:
-                os.chmod(name, stat.S_IRWXU)
-            except FileNotFoundError:
-                return
-        if os.path.isdir(name) and not os.path.islink(name):
-            shutil.rmtree(name, onerror=retry)
-        else:
-            os.unlink(name)
+    if not os.path.lexists(path):
+        return
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        _open_directories(os.fsencode(path))
+        shutil.rmtree(path)
 
-    if os.path.lexists(path):
-        shutil.rmtree(path, onerror=retry)
+
+def _open_directories(path: bytes) -> None:
+    # Directories only: a file's mode has no say in its removal, and other names of the file may be in use.
+    os.chmod(path, stat.S_IRWXU)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _open_directories(entry.path)

@@ -14,8 +14,11 @@ from typing import BinaryIO, Dict, List, Set, Tuple
 
 from opam_sandbox.errors import ToolError
 
-WHITEOUT = ".wh."
-OPAQUE = ".wh..wh..opq"
+WHITEOUT = b".wh."
+OPAQUE = b".wh..wh..opq"
+
+# What overlayfs keeps for itself: from an archive it would redirect or hide what lies below.
+_OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 
 
 def opaque_xattr(rootless: bool) -> str:
@@ -25,14 +28,44 @@ def opaque_xattr(rootless: bool) -> str:
 def unpack(stream: BinaryIO, target: Path, rootless: bool) -> int:
     """Unpack an uncompressed tar stream below `target` (an empty directory); returns the number of entries.
 
-    rootless: owners and device nodes are left out, since a user may not make them.
+    rootless: owners and device nodes are left out, since a user may not make them. Raises ToolError for an archive that is
+    damaged, unsafe or cannot be unpacked here; the directory is of no use then.
     """
-    root = os.fsencode(target)
+    try:
+        return _unpack(stream, os.fsencode(target), rootless)
+    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        # ValueError: names with NUL; OverflowError: numbers that no system call takes.
+        raise ToolError(f"a layer's archive is damaged: {error}") from None
+    except OSError as error:
+        raise ToolError(f"a layer's archive does not unpack: {error}") from None
+
+
+class _StrictTarInfo(tarfile.TarInfo):
+    """tarfile takes a damaged header, or no more bytes, for the archive's end; here only the end marker is that."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            if isinstance(error, tarfile.EOFHeaderError):
+                raise
+            raise tarfile.ReadError(str(error)) from None
+
+
+def _unpack(stream: BinaryIO, root: bytes, rootless: bool) -> int:
     directories: List[Tuple[bytes, int]] = []
     made: Set[bytes] = {root}
+    deleted: Set[bytes] = set()
     count = 0
     with tarfile.open(
-        fileobj=stream, mode="r|", bufsize=1 << 20, errorlevel=2, encoding="utf-8", errors="surrogateescape"
+        fileobj=stream,
+        mode="r|",
+        bufsize=1 << 20,
+        errorlevel=2,
+        encoding="utf-8",
+        errors="surrogateescape",
+        tarinfo=_StrictTarInfo,
     ) as archive:
         for member in archive:
             count += 1
@@ -41,26 +74,31 @@ def unpack(stream: BinaryIO, target: Path, rootless: bool) -> int:
             parent, name = os.path.split(path)
             if relative:
                 _make_parents(root, parent, made)
-            if os.fsdecode(name) == OPAQUE:
-                os.setxattr(parent, opaque_xattr(rootless), b"y")
-                continue
-            if relative and os.fsdecode(name).startswith(WHITEOUT):
-                os.mknod(os.path.join(parent, name[len(WHITEOUT) :]), stat.S_IFCHR | 0o600, os.makedev(0, 0))
+            if relative and name.startswith(WHITEOUT):
+                if name == OPAQUE:
+                    os.setxattr(parent, opaque_xattr(rootless), b"y")
+                else:
+                    _delete(parent, name[len(WHITEOUT) :], deleted, rootless)
                 continue
             if member.isdir():
                 if relative and not _is_directory(path):
                     _remove(path)
                     os.mkdir(path, 0o700)
+                    if path in deleted:
+                        os.setxattr(path, opaque_xattr(rootless), b"y")
                 made.add(path)
                 directories.append((path, member.mtime))
             elif member.isreg():
                 _remove(path)
                 _write_file(archive, member, path)
             elif member.islnk():
-                _remove(path)
                 source = os.path.join(root, _relative(member.linkname))
                 _refuse_links(root, os.path.dirname(source))
-                os.link(source, path, follow_symlinks=False)
+                if source != path:
+                    _remove(path)
+                    os.link(source, path, follow_symlinks=False)
+                elif not os.path.lexists(path):
+                    raise ToolError(f"a layer holds a hard link to itself: {member.name!r}")
                 continue  # one inode: everything below was set with its first name
             elif member.issym():
                 _remove(path)
@@ -78,6 +116,18 @@ def unpack(stream: BinaryIO, target: Path, rootless: bool) -> int:
     for path, mtime in reversed(directories):
         os.utime(path, (mtime, mtime))
     return count
+
+
+def _delete(parent: bytes, name: bytes, deleted: Set[bytes], rootless: bool) -> None:
+    """A whiteout: it hides `name` of the layers below, not what this layer itself puts there, before or after."""
+    if name in (b"", b".", b".."):
+        raise ToolError(f"a layer holds a whiteout of no name: {os.fsdecode(WHITEOUT + name)!r}")
+    path = os.path.join(parent, name)
+    deleted.add(path)
+    if _is_directory(path):
+        os.setxattr(path, opaque_xattr(rootless), b"y")
+    elif not os.path.lexists(path):
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(0, 0))
 
 
 def _relative(name: str) -> bytes:
@@ -125,7 +175,7 @@ def _write_file(archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes) 
     source = archive.extractfile(member)
     assert source is not None
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb", buffering=0) as out:
+    with open(descriptor, "wb") as out:  # buffered: a raw file may write less than it is given
         while True:
             data = source.read(1 << 20)
             if not data:
@@ -155,5 +205,5 @@ def _xattrs(member: tarfile.TarInfo) -> Dict[str, bytes]:
     return {
         key[len(prefix) :]: value.encode("utf-8", "surrogateescape")
         for key, value in member.pax_headers.items()
-        if key.startswith(prefix)
+        if key.startswith(prefix) and not key[len(prefix) :].startswith(_OVERLAY_XATTRS)
     }

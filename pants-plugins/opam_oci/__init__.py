@@ -1,0 +1,1 @@
+"""A Pants backend that builds opam (OCaml) packages as OCI image layers."""

@@ -1,0 +1,261 @@
+"""The one module that knows how the running Pants is called.
+
+Pants 2.17 knows rules by their types (`Get(Output, Input, x)`), Pants from 2.32 on by their names
+(`await rule(**implicitly(x))`). The rest of the backend does neither: it awaits the functions below, alone or through
+`concurrently`.
+
+With 2.17 each of them has to be a plain function annotated `-> Get`: its rule visitor follows functions with that bare
+annotation, and `MultiGet` takes no coroutines. For a newer Pants each of them becomes an `async def` of the same name
+and parameters that awaits the rule by name, `concurrently` is imported from `pants.engine.rules`, and nothing outside
+this module changes. Rules of our own are asked for through here as well: that also allows them to call themselves.
+"""
+
+from __future__ import annotations
+
+from pants.base.specs import RawSpecsWithoutFileOwners
+from pants.engine.addresses import Address, Addresses, AddressInput, UnparsedAddressInputs
+from pants.engine.env_vars import EnvironmentVars, EnvironmentVarsRequest
+from pants.engine.fs import (
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    DigestContents,
+    DigestEntries,
+    DigestSubset,
+    DownloadFile,
+    MergeDigests,
+    PathGlobs,
+    RemovePrefix,
+    Snapshot,
+)
+from pants.engine.internals.mapper import AddressFamilies
+from pants.engine.process import FallibleProcessResult, Process
+from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.rules import _uncacheable_rule as uncacheable_rule
+from pants.engine.target import (
+    Targets,
+    UnexpandedTargets,
+    WrappedTarget,
+    WrappedTargetRequest,
+)
+
+from opam_oci.lockfile import DebianLock, OpamLock
+from opam_oci.products import (
+    BaseLayerRequest,
+    BuildLogRequest,
+    BuildLogShown,
+    BuildPlan,
+    BuildPlanRequest,
+    DebFiles,
+    DebFilesRequest,
+    DebianLockRequest,
+    DebianLockText,
+    DebianLockTextRequest,
+    DebianRootfs,
+    DebianRootfsRequest,
+    Fetched,
+    FetchRequest,
+    Foundation,
+    FoundationRequest,
+    HostCheck,
+    HostCheckRequest,
+    Layer,
+    Mirrors,
+    OpamLockRequest,
+    OpamRepository,
+    OpamRepositoryRequest,
+    PackageLayerRequest,
+    PackageOutcome,
+    ResolveInputs,
+    ResolveInputsRequest,
+    SandboxTool,
+    TargetsOfTypeRequest,
+)
+
+__all__ = ["collect_rules", "concurrently", "rule", "uncacheable_rule"]
+
+concurrently = MultiGet
+
+
+# Files and processes.
+
+
+def run_process(process: Process) -> Get:
+    """A FallibleProcessResult."""
+    return Get(FallibleProcessResult, Process, process)
+
+
+def create_digest(request: CreateDigest) -> Get:
+    """A Digest."""
+    return Get(Digest, CreateDigest, request)
+
+
+def merge_digests(request: MergeDigests) -> Get:
+    """A Digest."""
+    return Get(Digest, MergeDigests, request)
+
+
+def add_prefix(request: AddPrefix) -> Get:
+    """A Digest."""
+    return Get(Digest, AddPrefix, request)
+
+
+def remove_prefix(request: RemovePrefix) -> Get:
+    """A Digest."""
+    return Get(Digest, RemovePrefix, request)
+
+
+def digest_subset(request: DigestSubset) -> Get:
+    """A Digest."""
+    return Get(Digest, DigestSubset, request)
+
+
+def digest_contents(digest: Digest) -> Get:
+    """DigestContents."""
+    return Get(DigestContents, Digest, digest)
+
+
+def digest_entries(digest: Digest) -> Get:
+    """DigestEntries."""
+    return Get(DigestEntries, Digest, digest)
+
+
+def contents_of_globs(globs: PathGlobs) -> Get:
+    """DigestContents of files in the build root."""
+    return Get(DigestContents, PathGlobs, globs)
+
+
+def snapshot_of_globs(globs: PathGlobs) -> Get:
+    """A Snapshot of files in the build root."""
+    return Get(Snapshot, PathGlobs, globs)
+
+
+def download_file(request: DownloadFile) -> Get:
+    """A Digest."""
+    return Get(Digest, DownloadFile, request)
+
+
+def environment_vars(request: EnvironmentVarsRequest) -> Get:
+    """EnvironmentVars."""
+    return Get(EnvironmentVars, EnvironmentVarsRequest, request)
+
+
+# Targets.
+
+
+def parse_address(address_input: AddressInput) -> Get:
+    """An Address."""
+    return Get(Address, AddressInput, address_input)
+
+
+def addresses_of(request: UnparsedAddressInputs) -> Get:
+    """Addresses."""
+    return Get(Addresses, UnparsedAddressInputs, request)
+
+
+def targets_of(addresses: Addresses) -> Get:
+    """Targets: generators are replaced by what they generate."""
+    return Get(Targets, Addresses, addresses)
+
+
+def target_at(request: WrappedTargetRequest) -> Get:
+    """A WrappedTarget."""
+    return Get(WrappedTarget, WrappedTargetRequest, request)
+
+
+def address_families(specs: RawSpecsWithoutFileOwners) -> Get:
+    """AddressFamilies: what BUILD files say, before any target generator runs."""
+    return Get(AddressFamilies, RawSpecsWithoutFileOwners, specs)
+
+
+def unexpanded_targets(specs: RawSpecsWithoutFileOwners) -> Get:
+    """UnexpandedTargets."""
+    return Get(UnexpandedTargets, RawSpecsWithoutFileOwners, specs)
+
+
+# Rules of this backend.
+
+
+def targets_of_type(request: TargetsOfTypeRequest) -> Get:
+    """UnexpandedTargets."""
+    return Get(UnexpandedTargets, TargetsOfTypeRequest, request)
+
+
+def opam_repository(request: OpamRepositoryRequest) -> Get:
+    """An OpamRepository."""
+    return Get(OpamRepository, OpamRepositoryRequest, request)
+
+
+def debian_rootfs(request: DebianRootfsRequest) -> Get:
+    """A DebianRootfs."""
+    return Get(DebianRootfs, DebianRootfsRequest, request)
+
+
+def debian_lock(request: DebianLockRequest) -> Get:
+    """A DebianLock."""
+    return Get(DebianLock, DebianLockRequest, request)
+
+
+def opam_lock(request: OpamLockRequest) -> Get:
+    """An OpamLock."""
+    return Get(OpamLock, OpamLockRequest, request)
+
+
+def resolve_inputs(request: ResolveInputsRequest) -> Get:
+    """ResolveInputs."""
+    return Get(ResolveInputs, ResolveInputsRequest, request)
+
+
+def debian_mirrors() -> Get:
+    """Mirrors."""
+    return Get(Mirrors)
+
+
+def host_check(request: HostCheckRequest) -> Get:
+    """A HostCheck."""
+    return Get(HostCheck, HostCheckRequest, request)
+
+
+def fetch(request: FetchRequest) -> Get:
+    """Fetched."""
+    return Get(Fetched, FetchRequest, request)
+
+
+def deb_files(request: DebFilesRequest) -> Get:
+    """DebFiles."""
+    return Get(DebFiles, DebFilesRequest, request)
+
+
+def sandbox_tool() -> Get:
+    """A SandboxTool."""
+    return Get(SandboxTool)
+
+
+def base_layer(request: BaseLayerRequest) -> Get:
+    """A Layer."""
+    return Get(Layer, BaseLayerRequest, request)
+
+
+def build_plan(request: BuildPlanRequest) -> Get:
+    """A BuildPlan."""
+    return Get(BuildPlan, BuildPlanRequest, request)
+
+
+def foundation(request: FoundationRequest) -> Get:
+    """A Foundation."""
+    return Get(Foundation, FoundationRequest, request)
+
+
+def package_layer(request: PackageLayerRequest) -> Get:
+    """A PackageOutcome."""
+    return Get(PackageOutcome, PackageLayerRequest, request)
+
+
+def show_build_log(request: BuildLogRequest) -> Get:
+    """BuildLogShown."""
+    return Get(BuildLogShown, BuildLogRequest, request)
+
+
+def debian_lock_text(request: DebianLockTextRequest) -> Get:
+    """A DebianLockText."""
+    return Get(DebianLockText, DebianLockTextRequest, request)

@@ -1,0 +1,193 @@
+"""Fetches locked files: by content, from the first place that has it.
+
+All goes through Pants' own downloader, so that a file is fetched once and then lies in its cache.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Iterable
+
+from pants.engine.download_file import URLDownloadHandler
+from pants.engine.fs import CreateDigest, Digest, DownloadFile, FileDigest, FileEntry
+from pants.engine.unions import UnionRule
+from pants.util.frozendict import FrozenDict
+
+from opam_oci.apt_sources import apt_mirrors
+from opam_oci.engine import (
+    collect_rules,
+    concurrently,
+    create_digest,
+    debian_mirrors,
+    download_file,
+    fetch,
+    rule,
+    uncacheable_rule,
+)
+from opam_oci.products import DebFiles, DebFilesRequest, Fetched, FetchRequest, Mirrors
+from opam_oci.subsystems import DebianSubsystem, OpamSubsystem
+
+logger = logging.getLogger(__name__)
+
+DEBIAN_SCHEME = "debian:"
+
+_USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+class FetchError(Exception):
+    """A locked file that no place gave."""
+
+
+def candidates(
+    urls: Iterable[str], *, sha256: str, archive_mirrors: Iterable[str], debian_mirrors: Iterable[str]
+) -> tuple[str, ...]:
+    """Where to ask for a file, in order, each place once.
+
+    Mirrors by content come first: they were set up for this. Then Debian's archives, as they are near and built for
+    downloads, then the upstream places.
+    """
+    urls = tuple(urls)
+    places = [f"{mirror.rstrip('/')}/sha256/{sha256[:2]}/{sha256}" for mirror in archive_mirrors]
+    for url in urls:
+        if url.startswith(DEBIAN_SCHEME):
+            places.extend(f"{mirror.rstrip('/')}/{url[len(DEBIAN_SCHEME):]}" for mirror in debian_mirrors)
+    places.extend(url for url in urls if not url.startswith(DEBIAN_SCHEME))
+    return tuple(dict.fromkeys(places))
+
+
+def without_password(text: str) -> str:
+    """`text` without the user and password that URLs in it may have."""
+    return _USERINFO.sub("", text)
+
+
+def _is_wrong_content(reason: str) -> bool:
+    return "Wrong digest" in reason or "larger than expected" in reason
+
+
+def _plain(reason: str, request: FetchRequest) -> str:
+    """The engine's words for a wrong file are about digests; say what it means. Others stay, on one line."""
+    if "larger than expected" in reason:
+        return f"wrong content: more than the {request.size} bytes of the lockfile"
+    match = re.search(r"got Digest \{ hash: Fingerprint<([0-9a-f]+)>, size_bytes: (\d+)", reason)
+    if "Wrong digest" in reason and match:
+        return f"wrong content: its sha256 is {match[1]} ({match[2]} bytes)"
+    return without_password(" ".join(reason.split()))
+
+
+# Not cached: apt's configuration lies outside of what Pants watches.
+@uncacheable_rule
+async def find_mirrors(debian: DebianSubsystem) -> Mirrors:
+    return Mirrors(tuple(m.rstrip("/") for m in debian.mirrors) or apt_mirrors(Path("/etc/apt")))
+
+
+NO_MIRROR = (
+    "no Debian mirror is known: apt on this machine has none, so set `[debian].mirrors` to the URL of a Debian archive"
+)
+
+
+@rule
+async def fetch_file(request: FetchRequest, opam: OpamSubsystem) -> Fetched:
+    """Ask each candidate in turn. A wrong file is warned of and passed over, as the next place may have the right one."""
+    mirrors = Mirrors(())
+    needs_mirror = any(url.startswith(DEBIAN_SCHEME) for url in request.urls)
+    if needs_mirror:
+        mirrors = await debian_mirrors()
+    expected = FileDigest(request.sha256, request.size)
+    reasons: list[str] = []
+    if needs_mirror and not mirrors.urls:
+        reasons.append(f"{NO_MIRROR}.")
+    for url in candidates(
+        request.urls,
+        sha256=request.sha256,
+        archive_mirrors=opam.archive_mirrors,
+        debian_mirrors=mirrors.urls,
+    ):
+        try:
+            await download_file(DownloadFile(url, expected))
+            return Fetched(expected, None)
+        except Exception as e:
+            reason = str(e)
+            reasons.append(f"{without_password(url)}: {_plain(reason, request)}")
+            if _is_wrong_content(reason):
+                logger.warning(
+                    f"{request.owner}: {without_password(url)} has a file that is not the locked {request.name} "
+                    f"({_plain(reason, request)}); looking elsewhere."
+                )
+    return Fetched(expected, fetch_failure(request, reasons))
+
+
+def fetch_failure(request: FetchRequest, reasons: Iterable[str]) -> str:
+    """The message for a file that no place gave."""
+    listed = "".join(f"\n  * {reason}" for reason in reasons)
+    return (
+        f"Cannot fetch {request.name} for {request.owner} (sha256 {request.sha256}, {request.size} bytes):{listed}\n"
+        "Name a place that has it in `[debian].mirrors` or `[opam].archive_mirrors`; if the file is gone everywhere, "
+        "regenerate the lockfile."
+    )
+
+
+@rule
+async def fetch_debs(request: DebFilesRequest) -> DebFiles:
+    """Put the .deb files into `debs/`."""
+    fetched = await concurrently(
+        fetch(
+            FetchRequest(
+                owner=request.owner,
+                name=deb.basename,
+                urls=(f"{DEBIAN_SCHEME}{deb.path}",),
+                sha256=deb.sha256,
+                size=deb.size,
+            )
+        )
+        for deb in request.debs
+    )
+    errors = tuple(f.error for f in fetched if f.error is not None)
+    digest = await create_digest(
+        CreateDigest(FileEntry(f"debs/{deb.basename}", f.file_digest) for deb, f in zip(request.debs, fetched))
+    )
+    return DebFiles(
+        digest=digest,
+        json=tuple(
+            FrozenDict(
+                {
+                    "name": deb.name,
+                    "version": deb.version,
+                    "architecture": deb.architecture,
+                    "sha256": deb.sha256,
+                    "size": deb.size,
+                    "file": f"debs/{deb.basename}",
+                }
+            )
+            for deb in request.debs
+        ),
+        errors=errors,
+    )
+
+
+class DebianDownload(URLDownloadHandler):
+    """`debian:pool/...`: a path in a Debian archive, whichever mirror has it."""
+
+    match_scheme = "debian"
+
+
+@rule
+async def download_from_debian(request: DebianDownload) -> Digest:
+    path = request.url[len(DEBIAN_SCHEME) :]
+    fetched = await fetch(
+        FetchRequest(
+            owner=request.url,
+            name=path.rpartition("/")[2],
+            urls=(request.url,),
+            sha256=request.expected_digest.fingerprint,
+            size=request.expected_digest.serialized_bytes_length,
+        )
+    )
+    if fetched.error is not None:
+        raise FetchError(fetched.error)
+    return await create_digest(CreateDigest([FileEntry(path.rpartition("/")[2], fetched.file_digest)]))
+
+
+def rules() -> list[object]:
+    return [*collect_rules(), UnionRule(URLDownloadHandler, DebianDownload)]

@@ -1,0 +1,116 @@
+"""Generates `opam_package` targets from a lockfile, and finds the dependencies of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.engine.addresses import Addresses, AddressInput
+from pants.engine.target import (
+    FieldSet,
+    GeneratedTargets,
+    GenerateTargetsRequest,
+    InferDependenciesRequest,
+    InferredDependencies,
+)
+from pants.engine.unions import UnionMembership, UnionRule
+
+from opam_oci.engine import addresses_of, collect_rules, opam_lock, parse_address, rule, targets_of
+from opam_oci.image_packages import packages_of_one_resolve
+from opam_oci.lockfile import OpamLock
+from opam_oci.locks import address_text
+from opam_oci.products import OpamLockRequest
+from opam_oci.subsystems import OpamSubsystem
+from opam_oci.target_types import (
+    OciImageBaseField,
+    OciImagePackagesField,
+    OpamPackageDependenciesField,
+    OpamPackageNameField,
+    OpamPackagesTarget,
+    OpamPackageTarget,
+    OpamPackageVersionField,
+    OpamResolveField,
+)
+
+
+class GenerateOpamPackages(GenerateTargetsRequest):
+    generate_from = OpamPackagesTarget
+
+
+@rule
+async def generate_opam_packages(
+    request: GenerateOpamPackages, opam: OpamSubsystem, union_membership: UnionMembership
+) -> GeneratedTargets:
+    generator = request.generator
+    resolve = generator[OpamResolveField].value_or_default(opam)
+    lock: OpamLock = await opam_lock(OpamLockRequest(resolve))
+    base = await parse_address(
+        AddressInput.parse(opam.base_of(resolve), description_of_origin="`[opam].resolves_to_base`")
+    )
+    addresses = {name: request.template_address.create_generated(name) for name in lock.packages}
+    post_depends = lock.acyclic_post_depends()
+    return GeneratedTargets(
+        generator,
+        (
+            OpamPackageTarget(
+                {
+                    **request.template,
+                    OpamPackageNameField.alias: package.name,
+                    OpamPackageVersionField.alias: package.version,
+                    OpamResolveField.alias: resolve,
+                    OpamPackageDependenciesField.alias: sorted(
+                        {address_text(addresses[d]) for d in (*package.depends, *post_depends[package.name])}
+                        | {address_text(base)}
+                    ),
+                },
+                addresses[package.name],
+                union_membership,
+                residence_dir=generator.address.spec_path,
+                description_of_origin=f"the lockfile {lock.path}",
+            )
+            for package in lock.packages.values()
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class ImageDependenciesFieldSet(FieldSet):
+    required_fields = (OciImagePackagesField, OciImageBaseField)
+
+    packages: OciImagePackagesField
+    base: OciImageBaseField
+
+
+class InferImageDependencies(InferDependenciesRequest):
+    infer_from = ImageDependenciesFieldSet
+
+
+@rule
+async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSubsystem) -> InferredDependencies:
+    """The base, and the packages that are in the image without being reached from `packages` along targets.
+
+    Those are post-dependencies on a cycle, which `opam_package` targets leave out.
+    """
+    addresses: Addresses = await addresses_of(request.field_set.packages.to_unparsed_address_inputs())
+    targets = await targets_of(addresses)
+    selection = packages_of_one_resolve(request.field_set.address, targets)
+    base = await parse_address(
+        AddressInput.parse(
+            request.field_set.base.value or opam.base_of(selection.resolve),
+            relative_to=request.field_set.address.spec_path,
+            description_of_origin=f"the `{OciImageBaseField.alias}` field of {request.field_set.address}",
+        )
+    )
+    lock: OpamLock = await opam_lock(OpamLockRequest(selection.resolve))
+    some = targets[0].address
+    unreached = set(lock.image_closure(selection.names)) - lock.reached_by_targets(selection.names)
+    return InferredDependencies(
+        [base, *(some.maybe_convert_to_target_generator().create_generated(name) for name in sorted(unreached))]
+    )
+
+
+def rules() -> list[object]:
+    return [
+        *collect_rules(),
+        UnionRule(GenerateTargetsRequest, GenerateOpamPackages),
+        UnionRule(InferDependenciesRequest, InferImageDependencies),
+    ]

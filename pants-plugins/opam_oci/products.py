@@ -1,0 +1,291 @@
+"""What the backend's rules ask each other for: requests and results, no logic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.engine.addresses import Address
+from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
+from pants.engine.fs import Digest, FileDigest
+from pants.util.frozendict import FrozenDict
+from pants.util.logging import LogLevel
+
+from opam_oci.lockfile import DebianLock, Deb, OpamLock
+
+
+@dataclass(frozen=True)
+class DebianRootfs:
+    """A `debian_rootfs` target's fields, defaults filled in."""
+
+    address: Address
+    resolve: str
+    suite: str
+    architecture: str
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DebianRootfsRequest:
+    """A `debian_rootfs` by its address as written in `origin`, a phrase for error messages."""
+
+    address: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class DebianLockRequest:
+    """The lockfile of a base, which must fit its target."""
+
+    rootfs: DebianRootfs
+
+
+@dataclass(frozen=True)
+class OpamLockRequest:
+    """The lockfile of an opam resolve, which may be older than the targets."""
+
+    resolve: str
+
+
+@dataclass(frozen=True)
+class ResolveInputsRequest:
+    """What BUILD files and options ask of an opam resolve."""
+
+    resolve: str
+
+
+@dataclass(frozen=True)
+class ResolveInputs:
+    """Roots and bounds of a resolve, sorted, and the base that it is for."""
+
+    resolve: str
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...]
+    base: Address
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """Roots of Debian archives, without a slash at the end, in the order in which they are asked."""
+
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HostCheckRequest:
+    """Asks what keeps this machine from building layers (and a base, if `base`)."""
+
+    base: bool
+
+
+@dataclass(frozen=True)
+class HostCheck:
+    """One sentence per thing that is missing, with its remedy; empty when all is there."""
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FetchRequest(EngineAwareParameter):
+    """A file by its content, and where it may be had. `owner` says in messages what needs it; `size` in bytes."""
+
+    owner: str
+    name: str
+    urls: tuple[str, ...]
+    sha256: str
+    size: int
+
+    def debug_hint(self) -> str:
+        return f"{self.owner}: {self.name}"
+
+
+@dataclass(frozen=True)
+class Fetched(EngineAwareReturnType):
+    """The file's digest, or why it could not be had. A failure holds for one run only."""
+
+    file_digest: FileDigest
+    error: str | None
+
+    def cacheable(self) -> bool:
+        return self.error is None
+
+
+@dataclass(frozen=True)
+class SandboxTool:
+    """The directory that processes run as `python3 __tool`."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer directory (`layer.json` and its blob) and what stands in its layer.json.
+
+    `diff_id` and `blob` are "sha256:..."; `size` is the blob's, in bytes.
+    """
+
+    kind: str
+    name: str
+    version: str
+    diff_id: str
+    blob: str
+    size: int
+    digest: Digest
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}.{self.version}" if self.version else self.name
+
+
+@dataclass(frozen=True)
+class BaseLayerRequest(EngineAwareParameter):
+    """The base layer of a `debian_rootfs` as locked."""
+
+    lock: DebianLock
+
+    def debug_hint(self) -> str:
+        return self.lock.resolve
+
+
+@dataclass(frozen=True)
+class BuildPlanRequest:
+    """Asks whether a resolve can be built here and now."""
+
+    resolve: str
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """Locks that fit the targets, on a machine that can build them."""
+
+    lock: OpamLock
+    rootfs: DebianRootfs
+    debian_lock: DebianLock
+
+
+@dataclass(frozen=True)
+class FoundationRequest:
+    """What all packages over a base stand on."""
+
+    debian_lock: DebianLock
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """The two layers below all packages."""
+
+    base: Layer
+    opam_root: Layer
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return (self.base, self.opam_root)
+
+
+@dataclass(frozen=True)
+class PackageLayerRequest(EngineAwareParameter):
+    """The layer of one package of a resolve, and with it those of all that it depends on."""
+
+    resolve: str
+    package: str
+
+    def debug_hint(self) -> str:
+        return f"{self.package} ({self.resolve})"
+
+
+@dataclass(frozen=True)
+class PackageOutcome(EngineAwareReturnType):
+    """The layers of a package and of its transitive build dependencies by name; or why there are none.
+
+    Either `layers` holds the package itself, or it `failed` (the message, several lines), or it was not tried because
+    the packages in `blocked_by` failed.
+    """
+
+    package: str
+    layers: FrozenDict[str, Layer]
+    failed: str | None = None
+    blocked_by: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return self.failed is None and not self.blocked_by
+
+    def level(self) -> LogLevel | None:
+        return LogLevel.ERROR if self.failed is not None else None
+
+    def message(self) -> str | None:
+        return f"{self.package} failed" if self.failed is not None else None
+
+    def cacheable(self) -> bool:
+        # A failure is tried again in the next run, also under the same daemon.
+        return self.ok
+
+
+@dataclass(frozen=True)
+class BuildLogRequest:
+    """Asks to print a build log, once per run."""
+
+    package: str
+    text: str
+
+
+@dataclass(frozen=True)
+class BuildLogShown:
+    """The log is printed."""
+
+
+@dataclass(frozen=True)
+class OpamRepository:
+    """An opam repository for a process: `path` is a directory or an archive in `digest`."""
+
+    name: str
+    path: str
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class OpamRepositoryRequest:
+    """An entry of `[opam].repositories`."""
+
+    name: str
+    location: str
+
+
+@dataclass(frozen=True)
+class TargetsOfTypeRequest:
+    """All targets of a type that is no generator and not generated."""
+
+    alias: str
+
+
+@dataclass(frozen=True)
+class DebianLockText:
+    """A lockfile of a base, just made."""
+
+    content: bytes
+
+
+@dataclass(frozen=True)
+class DebianLockTextRequest(EngineAwareParameter):
+    """Asks the Debian archive what a base consists of today."""
+
+    rootfs: DebianRootfs
+
+    def debug_hint(self) -> str:
+        return self.rootfs.resolve
+
+
+@dataclass(frozen=True)
+class DebFiles:
+    """.deb files in one directory `debs/`, and their JSON for a request, in the lock's order."""
+
+    digest: Digest
+    json: tuple[FrozenDict[str, str | int], ...]
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DebFilesRequest:
+    """Asks for .deb files. `owner` says in messages what needs them."""
+
+    owner: str
+    debs: tuple[Deb, ...]

@@ -1,0 +1,109 @@
+"""Runs the sandbox tool: the one place that makes processes of this backend."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterable, Mapping
+
+from pants.engine.fs import CreateDigest, Digest, FileContent
+from pants.engine.process import Process, ProcessCacheScope
+
+from opam_oci.engine import collect_rules, create_digest, rule
+from opam_oci.host import TOOL_PATH
+from opam_oci.products import Layer, SandboxTool
+
+# How many cores a build would use if it could: more than machines have, so that one which runs alone gets them all.
+# Pants shares the cores out among the processes that run at the same time, and puts the number into argv only when it
+# starts them: neither this nor the number of cores is in any cache key.
+_CORES_WANTED = 64
+
+
+class MissingToolError(Exception):
+    """A Python package that the sandbox tool consists of is not installed."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of the tool. `layers` are the layer directories that the request names `in/0`, `in/1` ...
+
+    `parallel`: it can use several cores.
+    """
+
+    command: str
+    description: str
+    request: Mapping[str, Any]
+    layers: tuple[Layer, ...]
+    output_files: tuple[str, ...]
+    parallel: bool
+    output_directories: tuple[str, ...] = ("blobs",)
+    cache_scope: ProcessCacheScope = ProcessCacheScope.SUCCESSFUL
+
+
+REQUEST_FILE = "request.json"
+
+
+def request_file(request: Mapping[str, Any]) -> FileContent:
+    """A request as a file: the same values always give the same bytes."""
+    text = json.dumps(request, sort_keys=True, indent=1, ensure_ascii=True)
+    return FileContent(REQUEST_FILE, text.encode())
+
+
+def layer_paths(layers: Iterable[Layer]) -> list[str]:
+    """What a request calls the layers that a process is given, in their order."""
+    return [f"in/{index}" for index, _ in enumerate(layers)]
+
+
+def tool_process(tool: SandboxTool, call: Call, input_digest: Digest, *, env: Mapping[str, str] | None = None) -> Process:
+    """The process for a call. `input_digest` holds the request file and what it names but the layers.
+
+    Nothing of this machine enters: argv, environment and inputs are the same wherever the lockfiles and the tool are.
+    """
+    argv = ["/usr/bin/env", "python3", "-sEB", "__tool", call.command, REQUEST_FILE]
+    if call.parallel:
+        argv.extend(("--jobs", "{pants_concurrency}"))
+    return Process(
+        argv=argv,
+        description=call.description,
+        env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **(env or {})},
+        input_digest=input_digest,
+        immutable_input_digests={
+            "__tool": tool.digest,
+            **dict(zip(layer_paths(call.layers), (layer.digest for layer in call.layers))),
+        },
+        append_only_caches={"opam_oci_layers": "store"},
+        output_files=call.output_files,
+        output_directories=call.output_directories,
+        concurrency_available=_CORES_WANTED if call.parallel else 0,
+        cache_scope=call.cache_scope,
+    )
+
+
+def python_files(package: str) -> list[FileContent]:
+    """The source files of an installed Python package, without importing it. Raises MissingToolError."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingToolError(
+            f"The Python package `{package}` is not installed where Pants runs, but building image layers needs it. "
+            "Start Pants with the `pants` script of this repository; with the official launcher, name the package in "
+            "`PANTS_PLUGINS` (as .pants.bootstrap does) or in `[GLOBAL].plugins`."
+        )
+    top = Path(list(spec.submodule_search_locations)[0])
+    return [
+        FileContent(f"{package}/{path.relative_to(top).as_posix()}", path.read_bytes())
+        for path in sorted(top.rglob("*.py"))
+    ]
+
+
+@rule
+async def find_sandbox_tool() -> SandboxTool:
+    """Reads the tool's files; Pants starts anew when they change, as they are on its `pythonpath`."""
+    files = [*python_files("opam_sandbox"), *python_files("filelock")]
+    [main] = [file for file in files if file.path == "opam_sandbox/__main__.py"]
+    return SandboxTool(await create_digest(CreateDigest([FileContent("__main__.py", main.content), *files])))
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]

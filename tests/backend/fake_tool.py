@@ -1,0 +1,153 @@
+"""Stands in for the sandbox tool where only the backend's logic is tested: what it asks for, in which order, and what
+it makes of the answers.
+
+It takes the tool's commands and writes files of the right shape, but builds nothing: a layer's blob is the text of its
+request. What packages do is said in their opam files: `fail` exits with an error, `corrupt` writes a blob under another
+name than its sha256, `environment` logs argv and the environment. Real builds are tested elsewhere.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import sys
+import time
+
+
+def write_layer(kind, name, version, blob, corrupt=False):
+    digest = hashlib.sha256(blob).hexdigest()
+    blobs = pathlib.Path("blobs/sha256")
+    blobs.mkdir(parents=True)
+    stored = "0" * 64 if corrupt else digest
+    (blobs / stored).write_bytes(blob)
+    layer = {
+        "kind": kind,
+        "name": name,
+        "version": version,
+        "diff_id": f"sha256:{digest}",
+        "digest": f"sha256:{stored}",
+        "size": len(blob),
+        "media_type": "application/vnd.oci.image.layer.v1.tar+gzip",
+        "files": 1,
+    }
+    pathlib.Path("layer.json").write_text(json.dumps(layer))
+    # Differs from run to run: nothing downstream may depend on it.
+    pathlib.Path("timings.json").write_text(json.dumps({"ended": time.time()}))
+
+
+def read_layers(request):
+    layers = [json.loads(pathlib.Path(path, "layer.json").read_text()) for path in request["layers"]]
+    for path, layer in zip(request["layers"], layers):
+        assert sorted(os.listdir(path)) == ["blobs", "layer.json"], os.listdir(path)
+        assert pathlib.Path(path, "blobs", *layer["digest"].split(":")).exists()
+    return layers
+
+
+def build(request):
+    layers = read_layers(request)
+    package = request["package"]
+    for source in [*package["sources"], *package["debs"]]:
+        content = pathlib.Path(source["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == source["sha256"], source
+    log = "\n".join(f"line {n} of {package['name']}" for n in range(1, 101))
+    words = package["opam"].split()
+    if "environment" in words:
+        log = json.dumps({"argv": sys.argv, "env": dict(os.environ), "files": sorted(os.listdir())})
+    pathlib.Path("build.log").write_text(log + f"\nbuilt at {time.time()}\n")
+    for word in words:
+        if word.startswith("fail_if_missing="):
+            if not os.path.exists(word.partition("=")[2]):
+                raise SystemExit("error: the file is missing")
+    if "fail" in words:
+        raise SystemExit(f"error: {package['name']} does not compile")
+    below = [f"{layer['kind']}:{layer['name']}" for layer in layers]
+    blob = json.dumps({"package": package, "below": below}, sort_keys=True).encode()
+    write_layer("package", package["name"], package["version"], blob, "corrupt" in words)
+
+
+def image(request):
+    layers = read_layers(request)
+    manifest = json.dumps({"request": request, "layers": layers}, sort_keys=True).encode()
+    digest = hashlib.sha256(manifest).hexdigest()
+    blobs = pathlib.Path("blobs/sha256")
+    blobs.mkdir(parents=True)
+    (blobs / digest).write_bytes(manifest)
+    pathlib.Path("oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    pathlib.Path("index.json").write_text(json.dumps({"manifests": [{"digest": f"sha256:{digest}"}]}))
+    summary = {"manifest_digest": f"sha256:{digest}", "config_digest": "", "layers": len(layers), "size": 1}
+    pathlib.Path("image.json").write_text(json.dumps(summary))
+
+
+def lock_debian(request):
+    if "no-such-package" in request["packages"]:
+        raise SystemExit("error: there is no package no-such-package")
+    packages = ", ".join(f'"{p}"' for p in request["packages"])
+    pathlib.Path("lockfile").write_text(
+        f"""[metadata]
+lock_version = 1
+kind = "debian"
+resolve = "{request['resolve']}"
+suite = "{request['suite']}"
+architecture = "{request['architecture']}"
+packages = [{packages}]
+"""
+    )
+
+
+def lock_opam(request):
+    layers = read_layers(request)
+    for repository in request["repositories"]:
+        assert os.path.exists(repository["path"]), repository
+    names = [requirement.partition("=")[0] for requirement in request["requirements"]]
+    requirements = ", ".join(f'"{r}"' for r in request["requirements"])
+    constraints = ", ".join(f'"{r}"' for r in request["constraints"])
+    # The request goes into an opam file, for tests to look at.
+    seen = json.dumps({**request, "kinds": [layer["kind"] for layer in layers]}, sort_keys=True)
+    text = f"""[metadata]
+lock_version = 1
+kind = "opam"
+resolve = "{request['resolve']}"
+base = "{request['base']}"
+requirements = [{requirements}]
+constraints = [{constraints}]
+"""
+    for name in names:
+        text += f"""
+[[package]]
+name = "{name}"
+version = "2"
+depends = []
+post_depends = []
+depexts = []
+debs = []
+opam = '''{seen}'''
+"""
+    pathlib.Path("lockfile").write_text(text)
+
+
+def main():
+    command = sys.argv[1]
+    request = json.loads(pathlib.Path(sys.argv[2]).read_text())
+    if command == "rootfs":
+        for deb in request["debs"]:
+            assert pathlib.Path(deb["file"]).stat().st_size == deb["size"]
+        pathlib.Path("build.log").write_text("unpacked\n")
+        write_layer("base", request["name"], "", json.dumps(request, sort_keys=True).encode())
+    elif command == "opam-root":
+        write_layer("opam-root", "opam-root", "", json.dumps(read_layers(request), sort_keys=True).encode())
+    elif command == "build":
+        build(request)
+    elif command == "state":
+        read_layers(request)
+        write_layer("state", "state", "", json.dumps(request, sort_keys=True).encode())
+    elif command == "image":
+        image(request)
+    elif command == "lock-debian":
+        lock_debian(request)
+    elif command == "lock-opam":
+        lock_opam(request)
+    else:
+        sys.exit(2)
+
+
+main()

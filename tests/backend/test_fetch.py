@@ -1,0 +1,215 @@
+"""Locked files come from the first place that has them; wrong ones are passed over; failures name all places."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import logging
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+from pants.engine.fs import Digest, DigestContents, DownloadFile, FileDigest, Snapshot
+from pants.engine.internals.scheduler import ExecutionError
+from pants.testutil.rule_runner import RuleRunner
+
+from conftest import OPTIONS
+from locktext import Pkg, deb_toml, image, project, source_toml
+from opam_oci import fetch
+from opam_oci.fetch import candidates, without_password
+from opam_oci.products import Fetched, FetchRequest, PackageLayerRequest, PackageOutcome
+
+CONTENT = b"an archive\n"
+SHA = hashlib.sha256(CONTENT).hexdigest()
+POOL = "pool/main/a/a/a_1.orig.tar.gz"
+
+
+@dataclass
+class Server:
+    """An HTTP server on loopback: `files` by path, everything else is 404; `asked` records the paths."""
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.asked.append(self.path)
+            content = state.files.get(self.path)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{httpd.server_address[1]}"
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread.start()
+    yield state
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def options(mirrors: list[str], archive_mirrors: list[str] = []) -> list[str]:
+    return [*OPTIONS, f"--debian-mirrors={mirrors!r}", f"--opam-archive-mirrors={archive_mirrors!r}"]
+
+
+def request(*urls: str) -> FetchRequest:
+    return FetchRequest(owner="a.1", name="a.tbz", urls=urls, sha256=SHA, size=len(CONTENT))
+
+
+def test_candidates() -> None:
+    assert candidates(
+        ["https://up.example/a.tbz", f"debian:{POOL}"],
+        sha256=SHA,
+        archive_mirrors=["file:///cache/"],
+        debian_mirrors=["http://one.example/debian", "http://two.example/debian/"],
+    ) == (
+        f"file:///cache/sha256/{SHA[:2]}/{SHA}",
+        f"http://one.example/debian/{POOL}",
+        f"http://two.example/debian/{POOL}",
+        "https://up.example/a.tbz",
+    )
+
+
+def test_passwords_are_not_shown() -> None:
+    assert without_password("see https://me:secret@h.example/x@y") == "see https://h.example/x@y"
+
+
+def test_the_first_place_that_has_it(rule_runner: RuleRunner, server: Server) -> None:
+    server.files = {f"/two/{POOL}": CONTENT, "/upstream/a.tbz": CONTENT}
+    rule_runner.set_options(options([f"{server.url}/one", f"{server.url}/two"], [f"{server.url}/cache"]))
+    fetched = rule_runner.request(Fetched, [request(f"{server.url}/upstream/a.tbz", f"debian:{POOL}")])
+    assert fetched == Fetched(FileDigest(SHA, len(CONTENT)), None)
+    assert server.asked == [f"/cache/sha256/{SHA[:2]}/{SHA}", f"/one/{POOL}", f"/two/{POOL}"]
+
+
+def test_upstream_last(rule_runner: RuleRunner, server: Server) -> None:
+    server.files = {"/upstream/a.tbz": CONTENT}
+    rule_runner.set_options(options([f"{server.url}/one"]))
+    assert rule_runner.request(Fetched, [request(f"{server.url}/upstream/a.tbz", f"debian:{POOL}")]).error is None
+    assert server.asked == [f"/one/{POOL}", "/upstream/a.tbz"]
+
+
+def test_files_on_disk(rule_runner: RuleRunner, tmp_path: Path) -> None:
+    place = tmp_path / "sha256" / SHA[:2] / SHA
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENT)
+    rule_runner.set_options(options([], [f"file://{tmp_path}"]))
+    assert rule_runner.request(Fetched, [request("https://127.0.0.1:9/a.tbz")]).error is None
+
+
+@pytest.mark.parametrize("wrong", [b"other text\n", b"much longer than the right one\n", b"short"])
+def test_wrong_content_is_warned_of_and_passed_over(
+    rule_runner: RuleRunner, server: Server, caplog: pytest.LogCaptureFixture, wrong: bytes
+) -> None:
+    server.files = {f"/one/{POOL}": wrong, f"/two/{POOL}": CONTENT}
+    rule_runner.set_options(options([f"{server.url}/one", f"{server.url}/two"]))
+    assert rule_runner.request(Fetched, [request(f"debian:{POOL}")]).error is None
+    [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith(f"a.1: {server.url}/one/{POOL} has a file that is not the locked a.tbz (wrong content: ")
+
+
+def test_nobody_has_it(rule_runner: RuleRunner, server: Server) -> None:
+    server.files = {"/upstream/a.tbz": b"other text\n"}
+    rule_runner.set_options(options([f"{server.url}/one"]))
+    error = rule_runner.request(Fetched, [request(f"{server.url}/upstream/a.tbz", f"debian:{POOL}")]).error
+    assert error is not None
+    assert error.startswith(f"Cannot fetch a.tbz for a.1 (sha256 {SHA}, {len(CONTENT)} bytes):\n")
+    assert f"  * {server.url}/one/{POOL}: " in error and "404" in error
+    other = hashlib.sha256(b"other text\n").hexdigest()
+    assert f"  * {server.url}/upstream/a.tbz: wrong content: its sha256 is {other} (11 bytes)" in error
+    assert "`[debian].mirrors`" in error and "`[opam].archive_mirrors`" in error and "regenerate the lockfile" in error
+
+
+def test_a_failure_is_tried_again_in_the_next_run(rule_runner: RuleRunner, server: Server) -> None:
+    wanted = request(f"debian:{POOL}")
+    rule_runner.set_options(options([f"{server.url}/one"]))
+    assert rule_runner.request(Fetched, [wanted]).error is not None
+    server.files = {f"/one/{POOL}": CONTENT}
+    rule_runner.set_options(options([f"{server.url}/one"]))
+    assert rule_runner.request(Fetched, [wanted]).error is None
+
+
+def test_what_was_fetched_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    from conftest import new_runner
+
+    server.files = {f"/one/{POOL}": CONTENT}
+    for _ in range(2):  # two daemons with one store
+        runner = new_runner(f"--local-store-dir={tmp_path}")
+        runner.set_options(options([f"{server.url}/one"]))
+        assert runner.request(Fetched, [request(f"debian:{POOL}")]).error is None
+    assert server.asked == [f"/one/{POOL}"]
+
+
+def test_no_mirror_is_known(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "apt_mirrors", lambda _: ())
+    rule_runner.set_options(options([]))
+    error = rule_runner.request(Fetched, [request(f"debian:{POOL}")]).error
+    assert error is not None
+    assert "no Debian mirror is known" in error and "set `[debian].mirrors`" in error
+
+
+def test_mirrors_of_the_machine(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    server.files = {f"/host/{POOL}": CONTENT}
+    monkeypatch.setattr(fetch, "apt_mirrors", lambda _: (f"{server.url}/host",))
+    rule_runner.set_options(options([]))
+    assert rule_runner.request(Fetched, [request(f"debian:{POOL}")]).error is None
+
+
+def test_the_debian_scheme_for_any_download(rule_runner: RuleRunner, server: Server) -> None:
+    server.files = {f"/two/{POOL}": CONTENT}
+    rule_runner.set_options(options([f"{server.url}/one", f"{server.url}/two"]))
+    wanted = DownloadFile(f"debian:{POOL}", FileDigest(SHA, len(CONTENT)))
+    digest = rule_runner.request(Digest, [wanted])
+    assert rule_runner.request(Snapshot, [digest]).files == ("a_1.orig.tar.gz",)
+    assert rule_runner.request(DigestContents, [digest])[0].content == CONTENT
+    missing = DownloadFile("debian:pool/nothing", FileDigest(SHA, len(CONTENT)))
+    with pytest.raises(ExecutionError, match="Cannot fetch nothing for debian:pool/nothing"):
+        rule_runner.request(Digest, [missing])
+
+
+@pytest.mark.usefixtures("fake_tool")
+def test_sources_and_debs_reach_the_build(rule_runner: RuleRunner, server: Server) -> None:
+    server.files = {f"/one/{POOL}": CONTENT, "/one/pool/main/g/gcc/gcc_2.deb": CONTENT, "/p.patch": CONTENT}
+    sources = source_toml(["https://127.0.0.1:9/a.tbz", f"debian:{POOL}"], SHA, len(CONTENT))
+    sources += source_toml([f"{server.url}/p.patch"], SHA, len(CONTENT), name="p.patch")
+    deb = deb_toml("gcc", "pool/main/g/gcc/gcc_2.deb", SHA, len(CONTENT))
+    rule_runner.write_files(project(Pkg("a", debs=["gcc"], extra=sources), debs=deb, debian_debs=deb))
+    rule_runner.set_options(options([f"{server.url}/one"]))
+    # fake_tool.py compares the files in the sandbox with the checksums in the request.
+    outcome = rule_runner.request(PackageOutcome, [PackageLayerRequest("default", "a")])
+    assert outcome.failed is None
+
+
+@pytest.mark.usefixtures("fake_tool")
+def test_a_package_without_its_source_is_a_failed_package(rule_runner: RuleRunner, server: Server) -> None:
+    source = source_toml([f"{server.url}/a.tbz"], SHA, len(CONTENT))
+    rule_runner.write_files(project(Pkg("a", extra=source), Pkg("b", depends=["a"]), Pkg("c"), image=image("b")))
+    outcomes = {
+        name: rule_runner.request(PackageOutcome, [PackageLayerRequest("default", name)]) for name in ("a", "b", "c")
+    }
+    assert outcomes["a"].failed is not None and "Cannot fetch a.tbz for a.1" in outcomes["a"].failed
+    assert outcomes["b"].blocked_by == ("a.1",)
+    assert outcomes["c"].ok
+
+
+@pytest.mark.usefixtures("fake_tool")
+def test_a_base_without_its_debs(rule_runner: RuleRunner, server: Server) -> None:
+    debs = deb_toml("gcc", "pool/gcc.deb") + deb_toml("cpp", "pool/cpp.deb")
+    rule_runner.write_files(project(Pkg("a"), debian_debs=debs))
+    rule_runner.set_options(options([f"{server.url}/one"]))
+    with pytest.raises(ExecutionError) as raised:
+        rule_runner.request(PackageOutcome, [PackageLayerRequest("default", "a")])
+    message = str(raised.value.wrapped_exceptions[0])
+    assert "Cannot fetch gcc.deb for the base trixie" in message and "Cannot fetch cpp.deb" in message

@@ -1,0 +1,227 @@
+"""`package` on images. The sandbox tool is fake_tool.py: the rules are tested here, not the building."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from pants.core.goals.package import BuiltPackage, Package
+from pants.engine.addresses import Address
+from pants.engine.fs import DigestContents
+from pants.engine.internals.scheduler import ExecutionError
+from pants.engine.rules import QueryRule
+from pants.testutil.rule_runner import RuleRunner
+
+from conftest import OPTIONS
+from locktext import Pkg, image, project
+from opam_oci.image import OciPackageImageFieldSet
+
+pytestmark = pytest.mark.usefixtures("fake_tool")
+
+
+def build(runner: RuleRunner, name: str = "image") -> BuiltPackage:
+    target = runner.get_target(Address("images", target_name=name))
+    return runner.request(BuiltPackage, [OciPackageImageFieldSet.create(target)])
+
+
+def files(runner: RuleRunner, built: BuiltPackage) -> dict[str, bytes]:
+    contents = runner.request(DigestContents, [built.digest])
+    return {file.path: file.content for file in contents}
+
+
+def manifest(runner: RuleRunner, built: BuiltPackage) -> Any:
+    found = files(runner, built)
+    digest = json.loads(found["images/image/index.json"])["manifests"][0]["digest"]
+    return json.loads(found[f"images/image/blobs/{digest.replace(':', '/')}"])
+
+
+DIAMOND = (
+    Pkg("top", depends=["right", "left"]),
+    Pkg("left", depends=["bottom"]),
+    Pkg("right", depends=["bottom"]),
+    Pkg("bottom", post=["virtual"]),
+    Pkg("virtual", depends=["bottom"]),
+    Pkg("unrelated"),
+)
+
+
+def test_layers_of_an_image(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(project(*DIAMOND, image=image("top")))
+    built = build(rule_runner)
+
+    found = manifest(rule_runner, built)
+    kinds = [(layer["kind"], layer["name"]) for layer in found["layers"]]
+    # Dependencies first, by name where both are ready; the post-dependency comes along, what nobody needs does not.
+    assert kinds == [
+        ("base", "trixie"),
+        ("opam-root", "opam-root"),
+        ("package", "bottom"),
+        ("package", "left"),
+        ("package", "right"),
+        ("package", "top"),
+        ("package", "virtual"),
+        ("state", "state"),
+    ]
+    [artifact] = built.artifacts
+    assert artifact.relpath == "images/image"
+    assert artifact.extra_log_lines[0].startswith("manifest sha256:")
+    assert artifact.extra_log_lines[1].startswith("8 layers, ")
+    names = set(files(rule_runner, built))
+    assert names >= {"images/image/oci-layout", "images/image/index.json"}
+    blobs = {f"images/image/blobs/{layer['digest'].replace(':', '/')}" for layer in found["layers"]}
+    assert blobs < names
+    assert not any("layer.json" in name or "timings" in name or ".log" in name for name in names)
+
+
+def test_a_build_sees_its_own_dependencies_only(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(project(*DIAMOND, image=image("top")))
+    built = build(rule_runner)
+    found = files(rule_runner, built)
+    below = {}
+    for layer in manifest(rule_runner, built)["layers"]:
+        if layer["kind"] == "package":
+            blob = json.loads(found[f"images/image/blobs/{layer['digest'].replace(':', '/')}"])
+            below[layer["name"]] = [name.partition(":")[2] for name in blob["below"][2:]]
+    assert below == {
+        "bottom": [],
+        "virtual": ["bottom"],
+        "left": ["bottom"],
+        "right": ["bottom"],
+        "top": ["bottom", "left", "right"],
+    }
+
+
+def test_config_defaults(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(project(Pkg("a"), image=image("a")))
+    request = manifest(rule_runner, build(rule_runner))["request"]
+    assert request["architecture"] == "amd64"
+    assert request["config"] == {
+        "Env": [
+            "PATH=/home/opam/.opam/default/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "OPAM_SWITCH_PREFIX=/home/opam/.opam/default",
+            "CAML_LD_LIBRARY_PATH=/home/opam/.opam/default/lib/stublibs:/home/opam/.opam/default/lib/ocaml/stublibs"
+            ":/home/opam/.opam/default/lib/ocaml",
+            "OCAML_TOPLEVEL_PATH=/home/opam/.opam/default/lib/toplevel",
+            "HOME=/home/opam",
+            "LANG=C.UTF-8",
+        ],
+        "User": "opam",
+        "WorkingDir": "/home/opam",
+    }
+
+
+def test_config_fields(rule_runner: RuleRunner) -> None:
+    more = """
+        entrypoint=["opam", "exec", "--"], cmd=["sh"], env={"Z": "1", "LANG": "de_DE.UTF-8", "A": "2"}, user="1000",
+        workdir="/srv", labels={"l": "v"}, annotations={"org.example": "x"}, output_path="there",
+        base="3rdparty/debian:trixie",
+    """
+    rule_runner.write_files(project(Pkg("a"), image=image("a", more=more)))
+    built = build(rule_runner)
+    assert built.artifacts[0].relpath == "there"
+    found = files(rule_runner, built)
+    digest = json.loads(found["there/index.json"])["manifests"][0]["digest"]
+    request = json.loads(found[f"there/blobs/{digest.replace(':', '/')}"])["request"]
+    config = request["config"]
+    assert config["Env"][-3:] == ["LANG=de_DE.UTF-8", "A=2", "Z=1"]
+    assert (config["Entrypoint"], config["Cmd"]) == (["opam", "exec", "--"], ["sh"])
+    assert (config["User"], config["WorkingDir"], config["Labels"]) == ("1000", "/srv", {"l": "v"})
+    assert request["annotations"] == {"org.example": "x"}
+
+
+def failure(runner: RuleRunner) -> str:
+    with pytest.raises(ExecutionError) as raised:
+        build(runner)
+    return str(raised.value.wrapped_exceptions[0])
+
+
+def test_failures_are_told_at_once_and_all(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(
+        project(
+            Pkg("top", depends=["middle", "good"]),
+            Pkg("middle", depends=["bad"]),
+            Pkg("bad", opam="fail"),
+            Pkg("worse", opam="fail"),
+            Pkg("good"),
+            image=image("top", "worse"),
+        )
+    )
+    message = failure(rule_runner)
+    assert "The image images:image was not written: 2 packages failed." in message
+    assert "bad.1 failed: error: bad does not compile" in message
+    assert "worse.1 failed: error: worse does not compile" in message
+    assert "line 100 of bad" in message and "line 41 of bad\n" not in message
+    assert "The last 60 of 101 lines" in message and "--opam-show-build-logs" in message
+    assert "* middle.1 (because of bad.1)" in message
+    assert "* top.1 (because of bad.1)" in message
+    assert "good" not in message
+
+
+def test_a_failed_package_fails_the_command(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(project(Pkg("bad", opam="fail"), image=image("bad")))
+    with pytest.raises(ExecutionError):
+        rule_runner.run_goal_rule(Package, global_args=OPTIONS, args=["images:image"])
+
+
+def test_a_failure_is_tried_again_by_the_same_daemon(rule_runner: RuleRunner, tmp_path: Any) -> None:
+    needed = tmp_path / "needed"
+    rule_runner.write_files(project(Pkg("a", opam=f"fail_if_missing={needed}"), image=image("a")))
+    assert "the file is missing" in failure(rule_runner)
+    needed.touch()
+    rule_runner.set_options(OPTIONS)  # a new run
+    assert build(rule_runner).artifacts
+
+
+def test_logs_on_request(rule_runner: RuleRunner, caplog: pytest.LogCaptureFixture) -> None:
+    rule_runner.write_files(project(Pkg("a"), image=image("a")))
+    caplog.set_level(logging.INFO)
+    for _ in range(2):  # also when all comes from the cache
+        caplog.clear()
+        rule_runner.set_options([*OPTIONS, "--opam-show-build-logs"])
+        build(rule_runner)
+        assert [r for r in caplog.records if "line 1 of a" in r.message], caplog.text
+
+
+def test_another_base(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(project(Pkg("a"), image=image("a", more='base="3rdparty/debian:second"')))
+    message = failure(rule_runner)
+    assert "3rdparty/debian:second" in message and "3rdparty/debian:trixie" in message
+    assert "`base` field in target images:image" in message
+
+
+def test_packages_of_two_resolves(rule_runner: RuleRunner) -> None:
+    files_ = project(Pkg("a"))
+    files_["3rdparty/opam/BUILD"] += 'opam_packages(name="other", resolve="other")\n'
+    files_["3rdparty/opam/other.lock"] = (
+        files_["3rdparty/opam/default.lock"].replace('"default"', '"other"').replace(":trixie", ":second")
+    )
+    files_["images/BUILD"] = """
+oci_package_image(name="image", packages=["3rdparty/opam:default#a", "3rdparty/opam:other#a"])
+"""
+    rule_runner.write_files(files_)
+    message = failure(rule_runner)
+    assert "several resolves" in message
+    assert "default: 3rdparty/opam:default#a; other: 3rdparty/opam:other#a" in message
+
+
+def test_a_target_that_is_no_package(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(
+        project(Pkg("a"), image='oci_package_image(name="image", packages=["3rdparty/debian:trixie"])')
+    )
+    assert "3rdparty/debian:trixie, which is a `debian_rootfs`" in failure(rule_runner)
+
+
+def test_all_packages_of_a_lockfile(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(
+        project(Pkg("a"), Pkg("b"), image='oci_package_image(name="image", packages=["3rdparty/opam:default"])')
+    )
+    names = [layer["name"] for layer in manifest(rule_runner, build(rule_runner))["layers"]]
+    assert names[2:-1] == ["a", "b"]
+
+
+def test_a_corrupt_blob(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(project(Pkg("a", opam="corrupt"), image=image("a")))
+    message = failure(rule_runner)
+    assert "Build opam package a.1: the blob blobs/sha256/000" in message and "corrupt" in message

@@ -1,0 +1,105 @@
+"""A lockfile that no longer fits its targets is refused, with what changed and the command that mends it."""
+
+from __future__ import annotations
+
+import pytest
+from pants.engine.internals.scheduler import ExecutionError
+from pants.testutil.rule_runner import RuleRunner
+
+from conftest import OPTIONS
+from locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock, project
+from opam_oci.products import BuildPlan, BuildPlanRequest, ResolveInputs, ResolveInputsRequest
+
+
+def plan(runner: RuleRunner) -> BuildPlan:
+    return runner.request(BuildPlan, [BuildPlanRequest("default")])
+
+
+def problem(runner: RuleRunner) -> str:
+    with pytest.raises(ExecutionError) as raised:
+        plan(runner)
+    return str(raised.value.wrapped_exceptions[0])
+
+
+def test_fresh(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(
+        {
+            **project(Pkg("a"), requirements=["a>=1", "b"]),
+            "3rdparty/opam/default.lock": opam_lock(Pkg("a"), requirements=["a>=1", "b"], constraints=["c=1"]),
+            "more/BUILD": 'opam_requirement(name="m", requirements=["a >= 1"], constraints=["c = 1"])',
+        }
+    )
+    found = plan(rule_runner)
+    assert found.lock.resolve == "default"
+    assert found.rootfs.packages == ("opam",)
+
+
+def test_roots_are_those_of_the_resolve(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(
+        project(
+            requirements=["a"],
+            opam_build="""
+opam_requirement(name="o", requirements=["o"], resolve="other")
+opam_requirement(name="both", requirements=["p"], constraints=["q<2"], resolve=parametrize("default", "other"))
+""",
+        )
+    )
+    default = rule_runner.request(ResolveInputs, [ResolveInputsRequest("default")])
+    other = rule_runner.request(ResolveInputs, [ResolveInputsRequest("other")])
+    assert (default.requirements, default.constraints) == (("a", "p"), ("q<2",))
+    assert (other.requirements, str(other.base)) == (("o", "p"), "3rdparty/debian:second")
+
+
+def test_other_roots(rule_runner: RuleRunner) -> None:
+    files = project(Pkg("a"), requirements=["a", "b"])
+    files["3rdparty/opam/default.lock"] = opam_lock(Pkg("a"), requirements=["a", "c"], constraints=["d=1"])
+    rule_runner.write_files(files)
+    message = problem(rule_runner)
+    assert "The lockfile 3rdparty/opam/default.lock: it is out of date" in message
+    assert "requirements: not in the lockfile: b; no longer asked for: c" in message
+    assert "constraints: no longer asked for: d=1" in message
+    assert "generate-lockfiles --resolve=default`" in message
+
+
+def test_another_base(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(project(Pkg("a")))
+    rule_runner.set_options([*OPTIONS, "--opam-resolves-to-base={'default': '//3rdparty/debian:second'}"])
+    message = problem(rule_runner)
+    assert "base: the lockfile has //3rdparty/debian:trixie, the target asks for //3rdparty/debian:second" in message
+
+
+@pytest.mark.parametrize(
+    ("lock", "difference"),
+    [
+        (debian_lock(packages=["opam", "zstd"]), "packages: no longer asked for: zstd"),
+        (debian_lock(suite="sid"), "suite: the lockfile has sid, the target asks for trixie"),
+        (debian_lock(architecture="arm64"), "architecture: the lockfile has arm64, the target asks for amd64"),
+    ],
+)
+def test_another_rootfs(rule_runner: RuleRunner, lock: str, difference: str) -> None:
+    rule_runner.write_files({**project(Pkg("a")), "3rdparty/debian/trixie.lock": lock})
+    message = problem(rule_runner)
+    assert "The lockfile 3rdparty/debian/trixie.lock: it is out of date" in message
+    assert difference in message
+    assert "generate-lockfiles --resolve=trixie`" in message
+
+
+def test_missing_debian_lockfile(rule_runner: RuleRunner) -> None:
+    files = project(Pkg("a"))
+    del files["3rdparty/debian/trixie.lock"]
+    rule_runner.write_files(files)
+    message = problem(rule_runner)
+    assert "3rdparty/debian/trixie.lock: it does not exist" in message and "--resolve=trixie`" in message
+
+
+def test_a_base_of_another_type(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files({**project(Pkg("a")), "3rdparty/debian/BUILD": 'opam_requirement(name="trixie")'})
+    message = problem(rule_runner)
+    assert "`[opam].resolves_to_base`" in message and "is a `opam_requirement`" in message
+
+
+def test_a_base_whose_resolve_is_not_defined(rule_runner: RuleRunner) -> None:
+    build = DEBIAN_BUILD.replace('name="trixie"', 'name="trixie", resolve="nowhere"')
+    rule_runner.write_files({**project(Pkg("a")), "3rdparty/debian/BUILD": build})
+    message = problem(rule_runner)
+    assert "The resolve `nowhere`" in message and "`[debian].resolves`: second, trixie" in message

@@ -1,0 +1,146 @@
+"""Processes are the same on every machine: the keys of a shared cache depend on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pants.engine.fs import EMPTY_DIGEST, Digest, DigestContents, Snapshot
+from pants.engine.internals.scheduler import ExecutionError
+from pants.engine.process import ProcessCacheScope
+from pants.testutil.rule_runner import RuleRunner
+
+from conftest import OPTIONS, new_runner
+from locktext import Pkg, project
+from opam_oci import sandbox
+from opam_oci.layers import build_request
+from opam_oci.lockfile import read_opam_lock
+from opam_oci.products import Layer, PackageLayerRequest, PackageOutcome, SandboxTool
+from opam_oci.sandbox import Call, request_file, tool_process
+
+LAYER = Layer("base", "trixie", "", "sha256:1", "sha256:2", 1, EMPTY_DIGEST)
+
+
+def call(*, parallel: bool = True) -> Call:
+    return Call("build", "Build opam package a.1", {}, (LAYER, LAYER), ("layer.json",), parallel=parallel)
+
+
+def test_the_process() -> None:
+    process = tool_process(SandboxTool(EMPTY_DIGEST), call(), EMPTY_DIGEST)
+    assert process.argv == (
+        "/usr/bin/env",
+        "python3",
+        "-sEB",
+        "__tool",
+        "build",
+        "request.json",
+        "--jobs",
+        "{pants_concurrency}",
+    )
+    assert dict(process.env) == {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+    }
+    assert set(process.immutable_input_digests) == {"__tool", "in/0", "in/1"}
+    assert dict(process.append_only_caches) == {"opam_oci_layers": "store"}
+    assert process.cache_scope == ProcessCacheScope.SUCCESSFUL
+    assert process.description == "Build opam package a.1"
+    assert "--jobs" not in tool_process(SandboxTool(EMPTY_DIGEST), call(parallel=False), EMPTY_DIGEST).argv
+
+
+def test_requests_are_the_same_bytes_for_the_same_values() -> None:
+    assert request_file({"b": 1, "a": ["é", {"d": 2, "c": 3}]}) == request_file({"a": ["é", {"c": 3, "d": 2}], "b": 1})
+
+
+def test_the_request_of_a_build() -> None:
+    from locktext import opam_lock, source_toml
+
+    source = source_toml(["https://h.example/a.tbz", "debian:pool/a"], "ab" * 32, 3)
+    text = opam_lock(Pkg("a", opam="build: []\n", extra=source + '[[package.file]]\npath = "f"\ncontent = "x"\n'))
+    package = read_opam_lock("l", "default", text.encode()).packages["a"]
+    assert build_request(package, [{"name": "gcc"}], [LAYER]) == {
+        "store": "store",
+        "layers": ["in/0"],
+        "package": {
+            "name": "a",
+            "version": "1",
+            "opam": "build: []\n",
+            "files": [{"path": "f", "content": "eA=="}],
+            "sources": [
+                {
+                    "name": "",
+                    "url": "https://h.example/a.tbz",
+                    "sha256": "ab" * 32,
+                    "size": 3,
+                    "file": f"sources/{'ab' * 32}",
+                }
+            ],
+            "debs": [{"name": "gcc"}],
+        },
+        "with_test": False,
+    }
+
+
+def test_the_tool(rule_runner: RuleRunner) -> None:
+    tool = rule_runner.request(SandboxTool, [])
+    files = rule_runner.request(Snapshot, [tool.digest]).files
+    assert {"__main__.py", "opam_sandbox/cli.py", "opam_sandbox/__init__.py", "filelock/__init__.py"} <= set(files)
+    assert all(file.endswith(".py") for file in files)
+    main = {f.path: f.content for f in rule_runner.request(DigestContents, [tool.digest])}["__main__.py"]
+    assert b"opam_sandbox.cli" in main
+
+
+def test_filelock_is_not_installed(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ExecutionError) as raised:
+        rule_runner.request(SandboxTool, [])
+    message = str(raised.value.wrapped_exceptions[0])
+    assert "`opam_sandbox` is not installed" in message and "PANTS_PLUGINS" in message
+
+
+def outcome(runner: RuleRunner, name: str) -> PackageOutcome:
+    return runner.request(PackageOutcome, [PackageLayerRequest("default", name)])
+
+
+@pytest.mark.usefixtures("fake_tool")
+def test_other_cores_another_directory_and_another_run_hit_the_cache(tmp_path: Path) -> None:
+    """The log of `a` has the number of cores and the time of its build: the second run must not make a new one."""
+    logs = []
+    digests: list[Digest] = []
+    for cores in (1, 3):
+        runner = new_runner(f"--local-store-dir={tmp_path}", f"--process-execution-local-parallelism={cores}")
+        runner.set_options([*OPTIONS, "--opam-show-build-logs"])
+        runner.write_files(project(Pkg("a", opam="environment"), Pkg("b", depends=["a"])))
+        built = outcome(runner, "b")
+        digests.append(built.layers["b"].digest)
+        logs.append(runner.request(DigestContents, [built.layers["a"].digest])[0].content)
+    assert digests[0] == digests[1]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.usefixtures("fake_tool")
+def test_what_a_build_can_see(rule_runner: RuleRunner, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    rule_runner.write_files(project(Pkg("a", opam="environment")))
+    rule_runner.set_options([*OPTIONS, "--opam-show-build-logs"])
+    assert outcome(rule_runner, "a").ok
+    [log] = [r.getMessage() for r in caplog.records if r.getMessage().startswith("Build log of a.1:")]
+    seen = json.loads(log.splitlines()[1])
+    assert seen["argv"][1:3] == ["build", "request.json"] and seen["argv"][3] == "--jobs"
+    assert int(seen["argv"][4]) >= 1
+    assert set(seen["env"]) - {"LC_CTYPE"} == {"PATH", "LANG"}
+    # build.log itself is being written.
+    assert set(seen["files"]) - {"build.log"} == {"__tool", "in", "request.json", "store"}
+
+
+@pytest.mark.usefixtures("fake_tool")
+def test_the_same_package_of_two_resolves_is_built_once(rule_runner: RuleRunner) -> None:
+    files = project(Pkg("a"), Pkg("b"))
+    files["3rdparty/opam/other.lock"] = project(Pkg("a"))["3rdparty/opam/default.lock"].replace('"default"', '"other"')
+    rule_runner.write_files(files)
+    rule_runner.set_options(
+        [*OPTIONS, "--opam-resolves-to-base={'default': '//3rdparty/debian:trixie', 'other': '//3rdparty/debian:trixie'}"]
+    )
+    other = rule_runner.request(PackageOutcome, [PackageLayerRequest("other", "a")])
+    assert other.layers["a"].digest == outcome(rule_runner, "a").layers["a"].digest

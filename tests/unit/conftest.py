@@ -1,0 +1,161 @@
+"""What the tool's unit tests share: real namespaces, a tiny root file system, and layers made by hand."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, os.fspath(REPOSITORY / "src"))
+
+from opam_sandbox import isolation  # noqa: E402
+from opam_sandbox.layer import Layer, write_json  # noqa: E402
+
+# No deadline: other work may take the machine's cores. Derandomized: a run says the same as the run before it.
+settings.register_profile(
+    "unit",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("unit")
+
+T = TypeVar("T")
+Namespaces = Callable[[Callable[[], Any]], Any]
+
+
+@pytest.fixture(scope="session")
+def root_user() -> None:
+    """Skips what only root may do (device nodes, chroot, trusted.* attributes)."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: device nodes, chroot and trusted.* attributes")
+
+
+@pytest.fixture(scope="session")
+def namespaces(root_user: None) -> Namespaces:
+    """Runs a function inside `run_isolated` and returns its (pickled) result."""
+    if isolation.run_isolated(lambda: 0) != 0:
+        pytest.skip("the kernel gives this process no mount, PID, IPC, UTS and network namespaces")
+
+    def run(work: Callable[[], T]) -> T:
+        reader, writer = os.pipe()
+
+        def inside() -> int:
+            os.close(reader)
+            with open(writer, "wb") as out:
+                pickle.dump(work(), out)
+            return 0
+
+        child = os.fork()  # reads on while the other side writes, however much that is
+        if child == 0:
+            os._exit(isolation.run_isolated(inside))
+        os.close(writer)
+        with open(reader, "rb") as answer:
+            data = answer.read()
+        status = os.waitpid(child, 0)[1]
+        assert status == 0, f"the function failed inside the namespaces (wait status {status}), see standard error"
+        result: T = pickle.loads(data)
+        return result
+
+    return run
+
+
+_PROGRAMS = ("sh", "cat", "gzip", "id", "ls", "setsid", "sleep", "touch", "stat", "chown", "mknod")
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root file system with a shell, a few programs and the libraries that they need: a base layer, unpacked."""
+    root = tmp_path_factory.mktemp("tiny-root")
+    for name in ("bin", "dev", "etc", "proc", "tmp", "home/opam", "usr", "var/lib/dpkg"):
+        (root / name).mkdir(parents=True)
+    os.chmod(root, 0o755)
+    os.symlink("../bin", root / "usr/bin")
+    wanted: Set[str] = set()
+    for program in _PROGRAMS:
+        path = shutil.which(program)
+        if path is None:
+            pytest.skip(f"this machine lacks {program}")
+        shutil.copy(path, root / "bin" / program)
+        listed = subprocess.run(["ldd", path], stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout
+        wanted.update(re.findall(r"(/\S+)", listed))
+    for library in wanted:
+        target = root / library.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, target)
+    if os.geteuid() == 0:
+        os.chown(root / "home/opam", 1000, 1000)
+    return root
+
+
+def make_tar(members: Iterable["tuple[tarfile.TarInfo, bytes]"]) -> bytes:
+    """A PAX archive by Python's tarfile, of members that need not make sense."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for info, content in members:
+            archive.addfile(info, io.BytesIO(content) if info.isreg() else None)
+    return out.getvalue()
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", **fields: Any) -> "tuple[tarfile.TarInfo, bytes]":
+    """One member for `make_tar`: `member("a", tarfile.SYMTYPE, linkname="/etc")`."""
+    info = tarfile.TarInfo(name)
+    info.type, info.size, info.mtime = kind, len(content), 1
+    info.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info, content
+
+
+def make_layer(
+    directory: Path, plain: bytes, kind: str = "package", name: str = "p", dpkg: Optional[Dict[str, Any]] = None
+) -> Layer:
+    """A layer directory around an uncompressed tar, and its description."""
+    packed = gzip.compress(plain, mtime=0)
+    digest = hashlib.sha256(packed).hexdigest()
+    blobs = directory / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    (blobs / digest).write_bytes(packed)
+    data: Dict[str, Any] = {
+        "kind": kind,
+        "name": name,
+        "version": "1" if kind == "package" else "",
+        "diff_id": f"sha256:{hashlib.sha256(plain).hexdigest()}",
+        "digest": f"sha256:{digest}",
+        "size": len(packed),
+        "media_type": "application/vnd.oci.image.layer.v1.tar+gzip",
+        "files": 1,
+        "opam": {"package": f"{name}.1"} if kind == "package" else {},
+        "dpkg": dpkg or {},
+    }
+    write_json(os.fspath(directory / "layer.json"), data)
+    return Layer(directory=directory, **data)
+
+
+class Collected:
+    """A sink that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.pieces: List[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(bytes(data))
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.pieces)

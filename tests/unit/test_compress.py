@@ -1,0 +1,66 @@
+"""compress: one gzip file, the same on one core or many."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+from opam_sandbox.compress import PIECE, GzipWriter, Written
+from opam_sandbox.errors import ToolError
+
+pytestmark = pytest.mark.usefixtures("root_user")
+
+
+def content(size: int) -> bytes:
+    return random.Random(size).getrandbits(8 * 1024).to_bytes(1024, "big") * (size // 1024) + b"x" * (size % 1024)
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE + 17])
+def test_sizes_and_digests(size: int) -> None:
+    """At every boundary of pieces: a gzip file that gives the data back, rightly described."""
+    data = content(size)
+    out = io.BytesIO()
+    writer = GzipWriter(out, Path("/"), 2)
+    writer.write(data)
+    written = writer.close()
+    packed = out.getvalue()
+    assert gzip.decompress(packed) == data
+    assert subprocess.run(["gzip", "-t"], input=packed, check=False).returncode == 0
+    assert written == Written(hashlib.sha256(data).hexdigest(), size, hashlib.sha256(packed).hexdigest(), len(packed))
+
+
+def test_workers_and_chunks_do_not_show(tiny_root: Path) -> None:
+    """1, 2 or 5 workers, small or big writes, this machine's root or another: the same bytes."""
+    data = content(3 * PIECE + 5)
+    results = set()
+    for workers, chunk, root in ((1, 1 << 20, Path("/")), (2, 77_777, Path("/")), (5, 5 * PIECE, tiny_root)):
+        out = io.BytesIO()
+        writer = GzipWriter(out, root, workers)
+        for at in range(0, len(data), chunk):
+            writer.write(data[at : at + chunk])
+        written = writer.close()
+        assert hashlib.sha256(out.getvalue()).hexdigest() == written.digest
+        results.add(out.getvalue())
+    assert len(results) == 1
+
+
+def test_no_name_and_no_time() -> None:
+    """The header of every member has neither (RFC 1952: flags 0, time 0)."""
+    out = io.BytesIO()
+    writer = GzipWriter(out, Path("/"))
+    writer.write(b"x")
+    writer.close()
+    assert out.getvalue()[:8] == b"\x1f\x8b\x08\0\0\0\0\0"
+
+
+def test_a_root_without_gzip(tmp_path: Path) -> None:
+    """A base that cannot compress is an error that says so."""
+    writer = GzipWriter(io.BytesIO(), tmp_path)
+    writer.write(b"x")
+    with pytest.raises(ToolError, match="gzip"):
+        writer.close()
