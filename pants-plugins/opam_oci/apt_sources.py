@@ -39,7 +39,7 @@ def apt_mirrors(etc_apt: Path) -> tuple[str, ...]:
 def _normal(uri: str) -> str:
     # apt also takes file:/path; the URLs of everybody else have an authority, be it empty.
     if uri.startswith("file:/") and not uri.startswith("file://"):
-        uri = f"file://{uri[len('file:'):]}"
+        uri = f"file://{uri[len('file:') :]}"
     return uri.rstrip("/")
 
 

@@ -28,6 +28,7 @@ from pants.engine.fs import (
     RemovePrefix,
     Snapshot,
 )
+from pants.engine.goal import CurrentExecutingGoals
 from pants.engine.internals.mapper import AddressFamilies
 from pants.engine.process import FallibleProcessResult, Process
 from pants.engine.rules import Get, MultiGet, collect_rules, rule
@@ -138,6 +139,11 @@ def download_file(request: DownloadFile) -> Get:
 def environment_vars(request: EnvironmentVarsRequest) -> Get:
     """EnvironmentVars."""
     return Get(EnvironmentVars, EnvironmentVarsRequest, request)
+
+
+def executing_goals() -> Get:
+    """CurrentExecutingGoals."""
+    return Get(CurrentExecutingGoals)
 
 
 # Targets.

@@ -52,7 +52,7 @@ def candidates(
     places = [f"{mirror.rstrip('/')}/sha256/{sha256[:2]}/{sha256}" for mirror in archive_mirrors]
     for url in urls:
         if url.startswith(DEBIAN_SCHEME):
-            places.extend(f"{mirror.rstrip('/')}/{url[len(DEBIAN_SCHEME):]}" for mirror in debian_mirrors)
+            places.extend(f"{mirror.rstrip('/')}/{url[len(DEBIAN_SCHEME) :]}" for mirror in debian_mirrors)
     places.extend(url for url in urls if not url.startswith(DEBIAN_SCHEME))
     return tuple(dict.fromkeys(places))
 
@@ -89,7 +89,7 @@ NO_MIRROR = (
 
 @rule
 async def fetch_file(request: FetchRequest, opam: OpamSubsystem) -> Fetched:
-    """Ask each candidate in turn. A wrong file is warned of and passed over, as the next place may have the right one."""
+    """Ask each candidate in turn. A wrong file is warned of and passed over: the next place may have the right one."""
     mirrors = Mirrors(())
     needs_mirror = any(url.startswith(DEBIAN_SCHEME) for url in request.urls)
     if needs_mirror:
@@ -107,7 +107,7 @@ async def fetch_file(request: FetchRequest, opam: OpamSubsystem) -> Fetched:
         try:
             await download_file(DownloadFile(url, expected))
             return Fetched(expected, None)
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 (the engine's own class for it is not public)
             reason = str(e)
             reasons.append(f"{without_password(url)}: {_plain(reason, request)}")
             if _is_wrong_content(reason):
@@ -186,7 +186,8 @@ async def download_from_debian(request: DebianDownload) -> Digest:
     )
     if fetched.error is not None:
         raise FetchError(fetched.error)
-    return await create_digest(CreateDigest([FileEntry(path.rpartition("/")[2], fetched.file_digest)]))
+    digest: Digest = await create_digest(CreateDigest([FileEntry(path.rpartition("/")[2], fetched.file_digest)]))
+    return digest
 
 
 def rules() -> list[object]:

@@ -197,9 +197,7 @@ async def run_lock_command(
 ) -> bytes:
     """The lockfile that a command of the tool writes. Raises LockError."""
     tool: SandboxTool = await sandbox_tool()
-    inputs = await merge_digests(
-        MergeDigests([await create_digest(CreateDigest([request_file(values)])), *digests])
-    )
+    inputs = await merge_digests(MergeDigests([await create_digest(CreateDigest([request_file(values)])), *digests]))
     env = await environment_vars(EnvironmentVarsRequest(_NETWORK_VARIABLES))
     call = Call(
         command,
@@ -208,16 +206,13 @@ async def run_lock_command(
         layers,
         output_files=("lockfile",),
         output_directories=(),
-        parallel=False,
         cache_scope=ProcessCacheScope.PER_SESSION,
     )
     result = await run_process(tool_process(tool, call, inputs, env=env))
     if result.exit_code != 0:
         reason = result.stderr.decode(errors="replace").strip()
         raise LockError(f"Cannot generate the lockfile of the resolve `{resolve}`:\n{reason}")
-    contents = await digest_contents(
-        await digest_subset(DigestSubset(result.output_digest, PathGlobs(["lockfile"])))
-    )
+    contents = await digest_contents(await digest_subset(DigestSubset(result.output_digest, PathGlobs(["lockfile"]))))
     if not contents:
         raise LockError(f"The sandbox tool wrote no lockfile for the resolve `{resolve}`.")
     lockfile: bytes = contents[0].content
@@ -233,7 +228,7 @@ async def require_mirrors() -> Mirrors:
 
 async def require_host(opam: OpamSubsystem) -> None:
     if opam.check_host:
-        host: HostCheck = await host_check(HostCheckRequest(base=True))
+        host: HostCheck = await host_check(HostCheckRequest(base=True, lock=True))
         if host.problems:
             raise MissingHostToolsError(host.problems)
 

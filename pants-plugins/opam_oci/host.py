@@ -15,9 +15,11 @@ from opam_oci.products import HostCheck, HostCheckRequest
 # The PATH that processes run with: it decides what they find, not the PATH of whoever starts Pants.
 TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Programs that a base needs, with their Debian packages; the second group only without root's rights.
-_BASE_PROGRAMS = {"mmdebstrap": "mmdebstrap"}
+# Programs with their Debian packages: what a base is made with, what is needed for it without root's rights, and what
+# lockfiles are made with.
+_BASE_PROGRAMS = {"mmdebstrap": "mmdebstrap", "apt-get": "apt", "dpkg-deb": "dpkg"}
 _ROOTLESS_PROGRAMS = {"newuidmap": "uidmap", "newgidmap": "uidmap"}
+_LOCK_PROGRAMS = {"apt-get": "apt", "gpgv": "gpgv"}
 
 
 class MissingHostToolsError(Exception):
@@ -65,14 +67,16 @@ def this_host() -> Host:
     return Host(user=user, uid=uid, which=lambda name: shutil.which(name, path=TOOL_PATH))
 
 
-def problems_of(host: Host, *, base: bool) -> tuple[str, ...]:
-    """What is missing, one sentence each."""
+def problems_of(host: Host, *, base: bool, lock: bool = False) -> tuple[str, ...]:
+    """What is missing, one sentence each, to build packages, to make a `base` and to make a `lock`."""
     problems: list[str] = []
     programs = {"python3": "python3"}
     if base:
         programs.update(_BASE_PROGRAMS)
         if host.uid != 0:
             programs.update(_ROOTLESS_PROGRAMS)
+    if lock:
+        programs.update(_LOCK_PROGRAMS)
     missing = {program: package for program, package in programs.items() if not host.which(program)}
     if missing:
         packages = " ".join(sorted(set(missing.values())))
@@ -99,7 +103,7 @@ def problems_of(host: Host, *, base: bool) -> tuple[str, ...]:
 # Not cached: what was missing in one run may be installed in the next, under the same daemon.
 @uncacheable_rule
 async def check_host(request: HostCheckRequest) -> HostCheck:
-    return HostCheck(problems_of(this_host(), base=request.base))
+    return HostCheck(problems_of(this_host(), base=request.base, lock=request.lock))
 
 
 def rules() -> list[object]:

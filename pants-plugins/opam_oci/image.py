@@ -196,7 +196,6 @@ async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
                 state_values,
                 below,
                 ("layer.json", "build.log", "timings.json"),
-                parallel=False,
             ),
             await create_digest(CreateDigest([request_file(state_values)])),
         )
@@ -225,22 +224,17 @@ async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
                 image_values,
                 layers,
                 ("index.json", "oci-layout", "image.json"),
-                parallel=False,
             ),
             await create_digest(CreateDigest([request_file(image_values)])),
         )
     )
     if result.exit_code != 0:
         raise LayerError(f"{image_description} failed.\n{failure_text(result, '', whole_log=False)}")
-    summary = await digest_contents(
-        await digest_subset(DigestSubset(result.output_digest, PathGlobs(["image.json"])))
-    )
+    summary = await digest_contents(await digest_subset(DigestSubset(result.output_digest, PathGlobs(["image.json"]))))
     metadata = await digest_subset(
         DigestSubset(result.output_digest, PathGlobs(["index.json", "oci-layout", "blobs/**"]))
     )
-    blobs = await concurrently(
-        digest_subset(DigestSubset(layer.digest, PathGlobs(["blobs/**"]))) for layer in layers
-    )
+    blobs = await concurrently(digest_subset(DigestSubset(layer.digest, PathGlobs(["blobs/**"]))) for layer in layers)
     layout = await merge_digests(MergeDigests([metadata, *blobs]))
     check_layout(await digest_entries(layout), layers, str(image))
 

@@ -7,10 +7,8 @@ import json
 import logging
 from typing import Any, Iterable, Mapping
 
-from pants.engine.addresses import Address
 from pants.engine.fs import (
     CreateDigest,
-    Digest,
     DigestSubset,
     FileEntry,
     MergeDigests,
@@ -101,13 +99,9 @@ async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
     Only layer.json and the blob are in its digest. The log and the timings differ from run to run and would change
     the cache keys of all that is built above.
     """
-    digest = await digest_subset(
-        DigestSubset(result.output_digest, PathGlobs(["layer.json", "blobs/**"]))
-    )
+    digest = await digest_subset(DigestSubset(result.output_digest, PathGlobs(["layer.json", "blobs/**"])))
     entries = await digest_entries(digest)
-    contents = await digest_contents(
-        await digest_subset(DigestSubset(result.output_digest, PathGlobs(["layer.json"])))
-    )
+    contents = await digest_contents(await digest_subset(DigestSubset(result.output_digest, PathGlobs(["layer.json"]))))
     if not contents:
         raise LayerError(f"{description}: the sandbox tool wrote no layer.json.")
     values = json.loads(contents[0].content)
@@ -145,10 +139,9 @@ def check_blobs(blobs: Iterable[FileEntry], description: str) -> None:
 
 async def build_log(result: FallibleProcessResult) -> str:
     """What opam and dpkg printed, or "" where it did not come that far."""
-    contents = await digest_contents(
-        await digest_subset(DigestSubset(result.output_digest, PathGlobs(["build.log"])))
-    )
-    return contents[0].content.decode(errors="replace") if contents else ""
+    contents = await digest_contents(await digest_subset(DigestSubset(result.output_digest, PathGlobs(["build.log"]))))
+    log: bytes = contents[0].content if contents else b""
+    return log.decode(errors="replace")
 
 
 def failure_text(result: FallibleProcessResult, log: str, *, whole_log: bool) -> str:
@@ -186,7 +179,7 @@ async def plan_build(request: BuildPlanRequest, opam: OpamSubsystem) -> BuildPla
     )
     locked: DebianLock = await debian_lock(DebianLockRequest(rootfs))
     if opam.check_host:
-        host: HostCheck = await host_check(HostCheckRequest(base=True))
+        host: HostCheck = await host_check(HostCheckRequest(base=True, lock=False))
         if host.problems:
             raise MissingHostToolsError(host.problems)
     return BuildPlan(lock, rootfs, locked)
@@ -209,11 +202,9 @@ async def make_base_layer(request: BaseLayerRequest) -> Layer:
         "packages": sorted(lock.packages),
         "debs": [dict(deb) for deb in debs.json],
     }
-    inputs = await merge_digests(
-        MergeDigests([await create_digest(CreateDigest([request_file(values)])), debs.digest])
-    )
+    inputs = await merge_digests(MergeDigests([await create_digest(CreateDigest([request_file(values)])), debs.digest]))
     result = await run_process(
-        tool_process(tool, Call("rootfs", description, values, (), _LAYER_OUTPUTS, parallel=True), inputs)
+        tool_process(tool, Call("rootfs", description, values, (), _LAYER_OUTPUTS), inputs)
     )
     if result.exit_code != 0:
         log = await build_log(result)
@@ -230,7 +221,7 @@ async def make_foundation(request: FoundationRequest) -> Foundation:
     result = await run_process(
         tool_process(
             tool,
-            Call("opam-root", description, values, (base,), _LAYER_OUTPUTS, parallel=False),
+            Call("opam-root", description, values, (base,), _LAYER_OUTPUTS),
             await create_digest(CreateDigest([request_file(values)])),
         )
     )
@@ -249,9 +240,7 @@ def package_json(package: LockedPackage) -> dict[str, Any]:
         "name": package.name,
         "version": package.version,
         "opam": package.opam,
-        "files": [
-            {"path": file.path, "content": base64.b64encode(file.content).decode()} for file in package.files
-        ],
+        "files": [{"path": file.path, "content": base64.b64encode(file.content).decode()} for file in package.files],
     }
 
 
@@ -330,11 +319,10 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
     below = layers_below(plan.lock, outcomes)
     layers = (*ground.layers, *below.values())
     values = build_request(package, debs.json, layers)
+    # By checksum, as two sources of a package may be one file (the engine takes no path twice).
+    by_sha256 = {source.sha256: fetched.file_digest for source, fetched in zip(package.sources, sources)}
     source_files = await create_digest(
-        CreateDigest(
-            FileEntry(f"sources/{sha256}", digest)
-            for sha256, digest in sorted((s.sha256, f.file_digest) for s, f in zip(package.sources, sources))
-        )
+        CreateDigest(FileEntry(f"sources/{sha256}", digest) for sha256, digest in sorted(by_sha256.items()))
     )
     inputs = await merge_digests(
         MergeDigests([await create_digest(CreateDigest([request_file(values)])), source_files, debs.digest])
@@ -342,7 +330,7 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
     tool: SandboxTool = await sandbox_tool()
     description = f"Build opam package {package.full_name}"
     result = await run_process(
-        tool_process(tool, Call("build", description, values, layers, _LAYER_OUTPUTS, parallel=True), inputs)
+        tool_process(tool, Call("build", description, values, layers, _LAYER_OUTPUTS), inputs)
     )
     failed = result.exit_code != 0
     if failed or opam.show_build_logs:

@@ -160,11 +160,7 @@ class OpamLock:
         targets may not.
         """
         return {
-            name: tuple(
-                post
-                for post in package.post_depends
-                if name not in _reachable([post], self.all_depends)
-            )
+            name: tuple(post for post in package.post_depends if name not in _reachable([post], self.all_depends))
             for name, package in self.packages.items()
         }
 
@@ -264,7 +260,7 @@ def _file(table: _Table) -> PackageFile:
         try:
             content = base64.b64decode(table.text("content_base64"), validate=True)
         except (binascii.Error, ValueError):
-            raise table.error("`content_base64` is not base64")
+            raise table.error("`content_base64` is not base64") from None
     else:
         content = table.text("content").encode()
     return PackageFile(path=table.path_text("path"), content=content)
@@ -300,9 +296,7 @@ def _check_references(lock: OpamLock) -> None:
                     )
         for name in package.debs:
             if name not in lock.debs:
-                raise LockfileError(
-                    lock.path, f"{package.name} names {name} in `debs`, for which there is no [[deb]]."
-                )
+                raise LockfileError(lock.path, f"{package.name} names {name} in `debs`, for which there is no [[deb]].")
 
 
 def _check_cycles(lock: OpamLock) -> None:
@@ -316,9 +310,7 @@ def _check_cycles(lock: OpamLock) -> None:
         walk.append(name)
         name = min(d for d in lock.packages[name].depends if d in left)
     cycle = walk[walk.index(name) :]
-    raise LockfileError(
-        lock.path, f"the packages depend on each other in a cycle: {' -> '.join([*cycle, name])}."
-    )
+    raise LockfileError(lock.path, f"the packages depend on each other in a cycle: {' -> '.join([*cycle, name])}.")
 
 
 def _top(path: str, resolve: str, content: bytes, *, kind: str) -> _Table:
@@ -341,9 +333,7 @@ def _top(path: str, resolve: str, content: bytes, *, kind: str) -> _Table:
     if metadata.text("kind") != kind:
         raise LockfileError(path, f"it is of kind {metadata.text('kind')!r}, where {kind!r} is needed.")
     if metadata.text("resolve") != resolve:
-        raise LockfileError(
-            path, f"it was written for the resolve {metadata.text('resolve')!r}, not for {resolve!r}."
-        )
+        raise LockfileError(path, f"it was written for the resolve {metadata.text('resolve')!r}, not for {resolve!r}.")
     return top
 
 

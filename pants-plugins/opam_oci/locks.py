@@ -102,9 +102,7 @@ def check_fresh(path: str, resolve: str, differences: list[_Difference]) -> None
 
 @rule
 async def find_debian_rootfs(request: DebianRootfsRequest) -> DebianRootfs:
-    address: Address = await parse_address(
-        AddressInput.parse(request.address, description_of_origin=request.origin)
-    )
+    address: Address = await parse_address(AddressInput.parse(request.address, description_of_origin=request.origin))
     wrapped = await target_at(WrappedTargetRequest(address, description_of_origin=request.origin))
     target: Target = wrapped.target
     if not target.has_field(DebianSuiteField):
@@ -175,12 +173,13 @@ async def find_targets_of_type(request: TargetsOfTypeRequest) -> UnexpandedTarge
         for address, adaptor in family.addresses_to_target_adaptors.items()
         if adaptor.type_alias == request.alias
     )
-    return await unexpanded_targets(
+    targets: UnexpandedTargets = await unexpanded_targets(
         RawSpecsWithoutFileOwners(
             address_literals=tuple(AddressLiteralSpec(path, name) for path, name in literals),
             description_of_origin=origin,
         )
     )
+    return targets
 
 
 @rule

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pants.core.goals.generate_lockfiles import GenerateLockfilesSubsystem
 from pants.engine.addresses import Addresses, AddressInput
 from pants.engine.target import (
     FieldSet,
@@ -14,9 +15,17 @@ from pants.engine.target import (
 )
 from pants.engine.unions import UnionMembership, UnionRule
 
-from opam_oci.engine import addresses_of, collect_rules, opam_lock, parse_address, rule, targets_of
+from opam_oci.engine import (
+    addresses_of,
+    collect_rules,
+    executing_goals,
+    opam_lock,
+    parse_address,
+    rule,
+    targets_of,
+)
 from opam_oci.image_packages import packages_of_one_resolve
-from opam_oci.lockfile import OpamLock
+from opam_oci.lockfile import LockfileError, OpamLock
 from opam_oci.locks import address_text
 from opam_oci.products import OpamLockRequest
 from opam_oci.subsystems import OpamSubsystem
@@ -42,7 +51,15 @@ async def generate_opam_packages(
 ) -> GeneratedTargets:
     generator = request.generator
     resolve = generator[OpamResolveField].value_or_default(opam)
-    lock: OpamLock = await opam_lock(OpamLockRequest(resolve))
+    try:
+        lock: OpamLock = await opam_lock(OpamLockRequest(resolve))
+    except LockfileError:
+        # `generate-lockfiles` looks at all targets, for the sake of other languages: it must get past here to write
+        # the lockfile.
+        goals = await executing_goals()
+        if goals.is_running(GenerateLockfilesSubsystem.name):
+            return GeneratedTargets(generator, ())
+        raise
     base = await parse_address(
         AddressInput.parse(opam.base_of(resolve), description_of_origin="`[opam].resolves_to_base`")
     )

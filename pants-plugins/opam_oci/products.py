@@ -10,7 +10,7 @@ from pants.engine.fs import Digest, FileDigest
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
-from opam_oci.lockfile import DebianLock, Deb, OpamLock
+from opam_oci.lockfile import Deb, DebianLock, OpamLock
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ class Mirrors:
 
 @dataclass(frozen=True)
 class HostCheckRequest:
-    """Asks what keeps this machine from building layers (and a base, if `base`)."""
+    """Asks what keeps this machine from building layers, from making a `base`, and from making a `lock`."""
 
     base: bool
+    lock: bool
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,10 @@ class Fetched(EngineAwareReturnType):
 
 @dataclass(frozen=True)
 class SandboxTool:
-    """The directory that processes run as `python3 __tool`."""
+    """The directory that processes run as `python3 __tool`: as layers need it, and as locking needs it."""
 
     digest: Digest
+    locking_digest: Digest
 
 
 @dataclass(frozen=True)

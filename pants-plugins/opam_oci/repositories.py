@@ -93,9 +93,7 @@ async def find_opam_repository(request: OpamRepositoryRequest) -> OpamRepository
     )
     if fetched.error is not None:
         raise FetchError(fetched.error)
-    return OpamRepository(
-        request.name, path, await create_digest(CreateDigest([FileEntry(path, fetched.file_digest)]))
-    )
+    return OpamRepository(request.name, path, await create_digest(CreateDigest([FileEntry(path, fetched.file_digest)])))
 
 
 def rules() -> list[object]:

@@ -15,10 +15,8 @@ from opam_oci.engine import collect_rules, create_digest, rule
 from opam_oci.host import TOOL_PATH
 from opam_oci.products import Layer, SandboxTool
 
-# How many cores a build would use if it could: more than machines have, so that one which runs alone gets them all.
-# Pants shares the cores out among the processes that run at the same time, and puts the number into argv only when it
-# starts them: neither this nor the number of cores is in any cache key.
-_CORES_WANTED = 64
+# The part of the tool that makes lockfiles. Layers are built without it, so that a change of it builds nothing anew.
+_LOCKING = "opam_sandbox/locking/"
 
 
 class MissingToolError(Exception):
@@ -27,17 +25,13 @@ class MissingToolError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One run of the tool. `layers` are the layer directories that the request names `in/0`, `in/1` ...
-
-    `parallel`: it can use several cores.
-    """
+    """One run of the tool. `layers` are the layer directories that the request names `in/0`, `in/1` ..."""
 
     command: str
     description: str
     request: Mapping[str, Any]
     layers: tuple[Layer, ...]
     output_files: tuple[str, ...]
-    parallel: bool
     output_directories: tuple[str, ...] = ("blobs",)
     cache_scope: ProcessCacheScope = ProcessCacheScope.SUCCESSFUL
 
@@ -56,27 +50,28 @@ def layer_paths(layers: Iterable[Layer]) -> list[str]:
     return [f"in/{index}" for index, _ in enumerate(layers)]
 
 
-def tool_process(tool: SandboxTool, call: Call, input_digest: Digest, *, env: Mapping[str, str] | None = None) -> Process:
+def tool_process(
+    tool: SandboxTool, call: Call, input_digest: Digest, *, env: Mapping[str, str] | None = None
+) -> Process:
     """The process for a call. `input_digest` holds the request file and what it names but the layers.
 
     Nothing of this machine enters: argv, environment and inputs are the same wherever the lockfiles and the tool are.
+    How many jobs a build runs is decided inside, by the cores that it may use. (Pants' `concurrency_available` fixes a
+    share when a process starts: a compiler that starts beside a small package would keep to one core to its end.)
     """
     argv = ["/usr/bin/env", "python3", "-sEB", "__tool", call.command, REQUEST_FILE]
-    if call.parallel:
-        argv.extend(("--jobs", "{pants_concurrency}"))
     return Process(
         argv=argv,
         description=call.description,
         env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **(env or {})},
         input_digest=input_digest,
         immutable_input_digests={
-            "__tool": tool.digest,
+            "__tool": tool.locking_digest if call.command.startswith("lock-") else tool.digest,
             **dict(zip(layer_paths(call.layers), (layer.digest for layer in call.layers))),
         },
         append_only_caches={"opam_oci_layers": "store"},
         output_files=call.output_files,
         output_directories=call.output_directories,
-        concurrency_available=_CORES_WANTED if call.parallel else 0,
         cache_scope=call.cache_scope,
     )
 
@@ -90,7 +85,7 @@ def python_files(package: str) -> list[FileContent]:
             "Start Pants with the `pants` script of this repository; with the official launcher, name the package in "
             "`PANTS_PLUGINS` (as .pants.bootstrap does) or in `[GLOBAL].plugins`."
         )
-    top = Path(list(spec.submodule_search_locations)[0])
+    top = Path(next(iter(spec.submodule_search_locations)))
     return [
         FileContent(f"{package}/{path.relative_to(top).as_posix()}", path.read_bytes())
         for path in sorted(top.rglob("*.py"))
@@ -102,7 +97,11 @@ async def find_sandbox_tool() -> SandboxTool:
     """Reads the tool's files; Pants starts anew when they change, as they are on its `pythonpath`."""
     files = [*python_files("opam_sandbox"), *python_files("filelock")]
     [main] = [file for file in files if file.path == "opam_sandbox/__main__.py"]
-    return SandboxTool(await create_digest(CreateDigest([FileContent("__main__.py", main.content), *files])))
+    files.append(FileContent("__main__.py", main.content))
+    return SandboxTool(
+        digest=await create_digest(CreateDigest(file for file in files if not file.path.startswith(_LOCKING))),
+        locking_digest=await create_digest(CreateDigest(files)),
+    )
 
 
 def rules() -> list[object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pants.option.option_types import BoolOption, DictOption, StrListOption, StrOption
 from pants.option.subsystem import Subsystem
-from pants.util.strutil import help_text
+from pants.util.strutil import softwrap
 
 
 class UnknownResolveError(Exception):
@@ -26,7 +26,7 @@ class OpamSubsystem(Subsystem):
 
     resolves = DictOption[str](
         default={},
-        help=help_text(
+        help=softwrap(
             """
             Names of sets of opam packages that are solved together, each with the path of its lockfile.
 
@@ -40,7 +40,7 @@ class OpamSubsystem(Subsystem):
         help="The resolve of targets that set no `resolve`. Must be one of `[opam].resolves`.",
     )
     resolves_to_base = DictOption[str](
-        help=help_text(
+        help=softwrap(
             """
             The base of each resolve: the address of a `debian_rootfs`, such as
             `{"default": "//3rdparty/debian:trixie"}`.
@@ -51,7 +51,7 @@ class OpamSubsystem(Subsystem):
         ),
     )
     repositories = DictOption[str](
-        help=help_text(
+        help=softwrap(
             """
             The opam repositories that lockfiles are solved against, by name. Where two have the same package, the
             one listed first wins.
@@ -65,7 +65,7 @@ class OpamSubsystem(Subsystem):
         ),
     )
     archive_mirrors = StrListOption(
-        help=help_text(
+        help=softwrap(
             """
             Mirrors of source archives that are asked before the places which the lockfile names, in this order.
 
@@ -77,7 +77,7 @@ class OpamSubsystem(Subsystem):
     )
     show_build_logs = BoolOption(
         default=False,
-        help=help_text(
+        help=softwrap(
             """
             Print the whole log of each package's build, also of those that succeed or come from a cache.
 
@@ -88,7 +88,7 @@ class OpamSubsystem(Subsystem):
     check_host = BoolOption(
         default=True,
         advanced=True,
-        help=help_text(
+        help=softwrap(
             """
             Before a build, look for the tools and kernel features on this machine that building layers needs, and
             stop with the command that installs them if they are missing.
@@ -118,7 +118,7 @@ class DebianSubsystem(Subsystem):
 
     resolves = DictOption[str](
         default={},
-        help=help_text(
+        help=softwrap(
             """
             Names of bases, each with the path of its lockfile.
 
@@ -129,7 +129,7 @@ class DebianSubsystem(Subsystem):
         ),
     )
     mirrors = StrListOption(
-        help=help_text(
+        help=softwrap(
             """
             Debian archives to fetch from, as URLs of the directory that holds `dists` and `pool` (`http://`,
             `https://` or `file://`), asked in this order.
@@ -142,7 +142,7 @@ class DebianSubsystem(Subsystem):
     source_suites = StrListOption(
         default=["trixie", "sid", "bookworm"],
         advanced=True,
-        help=help_text(
+        help=softwrap(
             """
             Suites whose source packages are searched, when an opam lockfile is generated, for archives that are
             byte for byte those which opam packages ask for. Found ones are locked as a second place to fetch from.

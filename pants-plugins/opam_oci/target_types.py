@@ -20,6 +20,7 @@ from pants.engine.target import (
     TargetGenerator,
 )
 from pants.util.docutil import bin_name
+from pants.util.frozendict import FrozenDict
 from pants.util.strutil import help_text
 
 from opam_oci.subsystems import OpamSubsystem
@@ -322,7 +323,7 @@ class OciImageEnvField(DictStringToStringField):
     )
 
     @classmethod
-    def compute_value(cls, raw_value: Optional[dict[str, str]], address: Address) -> Optional[dict[str, str]]:
+    def compute_value(cls, raw_value: Optional[dict[str, str]], address: Address) -> Optional[FrozenDict[str, str]]:
         value = super().compute_value(raw_value, address)
         for name in value or ():
             if not name or "=" in name or "\0" in name:

@@ -1,4 +1,4 @@
-"""The command line: `python3 __tool COMMAND request.json [--jobs N]`. docs/architecture.md describes the requests."""
+"""The command line: `python3 __tool COMMAND request.json`. docs/architecture.md describes the requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMANDS = {
     "lock-debian": "resolve a base's packages to .debs (uses the network)",
     "lock-opam": "solve requirements and lock every byte they need (uses the network)",
 }
-_MODULES = {"opam-root": "prepare"}
+_MODULES = {"opam-root": "prepare", "lock-debian": "locking.debian", "lock-opam": "locking.opam"}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -32,9 +32,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
     )
     parser.add_argument("command", choices=sorted(COMMANDS), metavar="COMMAND")
     parser.add_argument("request", help="a JSON file; its paths are relative to the current directory")
-    parser.add_argument("--jobs", type=int, default=0, help="parallel jobs of one build; default: all cores")
+    parser.add_argument("--jobs", type=int, default=0, help="parallel jobs of one build; default: the cores it may use")
     options = parser.parse_args(arguments)
-    module = importlib.import_module("opam_sandbox." + _MODULES.get(options.command, options.command.replace("-", "_")))
+    module = importlib.import_module("opam_sandbox." + _MODULES.get(options.command, options.command))
     try:
         result: int = module.run(Request.read(options.request), options.jobs or len(os.sched_getaffinity(0)))
     except RequestError as error:

@@ -92,6 +92,19 @@ def _enter(parent: int, main: Callable[[], int]) -> int:
     return _wait(child)
 
 
+def kill_stragglers() -> None:
+    """Inside: end every other process of the namespace, such as daemons that a build started and left."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        return
+
+
 def _map_self(proc: str, inside_uid: int, uid: int, inside_gid: int, gid: int) -> None:
     """Write the calling process's own user and group maps: one id each."""
     Path(proc, "setgroups").write_text("deny")

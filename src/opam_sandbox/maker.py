@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Sequence, Tupl
 from opam_sandbox import compress, owned
 from opam_sandbox.capture import Captured, Rules, Sink, capture
 from opam_sandbox.compress import GzipWriter, Written
+from opam_sandbox.isolation import kill_stragglers
 from opam_sandbox.layer import Layer, write_json
 from opam_sandbox.overlay import Overlay
 from opam_sandbox.store import Store
@@ -82,6 +83,8 @@ def make_layer(
             with timer.step("mount"):
                 overlay.mount()
             facts = work(View(overlay, layers, log, timer, rootless))
+        # Nobody is to write any more while the change is captured.
+        kill_stragglers()
         with timer.step("unmount"):
             overlay.unmount()
         rules = Rules(skip=skip, owner=lambda path, _: owned.owner(path), lower=overlay.lower)

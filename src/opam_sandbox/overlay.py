@@ -87,6 +87,13 @@ class Overlay:
 
     def _mount_kernel_files(self) -> None:
         linux.mount("proc", self.root / "proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        for name in ("sys", "sysrq-trigger", "irq", "bus", "fs"):
+            # root of the namespace would be let in there, although it is the whole machine's.
+            path = self.root / "proc" / name
+            if path.exists():
+                linux.mount(path, path, flags=linux.MS_BIND)
+                flags = linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+                linux.mount("none", path, flags=flags)
         dev = self.root / "dev"
         linux.mount("tmpfs", dev, "tmpfs", linux.MS_NOSUID, "mode=755,size=16m")
         for name in ("null", "zero", "full", "random", "urandom", "tty"):

@@ -86,9 +86,9 @@ def lock_debian(request):
         f"""[metadata]
 lock_version = 1
 kind = "debian"
-resolve = "{request['resolve']}"
-suite = "{request['suite']}"
-architecture = "{request['architecture']}"
+resolve = "{request["resolve"]}"
+suite = "{request["suite"]}"
+architecture = "{request["architecture"]}"
 packages = [{packages}]
 """
     )
@@ -106,8 +106,8 @@ def lock_opam(request):
     text = f"""[metadata]
 lock_version = 1
 kind = "opam"
-resolve = "{request['resolve']}"
-base = "{request['base']}"
+resolve = "{request["resolve"]}"
+base = "{request["base"]}"
 requirements = [{requirements}]
 constraints = [{constraints}]
 """

@@ -92,7 +92,10 @@ def project(
         "3rdparty/debian/BUILD": DEBIAN_BUILD,
         "3rdparty/debian/trixie.lock": debian_lock(debs=debian_debs),
         "3rdparty/debian/second.lock": debian_lock("second"),
-        "3rdparty/opam/BUILD": f'opam_packages(name="default")\nopam_requirement(name="roots", requirements={list(requirements)!r})\n{opam_build}',
+        "3rdparty/opam/BUILD": (
+            'opam_packages(name="default")\n'
+            f'opam_requirement(name="roots", requirements={list(requirements)!r})\n{opam_build}'
+        ),
         "3rdparty/opam/default.lock": opam_lock(*packages, requirements=requirements, debs=debs),
         "images/BUILD": image,
     }

@@ -15,7 +15,7 @@ from pants.engine.fs import Digest, DigestContents, DownloadFile, FileDigest, Sn
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from conftest import OPTIONS
+from backend_runner import OPTIONS, new_runner
 from locktext import Pkg, deb_toml, image, project, source_toml
 from opam_oci import fetch
 from opam_oci.fetch import candidates, without_password
@@ -60,8 +60,8 @@ def server() -> Iterator[Server]:
     httpd.server_close()
 
 
-def options(mirrors: list[str], archive_mirrors: list[str] = []) -> list[str]:
-    return [*OPTIONS, f"--debian-mirrors={mirrors!r}", f"--opam-archive-mirrors={archive_mirrors!r}"]
+def options(mirrors: list[str], archive_mirrors: tuple[str, ...] = ()) -> list[str]:
+    return [*OPTIONS, f"--debian-mirrors={mirrors!r}", f"--opam-archive-mirrors={list(archive_mirrors)!r}"]
 
 
 def request(*urls: str) -> FetchRequest:
@@ -88,7 +88,7 @@ def test_passwords_are_not_shown() -> None:
 
 def test_the_first_place_that_has_it(rule_runner: RuleRunner, server: Server) -> None:
     server.files = {f"/two/{POOL}": CONTENT, "/upstream/a.tbz": CONTENT}
-    rule_runner.set_options(options([f"{server.url}/one", f"{server.url}/two"], [f"{server.url}/cache"]))
+    rule_runner.set_options(options([f"{server.url}/one", f"{server.url}/two"], (f"{server.url}/cache",)))
     fetched = rule_runner.request(Fetched, [request(f"{server.url}/upstream/a.tbz", f"debian:{POOL}")])
     assert fetched == Fetched(FileDigest(SHA, len(CONTENT)), None)
     assert server.asked == [f"/cache/sha256/{SHA[:2]}/{SHA}", f"/one/{POOL}", f"/two/{POOL}"]
@@ -105,7 +105,7 @@ def test_files_on_disk(rule_runner: RuleRunner, tmp_path: Path) -> None:
     place = tmp_path / "sha256" / SHA[:2] / SHA
     place.parent.mkdir(parents=True)
     place.write_bytes(CONTENT)
-    rule_runner.set_options(options([], [f"file://{tmp_path}"]))
+    rule_runner.set_options(options([], (f"file://{tmp_path}",)))
     assert rule_runner.request(Fetched, [request("https://127.0.0.1:9/a.tbz")]).error is None
 
 
@@ -142,8 +142,6 @@ def test_a_failure_is_tried_again_in_the_next_run(rule_runner: RuleRunner, serve
 
 
 def test_what_was_fetched_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
-    from conftest import new_runner
-
     server.files = {f"/one/{POOL}": CONTENT}
     for _ in range(2):  # two daemons with one store
         runner = new_runner(f"--local-store-dir={tmp_path}")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pants.backend.project_info.list_targets import List
 from pants.core.goals.generate_lockfiles import GenerateLockfilesGoal
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
-from conftest import OPTIONS
+from backend_runner import OPTIONS, new_runner
 from locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock
 from opam_oci import fetch
 from opam_oci.lockfile import read_opam_lock
@@ -34,7 +35,9 @@ opam_requirement(name="o", requirements=["o"], resolve="other")
 }
 
 
-def generate(runner: RuleRunner, *resolves: str, options: tuple[str, ...] = (), args: tuple[str, ...] = ()) -> GoalRuleResult:
+def generate(
+    runner: RuleRunner, *resolves: str, options: tuple[str, ...] = (), args: tuple[str, ...] = ()
+) -> GoalRuleResult:
     result = runner.run_goal_rule(
         GenerateLockfilesGoal,
         global_args=[*OPTIONS, REPOSITORIES, *options],
@@ -84,7 +87,7 @@ def test_what_opam_is_asked(rule_runner: RuleRunner) -> None:
         rule_runner,
         "default",
         options=(
-            f"--opam-repositories={{'overlay': 'overlay', 'upstream': '{location}'}}",
+            f"--opam-repositories={{'upstream': '{location}', 'overlay': 'overlay'}}",
             "--opam-archive-mirrors=['file:///cache']",
             "--debian-source-suites=['sid']",
         ),
@@ -98,8 +101,8 @@ def test_what_opam_is_asked(rule_runner: RuleRunner) -> None:
         "layers": ["in/0", "in/1"],
         "kinds": ["base", "opam-root"],
         "repositories": [
-            {"name": "overlay", "path": "repos/overlay"},
             {"name": "upstream", "path": "repos/upstream.tar.zst"},
+            {"name": "overlay", "path": "repos/overlay"},
         ],
         "mirrors": ["http://127.0.0.1:9/debian"],
         "source_suites": ["sid"],
@@ -107,6 +110,16 @@ def test_what_opam_is_asked(rule_runner: RuleRunner) -> None:
         "suite": "trixie",
         "architecture": "amd64",
     }
+
+
+def test_repositories_keep_the_order_of_the_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "pants.toml"
+    config.write_text('[opam.repositories]\nz = "overlay"\nm = "overlay"\na = "overlay"\n')
+    runner = new_runner(f"--pants-config-files={config}")
+    runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock()})
+    arguments = [f"--pants-config-files={config}", *OPTIONS]
+    runner.run_goal_rule(GenerateLockfilesGoal, global_args=arguments, args=["--resolve=default"])
+    assert [repository["name"] for repository in seen(runner)["repositories"]] == ["z", "m", "a"]
 
 
 def test_another_resolve_on_another_base(rule_runner: RuleRunner) -> None:
@@ -126,9 +139,7 @@ def test_the_base_of_the_same_run_counts(rule_runner: RuleRunner) -> None:
 
 def test_diff(rule_runner: RuleRunner) -> None:
     old = opam_lock(Pkg("a", version="3"), Pkg("b", version="1.10"), Pkg("gone"))
-    rule_runner.write_files(
-        {**FILES, "3rdparty/debian/trixie.lock": debian_lock(), "3rdparty/opam/default.lock": old}
-    )
+    rule_runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock(), "3rdparty/opam/default.lock": old})
     printed = generate(rule_runner, "default", args=("--diff",)).stderr
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     assert "Lockfile diff: 3rdparty/opam/default.lock [default]" in lines
@@ -207,3 +218,10 @@ def test_locations(location: str, expected: object) -> None:
 def test_wrong_locations(location: str) -> None:
     with pytest.raises(InvalidRepositoryError, match=r"`\[opam\].repositories` has name = "):
         parse_location("name", location)
+
+
+def test_a_missing_lockfile_is_an_error_again_after_generating(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(FILES)
+    generate(rule_runner, "trixie")
+    with pytest.raises(ExecutionError, match="3rdparty/opam/default.lock: it does not exist"):
+        rule_runner.run_goal_rule(List, global_args=OPTIONS, args=["::"])

@@ -8,7 +8,7 @@ import pytest
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from conftest import OPTIONS
+from backend_runner import OPTIONS
 from locktext import Pkg, project
 from opam_oci import host
 from opam_oci.host import Host, problems_of
@@ -21,22 +21,26 @@ def machine(root: Path, *programs: str, uid: int = 0, **settings: int) -> Host:
         path = root / "proc/sys" / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{value}\n")
-    return Host(
-        user="me", uid=uid, which=lambda name: f"/usr/bin/{name}" if name in programs else None, root=root
-    )
+    return Host(user="me", uid=uid, which=lambda name: f"/usr/bin/{name}" if name in programs else None, root=root)
 
 
-ALL = ("python3", "mmdebstrap", "newuidmap", "newgidmap")
+ROOTS = ("python3", "mmdebstrap", "apt-get", "dpkg-deb")
+ALL = (*ROOTS, "newuidmap", "newgidmap")
 
 
 def test_root_with_all_tools(tmp_path: Path) -> None:
-    assert problems_of(machine(tmp_path, "python3", "mmdebstrap"), base=True) == ()
+    assert problems_of(machine(tmp_path, *ROOTS), base=True) == ()
 
 
 def test_missing_programs_come_with_the_command(tmp_path: Path) -> None:
     [problem] = problems_of(machine(tmp_path), base=True)
-    assert problem.startswith("no python3 and no mmdebstrap in /usr/local/sbin:")
-    assert "`apt-get install mmdebstrap python3`" in problem
+    assert problem.startswith("no python3 and no mmdebstrap and no apt-get and no dpkg-deb in /usr/local/sbin:")
+    assert "`apt-get install apt dpkg mmdebstrap python3`" in problem
+
+
+def test_locks_need_more(tmp_path: Path) -> None:
+    [problem] = problems_of(machine(tmp_path, *ROOTS), base=True, lock=True)
+    assert problem.startswith("no gpgv in ") and "`apt-get install gpgv`" in problem
 
 
 def test_without_a_base(tmp_path: Path) -> None:
@@ -44,7 +48,7 @@ def test_without_a_base(tmp_path: Path) -> None:
 
 
 def test_a_normal_user_needs_subordinate_ids(tmp_path: Path) -> None:
-    user = machine(tmp_path, "python3", "mmdebstrap", uid=1000)
+    user = machine(tmp_path, *ROOTS, uid=1000)
     (tmp_path / "etc/subuid").write_text("other:1:1\n")
     programs, subuid, subgid = problems_of(user, base=True)
     assert "no newuidmap and no newgidmap" in programs and "`apt-get install uidmap`" in programs
@@ -74,7 +78,7 @@ def test_named_before_any_work_and_looked_for_again_in_the_next_run(
     rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     options = [option for option in OPTIONS if "check-host" not in option]
-    bare = machine(tmp_path, "python3")
+    bare = machine(tmp_path, "python3", "apt-get", "dpkg-deb")
     monkeypatch.setattr(host, "this_host", lambda: bare)
     rule_runner.write_files(project(Pkg("a")))
     rule_runner.set_options(options)

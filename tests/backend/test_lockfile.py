@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from locktext import Pkg, debian_lock, deb_toml, opam_lock, source_toml
+from locktext import Pkg, deb_toml, debian_lock, opam_lock, source_toml
 from opam_oci.lockfile import LockfileError, OpamLock, read_debian_lock, read_opam_lock
 
 SHA = "ab" * 32
@@ -22,7 +22,9 @@ def test_everything_that_a_lock_holds() -> None:
     sources = source_toml(["https://example.org/a.tbz", "debian:pool/main/a/a/a_1.orig.tar.gz"], SHA, 7)
     sources += source_toml(["https://example.org/x.patch"], "cd" * 32, 8, name="x.patch")
     binary = base64.b64encode(b"\xff\0").decode()
-    file = f'[[package.file]]\npath = "d/f"\ncontent = "é\\n"\n[[package.file]]\npath = "g"\ncontent_base64 = "{binary}"\n'
+    file = (
+        f'[[package.file]]\npath = "d/f"\ncontent = "é\\n"\n[[package.file]]\npath = "g"\ncontent_base64 = "{binary}"\n'
+    )
     lock = read(
         opam_lock(
             Pkg("a", version="1.0~beta+x", opam=opam, debs=["gcc"], extra=sources + file),

@@ -6,7 +6,7 @@ import pytest
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from conftest import OPTIONS
+from backend_runner import OPTIONS
 from locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock, project
 from opam_oci.products import BuildPlan, BuildPlanRequest, ResolveInputs, ResolveInputsRequest
 

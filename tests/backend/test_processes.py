@@ -11,8 +11,8 @@ from pants.engine.internals.scheduler import ExecutionError
 from pants.engine.process import ProcessCacheScope
 from pants.testutil.rule_runner import RuleRunner
 
-from conftest import OPTIONS, new_runner
-from locktext import Pkg, project
+from backend_runner import OPTIONS, new_runner
+from locktext import Pkg, opam_lock, project, source_toml
 from opam_oci import sandbox
 from opam_oci.layers import build_request
 from opam_oci.lockfile import read_opam_lock
@@ -22,22 +22,16 @@ from opam_oci.sandbox import Call, request_file, tool_process
 LAYER = Layer("base", "trixie", "", "sha256:1", "sha256:2", 1, EMPTY_DIGEST)
 
 
-def call(*, parallel: bool = True) -> Call:
-    return Call("build", "Build opam package a.1", {}, (LAYER, LAYER), ("layer.json",), parallel=parallel)
+TOOL = SandboxTool(EMPTY_DIGEST, Digest("1" * 64, 1))
+
+
+def call(command: str = "build") -> Call:
+    return Call(command, "Build opam package a.1", {}, (LAYER, LAYER), ("layer.json",))
 
 
 def test_the_process() -> None:
-    process = tool_process(SandboxTool(EMPTY_DIGEST), call(), EMPTY_DIGEST)
-    assert process.argv == (
-        "/usr/bin/env",
-        "python3",
-        "-sEB",
-        "__tool",
-        "build",
-        "request.json",
-        "--jobs",
-        "{pants_concurrency}",
-    )
+    process = tool_process(TOOL, call(), EMPTY_DIGEST)
+    assert process.argv == ("/usr/bin/env", "python3", "-sEB", "__tool", "build", "request.json")
     assert dict(process.env) == {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
@@ -46,7 +40,12 @@ def test_the_process() -> None:
     assert dict(process.append_only_caches) == {"opam_oci_layers": "store"}
     assert process.cache_scope == ProcessCacheScope.SUCCESSFUL
     assert process.description == "Build opam package a.1"
-    assert "--jobs" not in tool_process(SandboxTool(EMPTY_DIGEST), call(parallel=False), EMPTY_DIGEST).argv
+
+
+def test_only_locking_has_the_tools_locking_part() -> None:
+    assert tool_process(TOOL, call(), EMPTY_DIGEST).immutable_input_digests["__tool"] == TOOL.digest
+    locking = tool_process(TOOL, call("lock-opam"), EMPTY_DIGEST)
+    assert locking.immutable_input_digests["__tool"] == TOOL.locking_digest
 
 
 def test_requests_are_the_same_bytes_for_the_same_values() -> None:
@@ -54,8 +53,6 @@ def test_requests_are_the_same_bytes_for_the_same_values() -> None:
 
 
 def test_the_request_of_a_build() -> None:
-    from locktext import opam_lock, source_toml
-
     source = source_toml(["https://h.example/a.tbz", "debian:pool/a"], "ab" * 32, 3)
     text = opam_lock(Pkg("a", opam="build: []\n", extra=source + '[[package.file]]\npath = "f"\ncontent = "x"\n'))
     package = read_opam_lock("l", "default", text.encode()).packages["a"]
@@ -140,7 +137,10 @@ def test_the_same_package_of_two_resolves_is_built_once(rule_runner: RuleRunner)
     files["3rdparty/opam/other.lock"] = project(Pkg("a"))["3rdparty/opam/default.lock"].replace('"default"', '"other"')
     rule_runner.write_files(files)
     rule_runner.set_options(
-        [*OPTIONS, "--opam-resolves-to-base={'default': '//3rdparty/debian:trixie', 'other': '//3rdparty/debian:trixie'}"]
+        [
+            *OPTIONS,
+            "--opam-resolves-to-base={'default': '//3rdparty/debian:trixie', 'other': '//3rdparty/debian:trixie'}",
+        ]
     )
     other = rule_runner.request(PackageOutcome, [PackageLayerRequest("other", "a")])
     assert other.layers["a"].digest == outcome(rule_runner, "a").layers["a"].digest

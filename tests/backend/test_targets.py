@@ -12,7 +12,7 @@ from pants.backend.project_info.peek import Peek
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from conftest import OPTIONS
+from backend_runner import OPTIONS
 from locktext import Pkg, image, project
 from opam_oci.lockfile import OpamLock
 from opam_oci.products import OpamLockRequest

@@ -13,9 +13,9 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from opam_sandbox.apt import SourceFile
+from opam_sandbox.locking.apt import SourceFile
 from opam_sandbox.errors import ToolError
-from opam_sandbox.formulas import strings
+from opam_sandbox.locking.formulas import strings
 from opam_sandbox.opamfile import Item
 
 DEBIAN = "debian:"

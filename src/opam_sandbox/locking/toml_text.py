@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict
 
 
@@ -35,9 +36,7 @@ def _value(value: Any) -> str:
 def _block(text: str) -> str:
     """A multi-line basic string. Quotes stand as they are but where three follow each other, which opam files like."""
     escaped = "".join(char if char in '"\n' else _escape(char) for char in text)
-    escaped = escaped.replace('"""', '""\\"')
-    if escaped.endswith('"'):
-        escaped = escaped[:-1] + '\\"'
+    escaped = re.sub(r'"""|"\Z', lambda match: match.group()[:-1] + '\\"', escaped)
     return '"""\n' + escaped + '"""'
 
 

@@ -5,8 +5,8 @@ apt runs on the host with directories of its own, so the host's package lists, s
 
 from __future__ import annotations
 
-from opam_sandbox import toml_text
-from opam_sandbox.apt import Apt, LockedDeb
+from opam_sandbox.locking import toml_text
+from opam_sandbox.locking.apt import Apt, LockedDeb
 from opam_sandbox.request import Request
 
 

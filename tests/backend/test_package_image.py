@@ -11,10 +11,9 @@ from pants.core.goals.package import BuiltPackage, Package
 from pants.engine.addresses import Address
 from pants.engine.fs import DigestContents
 from pants.engine.internals.scheduler import ExecutionError
-from pants.engine.rules import QueryRule
 from pants.testutil.rule_runner import RuleRunner
 
-from conftest import OPTIONS
+from backend_runner import OPTIONS
 from locktext import Pkg, image, project
 from opam_oci.image import OciPackageImageFieldSet
 

@@ -13,19 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple, Union
 
-from opam_sandbox import formulas, opamfile, toml_text
-from opam_sandbox.apt import Apt, LockedDeb
+from opam_sandbox import opamfile
+from opam_sandbox.locking import formulas, toml_text
+from opam_sandbox.locking.apt import Apt, LockedDeb
 from opam_sandbox.dpkg import DATABASE
 from opam_sandbox.errors import ToolError
 from opam_sandbox.isolation import is_rootless, run_isolated
 from opam_sandbox.layer import Layer, read_layers
-from opam_sandbox.lock_debian import deb_text
+from opam_sandbox.locking.debian import deb_text
 from opam_sandbox.maker import LOG, Timer, View
 from opam_sandbox.opamroot import HOME, environment
 from opam_sandbox.overlay import Overlay
 from opam_sandbox.request import Request
-from opam_sandbox.solve import find_package, parse_requirement, solve
-from opam_sandbox.sources import Locked, SourceFinder, wanted_sources
+from opam_sandbox.locking.solve import find_package, parse_requirement, solve
+from opam_sandbox.locking.sources import Locked, SourceFinder, wanted_sources
 from opam_sandbox.store import Store
 
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64", "armhf": "arm32", "i386": "x86_32", "ppc64el": "ppc64", "s390x": "s390x"}

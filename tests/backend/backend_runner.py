@@ -1,0 +1,64 @@
+"""Runs the backend's rules in a temporary build root, with Pants' own engine."""
+
+from __future__ import annotations
+
+from pants.backend.project_info import dependencies, dependents, list_targets, peek
+from pants.core import register as core
+from pants.core.goals import generate_lockfiles, package
+from pants.engine.fs import Digest, DownloadFile
+from pants.engine.internals.parametrize import Parametrize
+from pants.engine.rules import QueryRule
+from pants.testutil.rule_runner import RuleRunner
+
+from opam_oci import register
+from opam_oci.image import OciPackageImageFieldSet
+from opam_oci.lockfile import OpamLock
+from opam_oci.products import (
+    BuildPlan,
+    BuildPlanRequest,
+    Fetched,
+    FetchRequest,
+    OpamLockRequest,
+    PackageLayerRequest,
+    PackageOutcome,
+    ResolveInputs,
+    ResolveInputsRequest,
+    SandboxTool,
+)
+
+
+def new_runner(*bootstrap_args: str) -> RuleRunner:
+    """A scheduler of its own, with an empty cache unless `--local-store-dir` is given."""
+    return RuleRunner(
+        rules=[
+            *core.rules(),
+            *dependencies.rules(),
+            *dependents.rules(),
+            *generate_lockfiles.rules(),
+            *list_targets.rules(),
+            *package.rules(),
+            *peek.rules(),
+            *register.rules(),
+            QueryRule(Digest, [DownloadFile]),
+            QueryRule(BuildPlan, [BuildPlanRequest]),
+            QueryRule(Fetched, [FetchRequest]),
+            QueryRule(OpamLock, [OpamLockRequest]),
+            QueryRule(PackageOutcome, [PackageLayerRequest]),
+            QueryRule(ResolveInputs, [ResolveInputsRequest]),
+            QueryRule(SandboxTool, []),
+            QueryRule(package.BuiltPackage, [OciPackageImageFieldSet]),
+        ],
+        target_types=register.target_types(),
+        objects={"parametrize": Parametrize},
+        isolated_local_store=not any("--local-store-dir" in arg for arg in bootstrap_args),
+        bootstrap_args=bootstrap_args,
+    )
+
+
+OPTIONS = (
+    "--opam-resolves={'default': '3rdparty/opam/default.lock', 'other': '3rdparty/opam/other.lock'}",
+    "--opam-resolves-to-base={'default': '//3rdparty/debian:trixie', 'other': '//3rdparty/debian:second'}",
+    "--debian-resolves={'trixie': '3rdparty/debian/trixie.lock', 'second': '3rdparty/debian/second.lock'}",
+    "--debian-mirrors=['http://127.0.0.1:9/debian']",
+    "--no-opam-check-host",
+)

@@ -1,0 +1,184 @@
+"""cli and requests: a caller's mistake is one message and exit status 2, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+from conftest import REPOSITORY, Namespaces, make_layer, make_tar
+from hypothesis import given
+from hypothesis import strategies as st
+from opam_sandbox import cli
+from opam_sandbox.errors import RequestError
+from opam_sandbox.layer import read_layer
+from opam_sandbox.request import Request, read_package, safe_path
+
+
+def tool(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-sB", "-m", "opam_sandbox", *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": os.fspath(REPOSITORY / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+
+
+def test_unknown_command(tmp_path: Path) -> None:
+    done = tool(tmp_path, "make-coffee", "request.json")
+    assert done.returncode == 2
+    assert "make-coffee" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    done = tool(tmp_path, "--help")
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in cli.COMMANDS)
+
+
+def run(capfd: "pytest.CaptureFixture[str]", command: str, text: str) -> str:
+    """The one message of a request that is not understood."""
+    Path("request.json").write_text(text)
+    assert cli.main([command, "request.json"]) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "{}", '{"layers": 5, "debs": 5, "requirements": 5, "suite": 5}', "[" * 100_000])
+def test_malformed_requests(capfd: "pytest.CaptureFixture[str]", command: str, text: str) -> None:
+    """Every command: no JSON, JSON of another kind, fields that lack or have a wrong type."""
+    assert "request.json" in run(capfd, command, text)
+
+
+def test_no_request(capfd: "pytest.CaptureFixture[str]") -> None:
+    assert cli.main(["image", "absent.json"]) == 2
+    assert "absent.json" in capfd.readouterr().err
+
+
+def test_bytes_that_are_no_text(capfd: "pytest.CaptureFixture[str]") -> None:
+    Path("request.json").write_bytes(b'{"layers": ["\xff"]}')
+    assert cli.main(["image", "request.json"]) == 2
+    assert capfd.readouterr().err.startswith("error: request.json: ")
+
+
+PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "", "files": [], "sources": [], "debs": []}
+SOURCE: Dict[str, Any] = {"name": "", "url": "https://x", "sha256": "00", "size": 1, "file": "sources/00"}
+
+
+def test_a_package_is_read() -> None:
+    package = read_package(Request({**PACKAGE, "files": [{"path": "a/b", "content": "eA=="}], "sources": [SOURCE]}, "r"))
+    assert package.title == "lwt.5.6.1"
+    assert package.files == (("a/b", b"x"),)
+    assert package.sources[0].file == "sources/00"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": 5},
+        {"name": "../../etc"},
+        {"name": ""},
+        {"version": "1/../../x"},
+        {"version": ".."},
+        {"opam": None},
+        {"files": [{"path": "../x", "content": ""}]},
+        {"files": [{"path": "/etc/passwd", "content": ""}]},
+        {"files": [{"path": "a/../../x", "content": ""}]},
+        {"files": [{"path": "", "content": ""}]},
+        {"files": [{"path": "a\0b", "content": ""}]},
+        {"files": [{"path": "x", "content": "no base64!"}]},
+        {"files": ["x"]},
+        {"sources": [{**SOURCE, "sha256": "../../x"}]},
+        {"sources": [{**SOURCE, "size": "1"}]},
+        {"sources": [{**SOURCE, "size": True}]},
+        {"sources": {}},
+        {"debs": [{"name": "a"}]},
+        {"debs": [None]},
+    ],
+)
+def test_packages_that_make_no_sense(change: Dict[str, Any]) -> None:
+    """Wrong types, and names that would lead elsewhere."""
+    with pytest.raises(RequestError):
+        read_package(Request({**PACKAGE, **change}, "r"))
+
+
+@given(st.text())
+def test_safe_paths_stay_below(path: str) -> None:
+    """What is let through stays where it is put, as the system sees it."""
+    try:
+        safe = safe_path(path)
+    except RequestError:
+        return
+    assert os.path.normpath(os.path.join("/top", safe)).startswith("/top")
+
+
+def _description(**change: Any) -> None:
+    data = json.loads(Path("layer/layer.json").read_text())
+    data.update(change)
+    Path("layer/layer.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": "sha256:../../../../etc/passwd"},
+        {"digest": "md5:" + "0" * 32},
+        {"digest": 5},
+        {"diff_id": "sha256:" + "A" * 64},
+        {"diff_id": ""},
+        {"kind": "other"},
+        {"kind": []},
+        {"size": "5"},
+        {"opam": []},
+        {"dpkg": None},
+    ],
+)
+def test_descriptions_of_layers_that_make_no_sense(here: Path, change: Dict[str, Any]) -> None:
+    make_layer(here / "layer", make_tar([]))
+    assert read_layer(here / "layer").kind == "package"
+    _description(**change)
+    with pytest.raises(RequestError, match="layer.json"):
+        read_layer(here / "layer")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", "{"])
+def test_no_description_of_a_layer(here: Path, content: str) -> None:
+    (here / "layer").mkdir()
+    (here / "layer/layer.json").write_text(content)
+    with pytest.raises(RequestError, match="layer.json"):
+        read_layer(here / "layer")
+
+
+def test_a_mistake_found_inside_the_namespaces(namespaces: Namespaces, here: Path, capfd: "pytest.CaptureFixture[str]") -> None:
+    """The status is 2 there as well."""
+    for number, kind in enumerate(("base", "opam-root")):
+        make_layer(here / f"in/{number}", make_tar([]), kind, "x")
+    data: Dict[str, Any] = {"store": 5, "layers": ["in/0", "in/1"], "package": PACKAGE}
+    assert "'store'" in run(capfd, "build", json.dumps(data))
+
+
+def _wrong_layers() -> "List[List[str]]":
+    return [[], ["in/1", "in/0"], ["in/0"]]
+
+
+@pytest.mark.parametrize("layers", _wrong_layers())
+def test_a_build_needs_its_base(here: Path, capfd: "pytest.CaptureFixture[str]", layers: List[str]) -> None:
+    for number, kind in enumerate(("base", "opam-root")):
+        make_layer(here / f"in/{number}", make_tar([]), kind, "x")
+    assert "layers" in run(capfd, "build", json.dumps({"store": "s", "layers": layers, "package": PACKAGE}))
