@@ -203,9 +203,7 @@ async def make_base_layer(request: BaseLayerRequest) -> Layer:
         "debs": [dict(deb) for deb in debs.json],
     }
     inputs = await merge_digests(MergeDigests([await create_digest(CreateDigest([request_file(values)])), debs.digest]))
-    result = await run_process(
-        tool_process(tool, Call("rootfs", description, values, (), _LAYER_OUTPUTS), inputs)
-    )
+    result = await run_process(tool_process(tool, Call("rootfs", description, values, (), _LAYER_OUTPUTS), inputs))
     if result.exit_code != 0:
         log = await build_log(result)
         raise LayerError(f"{description} failed.\n{failure_text(result, log, whole_log=False)}")
@@ -329,9 +327,7 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
     )
     tool: SandboxTool = await sandbox_tool()
     description = f"Build opam package {package.full_name}"
-    result = await run_process(
-        tool_process(tool, Call("build", description, values, layers, _LAYER_OUTPUTS), inputs)
-    )
+    result = await run_process(tool_process(tool, Call("build", description, values, layers, _LAYER_OUTPUTS), inputs))
     failed = result.exit_code != 0
     if failed or opam.show_build_logs:
         log = await build_log(result)

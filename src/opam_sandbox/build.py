@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 from urllib.parse import urlsplit
 
-from opam_sandbox import dpkg, opamfile
+from opam_sandbox import dpkg, linux, opamfile
 from opam_sandbox.errors import BuildFailed, RequestError
 from opam_sandbox.isolation import is_rootless, run_isolated
 from opam_sandbox.layer import read_layers
@@ -159,7 +159,9 @@ class _Build:
         command = ["dpkg", "--force-unsafe-io", "--force-confnew", "--install", *names]
         done = self._overlay.run(command, env, self._view.log, user=False)
         if done.returncode != 0:
-            raise BuildFailed(f"{self._package.title}: dpkg failed (exit status {done.returncode}) to install its depexts")
+            raise BuildFailed(
+                f"{self._package.title}: dpkg failed (exit status {done.returncode}) to install its depexts"
+            )
         return dpkg.difference(before, triggers, root)
 
     def _ldconfig(self) -> None:
@@ -185,8 +187,6 @@ class _Build:
         # The bound directory held stripped opam files: under it, the upper directory has nothing of this package yet.
         write_to = f"{_PACKAGES}/{self._package.title}"
         bound = self._overlay.root / _PACKAGES
-        from opam_sandbox import linux
-
         linux.umount(bound, linux.MNT_DETACH)
         write_files(self._overlay, metadata(self._package, write_to, self._package.opam))
 

@@ -83,7 +83,9 @@ def _walk(top: bytes, relative: bytes, rules: Rules, lower: Sequence[bytes], fou
         if rules.skip(path, stat.S_ISDIR(status.st_mode)):
             continue
         if rules.whiteouts and name.startswith(b".wh."):
-            raise ToolError(f"/{os.fsdecode(path)} cannot be in a layer, where a name with `.wh.` in front marks a deleted file")
+            raise ToolError(
+                f"/{os.fsdecode(path)} cannot be in a layer, where a name with `.wh.` in front marks a deleted file"
+            )
         if not stat.S_ISDIR(status.st_mode):
             found.append(_Found(path, status))
             continue
@@ -122,7 +124,9 @@ def _merged_below(name: bytes, lower: Sequence[bytes]) -> List[bytes]:
 
 
 def _is_like(full: bytes, below: bytes) -> bool:
-    return stat.S_IMODE(os.lstat(full).st_mode) == stat.S_IMODE(os.lstat(below).st_mode) and _xattrs(full) == _xattrs(below)
+    return stat.S_IMODE(os.lstat(full).st_mode) == stat.S_IMODE(os.lstat(below).st_mode) and _xattrs(full) == _xattrs(
+        below
+    )
 
 
 def _write(

@@ -98,5 +98,7 @@ class GzipWriter:
         except (OSError, subprocess.SubprocessError) as error:
             raise ToolError(f"the base's gzip does not run: {error}") from None
         if run.returncode != 0 or not run.stdout:
-            raise ToolError(f"the base's gzip failed (exit status {run.returncode}): {run.stderr.decode(errors='replace')}")
+            raise ToolError(
+                f"the base's gzip failed (exit status {run.returncode}): {run.stderr.decode(errors='replace')}"
+            )
         return run.stdout

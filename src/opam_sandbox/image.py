@@ -42,7 +42,7 @@ def run(request: Request, jobs: int) -> int:
         "config": config_descriptor,
         "layers": [_layer_descriptor(layer) for layer in layers],
     }
-    annotations = request.get_or("annotations", {})
+    annotations: Dict[str, str] = request.get_or("annotations", {})
     if annotations:
         manifest["annotations"] = annotations
     manifest_descriptor = _blob(manifest, MANIFEST_TYPE)
@@ -108,5 +108,3 @@ def _blob(data: Any, media_type: str) -> Dict[str, Any]:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / digest).write_bytes(content)
     return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
-
-

@@ -36,7 +36,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 # pivot_root has no libc wrapper; the number differs by machine.
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217, "armv7l": 218}
 
-_Path = Union[str, bytes]
+_Path = Union[str, bytes, "os.PathLike[str]"]
 
 
 def _check(result: int, what: str) -> None:

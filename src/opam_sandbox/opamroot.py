@@ -83,7 +83,9 @@ def refuse_links(root: Path, directory: Path) -> None:
     # This process stands outside of the view: a link that a package made would lead it to the host's files.
     while directory != root:
         if directory.is_symlink():
-            raise ToolError(f"/{directory.relative_to(root)} is a symlink, made by a package's layer: nothing is written through it")
+            raise ToolError(
+                f"/{directory.relative_to(root)} is a symlink, made by a package's layer: nothing is written through it"
+            )
         directory = directory.parent
 
 

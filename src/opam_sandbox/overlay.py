@@ -92,7 +92,14 @@ class Overlay:
             path = self.root / "proc" / name
             if path.exists():
                 linux.mount(path, path, flags=linux.MS_BIND)
-                flags = linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+                flags = (
+                    linux.MS_BIND
+                    | linux.MS_REMOUNT
+                    | linux.MS_RDONLY
+                    | linux.MS_NOSUID
+                    | linux.MS_NODEV
+                    | linux.MS_NOEXEC
+                )
                 linux.mount("none", path, flags=flags)
         dev = self.root / "dev"
         linux.mount("tmpfs", dev, "tmpfs", linux.MS_NOSUID, "mode=755,size=16m")
@@ -187,5 +194,3 @@ def _locked_flags(path: Path) -> int:
         if flags & getattr(os, name):
             result |= flag
     return result
-
-

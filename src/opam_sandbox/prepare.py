@@ -16,7 +16,15 @@ from opam_sandbox.store import Store
 # What `opam init` leaves behind that is made anew, or differs from run to run.
 _LEFT_OUT = {
     owned.OPAM_ROOT + name
-    for name in (b"/log", b"/lock", b"/config.lock", b"/repo/lock", b"/download-cache", b"/default/.opam-switch/lock", b"/default/.opam-switch/packages/cache")
+    for name in (
+        b"/log",
+        b"/lock",
+        b"/config.lock",
+        b"/repo/lock",
+        b"/download-cache",
+        b"/default/.opam-switch/lock",
+        b"/default/.opam-switch/packages/cache",
+    )
 }
 
 
@@ -57,7 +65,9 @@ def _prepare(view: View) -> Facts:
         for command in commands:
             done = view.overlay.run(command, env, view.log, user=True, cwd=f"/{HOME}")
             if done.returncode != 0:
-                raise ToolError(f"`{' '.join(command[:2])}` failed in the base (exit status {done.returncode}), see {LOG}")
+                raise ToolError(
+                    f"`{' '.join(command[:2])}` failed in the base (exit status {done.returncode}), see {LOG}"
+                )
     # opam would take this cache for the repositories that builds see, and find none of their packages.
     for cache in (root / OPAM_ROOT / "repo").glob("state-*.cache"):
         cache.unlink()

@@ -14,14 +14,14 @@ import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Dict, List, Sequence, Tuple
+from typing import BinaryIO, Callable, Dict, List, Sequence, Tuple
 
 from opam_sandbox import tarstream
-from opam_sandbox.capture import Captured
+from opam_sandbox.capture import Captured, Sink
 from opam_sandbox.compress import PIECE
 from opam_sandbox.errors import ToolError
 from opam_sandbox.isolation import is_rootless, run_isolated
-from opam_sandbox.maker import LOG, Facts, Sink, Timer, write_blob, write_description
+from opam_sandbox.maker import LOG, Facts, Timer, write_blob, write_description
 from opam_sandbox.request import Deb, Request, read_debs
 from opam_sandbox.store import Store
 from opam_sandbox.tarstream import Entry
@@ -47,7 +47,15 @@ _WRITTEN: Dict[str, bytes] = {
     "etc/hostname": b"localhost\n",
     "etc/apt/sources.list": b"# Made from a lockfile. To install more here, name a mirror of your own.\n",
 }
-_DIRECTORIES = {"dev": 0o755, "proc": 0o555, "sys": 0o555, "run": 0o755, "tmp": 0o1777, "var/tmp": 0o1777, "var/log": 0o755}
+_DIRECTORIES = {
+    "dev": 0o755,
+    "proc": 0o555,
+    "sys": 0o555,
+    "run": 0o755,
+    "tmp": 0o1777,
+    "var/tmp": 0o1777,
+    "var/log": 0o755,
+}
 
 
 def run(request: Request, jobs: int) -> int:
@@ -66,12 +74,16 @@ def run(request: Request, jobs: int) -> int:
     def inside() -> int:
         with timer.step("unpack"):
             with open("layer.tar", "rb") as tar:
-                root = Store(Path(request.get("store", str)), rootless).put(plain, lambda path: _fill(tar, path, rootless))
+                root = Store(Path(request.get("store", str)), rootless).put(
+                    plain, lambda path: _fill(tar, path, rootless)
+                )
         with timer.step("compress"):
             written, captured = write_blob(root, lambda sink: _copy(Path("layer.tar"), entries, sink))
         if written.diff_id != plain:
             raise ToolError(f"layer.tar changed while it was compressed: {written.diff_id} is not {plain}")
-        write_description("base", request.get("name", str), request.get("suite", str), written, captured.entries, Facts())
+        write_description(
+            "base", request.get("name", str), request.get("suite", str), written, captured.entries, Facts()
+        )
         timer.write()
         return 0
 
@@ -123,8 +135,8 @@ def _mmdebstrap(request: Request, debs: Sequence[Deb], epoch: int, rootless: boo
             "--format=tar",
             "--architectures=" + request.get("architecture", str),
             "--include=" + ",".join(sorted(deb.name for deb in debs)),
-            "--aptopt=Acquire::Languages \"none\"",
-            "--aptopt=APT::Install-Recommends \"false\"",
+            '--aptopt=Acquire::Languages "none"',
+            '--aptopt=APT::Install-Recommends "false"',
             "--skip=output/dev",
             request.get("suite", str),
             os.fspath(output) if not rootless else "-",
@@ -140,7 +152,9 @@ def _mmdebstrap(request: Request, debs: Sequence[Deb], epoch: int, rootless: boo
         with open(LOG, "wb") as log:
             if rootless:
                 with open(output, "wb") as out:
-                    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=log, check=False)
+                    done = subprocess.run(
+                        command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=log, check=False
+                    )
             else:
                 done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
         if done.returncode != 0:
@@ -157,11 +171,16 @@ def _make_repository(directory: Path, debs: Sequence[Deb]) -> None:
         shutil.copyfile(os.path.realpath(deb.file), directory / name)
         os.chmod(directory / name, 0o644)
         fields = subprocess.run(
-            ["dpkg-deb", "--field", os.fspath(directory / name)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
+            ["dpkg-deb", "--field", os.fspath(directory / name)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            check=False,
         )
         if fields.returncode != 0:
             raise ToolError(f"{name} is no Debian package: {fields.stderr.decode(errors='replace').strip()}")
-        return fields.stdout.rstrip(b"\n") + f"\nFilename: ./{name}\nSize: {deb.size}\nSHA256: {deb.sha256}\n\n".encode()
+        return (
+            fields.stdout.rstrip(b"\n") + f"\nFilename: ./{name}\nSize: {deb.size}\nSHA256: {deb.sha256}\n\n".encode()
+        )
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         stanzas = list(pool.map(stanza, debs))
@@ -223,11 +242,14 @@ def _write_member(
     first: str,
     members: Dict[str, tarfile.TarInfo],
     epoch: int,
-    write: "object",
+    write: Callable[[bytes], None],
 ) -> None:
-    assert callable(write)
     if first and os.fsencode(first) != path:
-        write(tarstream.header(Entry(path, tarstream.HARDLINK, member.mode, member.uid, member.gid, 0, epoch, os.fsencode(first))))
+        write(
+            tarstream.header(
+                Entry(path, tarstream.HARDLINK, member.mode, member.uid, member.gid, 0, epoch, os.fsencode(first))
+            )
+        )
         return
     if member.islnk():  # the first name in order was a link to a later one
         member = members[member.linkname[2:] if member.linkname.startswith("./") else member.linkname]

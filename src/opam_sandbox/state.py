@@ -70,7 +70,11 @@ def _write(view: View, packages: Sequence[OpamPackage], roots: Sequence[str]) ->
     # opam writes the switch's environment itself, and reads every record on the way: what it cannot read fails here.
     with view.timer.step("opam"):
         done = view.overlay.run(
-            ["opam", "list", "--installed", "--short", "--columns=package"], environment(1), view.log, user=True, cwd=f"/{HOME}"
+            ["opam", "list", "--installed", "--short", "--columns=package"],
+            environment(1),
+            view.log,
+            user=True,
+            cwd=f"/{HOME}",
         )
         if done.returncode != 0:
             raise ToolError(f"opam does not read the image's switch (exit status {done.returncode}), see {LOG}")

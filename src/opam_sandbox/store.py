@@ -15,11 +15,11 @@ import shutil
 import stat
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Callable
+from typing import Callable
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import Layer
-from opam_sandbox.unpack import unpack
+from opam_sandbox.unpack import Readable, unpack
 
 # A change of how layers are unpacked must not meet directories that were unpacked the old way.
 FORMAT = "v1"
@@ -49,7 +49,7 @@ class Store:
             try:
                 with open(layer.blob, "rb") as blob:
                     packed = _HashingReader(blob)
-                    with gzip.GzipFile(fileobj=packed, mode="rb") as plain:  # type: ignore[arg-type]
+                    with gzip.GzipFile(fileobj=packed, mode="rb") as plain:
                         reader = _HashingReader(plain)
                         unpack(reader, target, self._rootless)
                         reader.drain()
@@ -57,9 +57,13 @@ class Store:
             except (ToolError, OSError, EOFError, zlib.error) as error:
                 raise ToolError(f"{layer.title}: its blob {layer.blob} does not unpack: {error}") from None
             if packed.hexdigest() != _hex(layer.digest):
-                raise ToolError(f"{layer.title}: the blob's sha256 is {packed.hexdigest()}, but should be {_hex(layer.digest)}")
+                raise ToolError(
+                    f"{layer.title}: the blob's sha256 is {packed.hexdigest()}, but should be {_hex(layer.digest)}"
+                )
             if reader.hexdigest() != _hex(layer.diff_id):
-                raise ToolError(f"{layer.title}: unpacked, its sha256 is {reader.hexdigest()}, but should be {_hex(layer.diff_id)}")
+                raise ToolError(
+                    f"{layer.title}: unpacked, its sha256 is {reader.hexdigest()}, but should be {_hex(layer.diff_id)}"
+                )
 
         return self.put(layer.diff_id, fill)
 
@@ -88,7 +92,7 @@ class Store:
 class _HashingReader(io.RawIOBase):
     """Reads through to `source` and hashes what goes by."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         self._sha256 = hashlib.sha256()
 

@@ -59,7 +59,9 @@ def header(entry: Entry) -> bytes:
     blocks: List[bytes] = []
     if records:
         body = b"".join(_record(key, records[key]) for key in sorted(records))
-        blocks.append(_ustar(b"./PaxHeaders/" + name[-80:].strip(b"/").rsplit(b"/", 1)[-1], b"x", 0o644, 0, 0, len(body), 0))
+        blocks.append(
+            _ustar(b"./PaxHeaders/" + name[-80:].strip(b"/").rsplit(b"/", 1)[-1], b"x", 0o644, 0, 0, len(body), 0)
+        )
         blocks.append(body + padding(len(body)))
     blocks.append(
         _ustar(

@@ -10,7 +10,7 @@ import os
 import stat
 import tarfile
 from pathlib import Path
-from typing import BinaryIO, Dict, List, Set, Tuple
+from typing import IO, Dict, List, Protocol, Set, Tuple, cast
 
 from opam_sandbox.errors import ToolError
 
@@ -25,7 +25,13 @@ def opaque_xattr(rootless: bool) -> str:
     return "user.overlay.opaque" if rootless else "trusted.overlay.opaque"
 
 
-def unpack(stream: BinaryIO, target: Path, rootless: bool) -> int:
+class Readable(Protocol):
+    """What an archive is read from: a file, or something that reads through to one."""
+
+    def read(self, size: int = -1) -> bytes: ...
+
+
+def unpack(stream: Readable, target: Path, rootless: bool) -> int:
     """Unpack an uncompressed tar stream below `target` (an empty directory); returns the number of entries.
 
     rootless: owners and device nodes are left out, since a user may not make them. Raises ToolError for an archive that is
@@ -44,22 +50,22 @@ class _StrictTarInfo(tarfile.TarInfo):
     """tarfile takes a damaged header, or no more bytes, for the archive's end; here only the end marker is that."""
 
     @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_StrictTarInfo":
         try:
             return super().fromtarfile(archive)
         except tarfile.HeaderError as error:
-            if isinstance(error, tarfile.EOFHeaderError):
+            if isinstance(error, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
                 raise
             raise tarfile.ReadError(str(error)) from None
 
 
-def _unpack(stream: BinaryIO, root: bytes, rootless: bool) -> int:
+def _unpack(stream: Readable, root: bytes, rootless: bool) -> int:
     directories: List[Tuple[bytes, int]] = []
     made: Set[bytes] = {root}
     deleted: Set[bytes] = set()
     count = 0
     with tarfile.open(
-        fileobj=stream,
+        fileobj=cast(IO[bytes], stream),
         mode="r|",
         bufsize=1 << 20,
         errorlevel=2,
@@ -150,7 +156,7 @@ def _make_parents(root: bytes, parent: bytes, made: Set[bytes]) -> None:
     _make_parents(root, os.path.dirname(parent), made)
     if not _is_directory(parent):
         if os.path.lexists(parent):
-            raise ToolError(f"a layer writes through {os.fsdecode(parent[len(root):])!r}, which is no directory")
+            raise ToolError(f"a layer writes through {os.fsdecode(parent[len(root) :])!r}, which is no directory")
         os.mkdir(parent, 0o755)
     made.add(parent)
 
@@ -158,7 +164,7 @@ def _make_parents(root: bytes, parent: bytes, made: Set[bytes]) -> None:
 def _refuse_links(root: bytes, directory: bytes) -> None:
     while len(directory) > len(root):
         if not _is_directory(directory):
-            raise ToolError(f"a layer links through {os.fsdecode(directory[len(root):])!r}, which is no directory")
+            raise ToolError(f"a layer links through {os.fsdecode(directory[len(root) :])!r}, which is no directory")
         directory = os.path.dirname(directory)
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backend_runner import OPTIONS, new_runner
+from locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock
 from pants.backend.project_info.list_targets import List
 from pants.core.goals.generate_lockfiles import GenerateLockfilesGoal
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
-from backend_runner import OPTIONS, new_runner
-from locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock
 from opam_oci import fetch
 from opam_oci.lockfile import read_opam_lock
 from opam_oci.repositories import Archive, InvalidRepositoryError, parse_location

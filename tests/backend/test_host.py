@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from backend_runner import OPTIONS
+from locktext import Pkg, project
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from backend_runner import OPTIONS
-from locktext import Pkg, project
 from opam_oci import host
 from opam_oci.host import Host, problems_of
 from opam_oci.products import BuildPlan, BuildPlanRequest

@@ -7,14 +7,14 @@ import logging
 from typing import Any
 
 import pytest
+from backend_runner import OPTIONS
+from locktext import Pkg, image, project
 from pants.core.goals.package import BuiltPackage, Package
 from pants.engine.addresses import Address
 from pants.engine.fs import DigestContents
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from backend_runner import OPTIONS
-from locktext import Pkg, image, project
 from opam_oci.image import OciPackageImageFieldSet
 
 pytestmark = pytest.mark.usefixtures("fake_tool")

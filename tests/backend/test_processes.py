@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from backend_runner import OPTIONS, new_runner
+from locktext import Pkg, opam_lock, project, source_toml
 from pants.engine.fs import EMPTY_DIGEST, Digest, DigestContents, Snapshot
 from pants.engine.internals.scheduler import ExecutionError
 from pants.engine.process import ProcessCacheScope
 from pants.testutil.rule_runner import RuleRunner
 
-from backend_runner import OPTIONS, new_runner
-from locktext import Pkg, opam_lock, project, source_toml
 from opam_oci import sandbox
 from opam_oci.layers import build_request
 from opam_oci.lockfile import read_opam_lock

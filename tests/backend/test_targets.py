@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from backend_runner import OPTIONS
+from locktext import Pkg, image, project
 from pants.backend.project_info.dependencies import Dependencies
 from pants.backend.project_info.dependents import DependentsGoal
 from pants.backend.project_info.list_targets import List
@@ -12,8 +14,6 @@ from pants.backend.project_info.peek import Peek
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from backend_runner import OPTIONS
-from locktext import Pkg, image, project
 from opam_oci.lockfile import OpamLock
 from opam_oci.products import OpamLockRequest
 

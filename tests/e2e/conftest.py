@@ -22,6 +22,7 @@ class Pants:
     root: Path
     caches: Optional[Path] = None
     options: Sequence[str] = ()
+    prefix: Sequence[str] = ()
 
     def run(self, *args: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         env = {key: value for key, value in os.environ.items() if not key.startswith("PANTS_")}
@@ -30,7 +31,7 @@ class Pants:
             env["PANTS_LOCAL_STORE_DIR"] = str(self.caches / "lmdb_store")
             env["PANTS_NAMED_CACHES_DIR"] = str(self.caches / "named_caches")
         done = subprocess.run(
-            ["./pants", *self.options, *args],
+            [*self.prefix, "./pants", *self.options, *args],
             cwd=self.root,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -118,6 +119,31 @@ def unpack(layout: Layout, target: Path) -> Unpacked:
     return Unpacked(target)
 
 
+def layer_directories(layout: Layout, target: Path) -> List[Path]:
+    """The layout's base and opam-root as the tool's layer directories."""
+    result = []
+    for number, (kind, name) in enumerate((("base", "base"), ("opam-root", "default"))):
+        descriptor = layout.layers[number]
+        directory = target / kind
+        (directory / "blobs" / "sha256").mkdir(parents=True)
+        shutil.copy(layout.blob(descriptor["digest"]), directory / "blobs" / "sha256")
+        description = {
+            "kind": kind,
+            "name": name,
+            "version": "",
+            "diff_id": layout.config["rootfs"]["diff_ids"][number],
+            "digest": descriptor["digest"],
+            "size": descriptor["size"],
+            "media_type": descriptor["mediaType"],
+            "files": 0,
+            "opam": {},
+            "dpkg": {},
+        }
+        (directory / "layer.json").write_text(json.dumps(description))
+        result.append(directory)
+    return result
+
+
 @pytest.fixture(scope="session")
 def pants() -> Iterator[Pants]:
     pants = Pants(ROOT)
@@ -155,11 +181,13 @@ def zero_install_unpacked(zero_install: Layout, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Pants]:
-    """Another clone of this checkout at another path, with empty caches, beside a link to shared/."""
+    """Another clone of this checkout at another path, beside a link to shared/."""
     target = tmp_path / "elsewhere" / "main"
     tool("git", "clone", "--quiet", str(ROOT), str(target))
     # What is not committed yet counts as well.
-    changed = tool("git", "-C", str(ROOT), "ls-files", "--modified", "--others", "--exclude-standard").stdout.splitlines()
+    changed = tool(
+        "git", "-C", str(ROOT), "ls-files", "--modified", "--others", "--exclude-standard"
+    ).stdout.splitlines()
     for name in changed:
         if (ROOT / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +195,7 @@ def clone(tmp_path: Path) -> Iterator[Pants]:
     shared = ROOT.parent / "shared"
     if shared.exists():
         (target.parent / "shared").symlink_to(shared)
-    pants = Pants(target, caches=tmp_path / "caches", options=["--no-pantsd"])
+    pants = Pants(target, options=["--no-pantsd"])
     yield pants
     pants.stop()
     shutil.rmtree(tmp_path, ignore_errors=True)

@@ -10,7 +10,6 @@ from typing import Dict, List, Set
 
 import pytest
 import tomli
-
 from conftest import ROOT, Layout, Pants, Unpacked, tool
 
 # Not packages of opam: the base, opam's own root, the state of the whole.
@@ -109,7 +108,15 @@ def test_layers_are_disjoint(zero_install: Layout) -> None:
 
 
 def test_no_layer_holds_what_belongs_to_all(zero_install: Layout) -> None:
-    shared = ("switch-state", "/.opam/log", "/.opam/repo/", "download-cache", "var/lib/dpkg/status", "ld.so.cache", "var/log/")
+    shared = (
+        "switch-state",
+        "/.opam/log",
+        "/.opam/repo/",
+        "download-cache",
+        "var/lib/dpkg/status",
+        "ld.so.cache",
+        "var/log/",
+    )
     for title, names in layer_names(zero_install).items():
         if not title.startswith("layer "):
             assert [name for name in names if any(part in name for part in shared)] == [], title
@@ -119,5 +126,7 @@ def test_nothing_runs_when_nothing_changed(zero_install: Layout, pants: Pants) -
     before = zero_install.manifest
     again = pants.run("package", "//images:0install", "--stats-log")
     assert zero_install.manifest == before
-    counters = dict(line.strip().split(": ", 1) for line in again.stderr.splitlines() if line.startswith("  ") and ": " in line)
+    counters = dict(
+        line.strip().split(": ", 1) for line in again.stderr.splitlines() if line.startswith("  ") and ": " in line
+    )
     assert int(counters.get("local_execution_requests", "0")) == 0, again.stderr

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Dict
 
-import pytest
-
 from conftest import Layout, Pants, Unpacked, tool
 
 
@@ -61,11 +59,31 @@ def layer_digests(layout: Layout) -> Dict[str, str]:
     return dict(zip(history, (layer["digest"] for layer in layout.layers)))
 
 
-@pytest.mark.slow
-def test_another_checkout_gives_the_same_bytes(hello: Layout, clone: Pants) -> None:
-    """Empty caches, another path, another number of jobs, no pantsd: the same image, to the last byte."""
-    clone.options = [*clone.options, "--process-execution-local-parallelism=1"]
+def test_another_checkout_gives_the_same_bytes(hello: Layout, clone: Pants, tmp_path: Path) -> None:
+    """Empty caches, another path, one core and one job, no pantsd: the same image, to the last byte."""
+    clone.caches = tmp_path / "caches"
+    clone.prefix = ["taskset", "--cpu-list", "0"]
     clone.run("package", "//images:hello")
     other = Layout(clone.root / "dist" / "images" / "hello")
     assert layer_digests(other) == layer_digests(hello)
     assert (other.path / "index.json").read_bytes() == (hello.path / "index.json").read_bytes()
+
+
+def test_a_failed_package_fails_the_command(hello: Layout, clone: Pants) -> None:
+    """Its log is shown, what needs it is named, no image is written; mended, the next run builds it."""
+    lock = clone.root / "3rdparty/opam/system.lock"
+    text = lock.read_text()
+    head, mark, rest = text.partition('name = "ocamlbuild"\n')
+    opam, build, tail = rest.partition("\nbuild: [")
+    assert mark and build
+    lock.write_text(f'{head}{mark}{opam}\nbuild: [["sh" "-c" "echo no luck today; exit 3"] {tail}')
+    failed = clone.run("package", "//images:hello", check=False)
+    assert failed.returncode == 1
+    assert "ocamlbuild.0.16.1 failed to build" in failed.stderr and "no luck today" in failed.stderr
+    for blocked in ("topkg.1.0.7", "react.1.2.2"):
+        assert blocked in failed.stderr.partition("no luck today")[2]
+    assert "Traceback" not in failed.stderr
+    assert not (clone.root / "dist").exists()
+    lock.write_text(text)
+    clone.run("package", "//images:hello")
+    assert Layout(clone.root / "dist/images/hello").manifest == hello.manifest

@@ -112,7 +112,9 @@ def make_tar(members: Iterable["tuple[tarfile.TarInfo, bytes]"]) -> bytes:
     return out.getvalue()
 
 
-def member(name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", **fields: Any) -> "tuple[tarfile.TarInfo, bytes]":
+def member(
+    name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", **fields: Any
+) -> "tuple[tarfile.TarInfo, bytes]":
     """One member for `make_tar`: `member("a", tarfile.SYMTYPE, linkname="/etc")`."""
     info = tarfile.TarInfo(name)
     info.type, info.size, info.mtime = kind, len(content), 1

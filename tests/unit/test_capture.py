@@ -16,6 +16,7 @@ import pytest
 from conftest import Collected, Namespaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from opam_sandbox import owned
 from opam_sandbox.capture import EPOCH, Rules, capture
 from opam_sandbox.errors import ToolError
@@ -32,7 +33,9 @@ def as_root_owned(path: bytes, _: os.stat_result) -> Tuple[int, int]:
     return owned.owner(path)
 
 
-def capture_tree(root: Path, lower: Sequence[bytes] = (), skip: Callable[[bytes, bool], bool] = owned.is_shared) -> bytes:
+def capture_tree(
+    root: Path, lower: Sequence[bytes] = (), skip: Callable[[bytes, bool], bool] = owned.is_shared
+) -> bytes:
     sink = Collected()
     capture(root, Rules(skip=skip, owner=as_root_owned, lower=lower), sink)
     return sink.data
@@ -58,7 +61,8 @@ def snapshot(root: Path) -> Snapshot:
             status = os.lstat(full)
             kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
             attributes = tuple(
-                (key, os.getxattr(full, key, follow_symlinks=False)) for key in sorted(os.listxattr(full, follow_symlinks=False))
+                (key, os.getxattr(full, key, follow_symlinks=False))
+                for key in sorted(os.listxattr(full, follow_symlinks=False))
             )
             content: object = None
             if stat.S_ISREG(kind):
@@ -113,7 +117,14 @@ def lower(tmp_path: Path) -> Path:
     make_lower(root)
     for name in ("usr/bin", "usr/lib/deep/er", "replaced/inner", "gone/sub", "home/opam", "var/lib/dpkg/info"):
         (root / name).mkdir(parents=True)
-    for name in ("usr/bin/tool", "usr/lib/deep/er/file", "replaced/old", "replaced/inner/old", "gone/sub/file", "delete-me"):
+    for name in (
+        "usr/bin/tool",
+        "usr/lib/deep/er/file",
+        "replaced/old",
+        "replaced/inner/old",
+        "gone/sub/file",
+        "delete-me",
+    ):
         (root / name).write_text(name)
     (root / "line\nfeed").write_text("odd")
     (root / "var/lib/dpkg/status").write_text("Package: base\n")
@@ -317,7 +328,9 @@ def _plain_tree(root: Path, order: Sequence[str], time: float, umask: int) -> No
 def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
     """Order of creation, times, reads and umask do not show."""
     results = set()
-    for number, (order, time, umask) in enumerate([("abc", 1e9, 0o022), ("cba", 1.7e9, 0o077), ("bca", 1.2e9 + 0.5, 0)]):
+    for number, (order, time, umask) in enumerate(
+        [("abc", 1e9, 0o022), ("cba", 1.7e9, 0o077), ("bca", 1.2e9 + 0.5, 0)]
+    ):
         root = tmp_path / str(number)
         _plain_tree(root, order, time, umask)
         results.add(capture_tree(root))

@@ -13,6 +13,7 @@ import pytest
 from conftest import REPOSITORY, Namespaces, make_layer, make_tar
 from hypothesis import given
 from hypothesis import strategies as st
+
 from opam_sandbox import cli
 from opam_sandbox.errors import RequestError
 from opam_sandbox.layer import read_layer
@@ -60,7 +61,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("command", sorted(cli.COMMANDS))
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "{}", '{"layers": 5, "debs": 5, "requirements": 5, "suite": 5}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '"x"', "{}", '{"layers": 5, "debs": 5, "requirements": 5, "suite": 5}', "[" * 100_000],
+)
 def test_malformed_requests(capfd: "pytest.CaptureFixture[str]", command: str, text: str) -> None:
     """Every command: no JSON, JSON of another kind, fields that lack or have a wrong type."""
     assert "request.json" in run(capfd, command, text)
@@ -82,7 +86,9 @@ SOURCE: Dict[str, Any] = {"name": "", "url": "https://x", "sha256": "00", "size"
 
 
 def test_a_package_is_read() -> None:
-    package = read_package(Request({**PACKAGE, "files": [{"path": "a/b", "content": "eA=="}], "sources": [SOURCE]}, "r"))
+    package = read_package(
+        Request({**PACKAGE, "files": [{"path": "a/b", "content": "eA=="}], "sources": [SOURCE]}, "r")
+    )
     assert package.title == "lwt.5.6.1"
     assert package.files == (("a/b", b"x"),)
     assert package.sources[0].file == "sources/00"
@@ -165,7 +171,9 @@ def test_no_description_of_a_layer(here: Path, content: str) -> None:
         read_layer(here / "layer")
 
 
-def test_a_mistake_found_inside_the_namespaces(namespaces: Namespaces, here: Path, capfd: "pytest.CaptureFixture[str]") -> None:
+def test_a_mistake_found_inside_the_namespaces(
+    namespaces: Namespaces, here: Path, capfd: "pytest.CaptureFixture[str]"
+) -> None:
     """The status is 2 there as well."""
     for number, kind in enumerate(("base", "opam-root")):
         make_layer(here / f"in/{number}", make_tar([]), kind, "x")

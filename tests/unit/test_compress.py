@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from opam_sandbox.compress import PIECE, GzipWriter, Written
 from opam_sandbox.errors import ToolError
 

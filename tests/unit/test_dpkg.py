@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Dict, Sequence
 
 import pytest
+
 from opam_sandbox.dpkg import difference, merge, read_status, read_triggers
 
 
@@ -31,8 +32,14 @@ def layers(tmp_path: Path) -> "tuple[Path, list[Dict[str, object]]]":
     """A base, and what two builds over it added, neither of which knows of the other."""
     base = write(tmp_path / "base", [paragraph("libc6"), paragraph("tar")], "/usr/lib libc6\n")
     before, triggers = read_status(base), read_triggers(base)
-    one = write(tmp_path / "one", [*before.values(), paragraph("libssl-dev")], "/usr/lib libc6\n/usr/share/mime shared\n")
-    two = write(tmp_path / "two", [paragraph("libc6", more="\n changed"), paragraph("tar"), paragraph("zlib1g-dev")], "/usr/lib libc6\n")
+    one = write(
+        tmp_path / "one", [*before.values(), paragraph("libssl-dev")], "/usr/lib libc6\n/usr/share/mime shared\n"
+    )
+    two = write(
+        tmp_path / "two",
+        [paragraph("libc6", more="\n changed"), paragraph("tar"), paragraph("zlib1g-dev")],
+        "/usr/lib libc6\n",
+    )
     return base, [difference(before, triggers, one), difference(before, triggers, two)]
 
 
@@ -89,4 +96,6 @@ def test_dpkg_reads_the_result(layers: "tuple[Path, list[Dict[str, object]]]") -
         universal_newlines=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.strip() for line in done.stdout.splitlines()] == [f"{n} 1 ii" for n in ("libc6", "libssl-dev", "tar", "zlib1g-dev")]
+    assert [line.strip() for line in done.stdout.splitlines()] == [
+        f"{n} 1 ii" for n in ("libc6", "libssl-dev", "tar", "zlib1g-dev")
+    ]

@@ -9,7 +9,8 @@ from typing import Dict, List, Union
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from opam_sandbox.locking.formulas import Dependencies, compare_versions, depexts, dependencies, evaluate
+
+from opam_sandbox.locking.formulas import Dependencies, compare_versions, dependencies, depexts, evaluate
 from opam_sandbox.opamfile import Value, parse
 
 VARIABLES: Dict[str, Union[bool, str]] = {
@@ -50,7 +51,10 @@ _versions = st.text("0019aAzZ.+~", max_size=7)
 @example("a", "1")
 @example("1", "1~0")
 def test_versions_compare_as_in_dpkg(left: str, right: str) -> None:
-    done = {op: subprocess.run(["dpkg", "--compare-versions", f"1{left}", op, f"1{right}"], check=False).returncode for op in ("lt", "gt")}
+    done = {
+        op: subprocess.run(["dpkg", "--compare-versions", f"1{left}", op, f"1{right}"], check=False).returncode
+        for op in ("lt", "gt")
+    }
     assume(2 not in done.values())
     order = compare_versions(f"1{left}", f"1{right}")
     assert (order < 0, order > 0) == (done["lt"] == 0, done["gt"] == 0)
@@ -88,7 +92,15 @@ def test_filters(text: str, truth: object) -> None:
     assert evaluate(value(text), VARIABLES) is truth
 
 
-SOLUTION = {"ocaml": "5.3.0", "dune": "3.17.2", "cppo": "1.8.0", "lwt": "5.6.1", "alcotest": "1.8.0", "me": "1.0", "b": "2.0"}
+SOLUTION = {
+    "ocaml": "5.3.0",
+    "dune": "3.17.2",
+    "cppo": "1.8.0",
+    "lwt": "5.6.1",
+    "alcotest": "1.8.0",
+    "me": "1.0",
+    "b": "2.0",
+}
 
 
 @pytest.mark.parametrize(
@@ -135,8 +147,14 @@ def test_depopts_count_as_depends() -> None:
     "text, names",
     [
         ('[["libssl-dev"] {os-family = "debian"} ["openssl-devel"] {os-distribution = "fedora"}]', ["libssl-dev"]),
-        ('[["zlib1g-dev" "libssl-dev"] {os-family = "debian"} ["zlib1g-dev"] {os = "linux"}]', ["libssl-dev", "zlib1g-dev"]),
-        ('[["a"] {os-distribution = "debian" & os-version >= "12"} ["b"] {os-distribution = "debian" & os-version < "12"}]', ["a"]),
+        (
+            '[["zlib1g-dev" "libssl-dev"] {os-family = "debian"} ["zlib1g-dev"] {os = "linux"}]',
+            ["libssl-dev", "zlib1g-dev"],
+        ),
+        (
+            '[["a"] {os-distribution = "debian" & os-version >= "12"} ["b"] {os-distribution = "debian" & os-version < "12"}]',
+            ["a"],
+        ),
         ('[["a"] {os-distribution = "alpine" | os-family = "debian"}]', ["a"]),
         ('[["gmp"] {unknown = "x"}]', []),
         ('["pkg-config"] {os-family = "debian"}', ["pkg-config"]),

@@ -9,6 +9,7 @@ from typing import Any, Dict, List
 
 import pytest
 from conftest import make_layer, make_tar, member
+
 from opam_sandbox import image
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import Layer
@@ -67,7 +68,9 @@ def test_layout(layers: List[Layer]) -> None:
     assert len(config["history"]) == 4 and config["history"][2]["created_by"] == "opam install lwt.1"
     summary = json.loads(Path("image.json").read_text())
     assert summary["layers"] == 4
-    assert summary["manifest_digest"] == descriptor["digest"] and summary["config_digest"] == manifest["config"]["digest"]
+    assert (
+        summary["manifest_digest"] == descriptor["digest"] and summary["config_digest"] == manifest["config"]["digest"]
+    )
     assert summary["size"] == sum(layer.size for layer in layers) + manifest["config"]["size"] + descriptor["size"]
     assert len(list(Path("blobs/sha256").iterdir())) == 2  # the layers' blobs are not copied
 

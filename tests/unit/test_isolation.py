@@ -14,6 +14,7 @@ from typing import Callable, List, Tuple
 
 import pytest
 from conftest import REPOSITORY, Namespaces
+
 from opam_sandbox import isolation
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.overlay import MAX_LOWER, Overlay
@@ -99,7 +100,9 @@ def test_nothing_of_the_host_is_mounted(inside: "Callable[[str, bool], Tuple[int
 
 def test_builds_run_as_opam(inside: "Callable[[str, bool], Tuple[int, str]]") -> None:
     """User and group 1000, no other groups, no capability at all, none to be had."""
-    code, text = inside("id -u; id -g; id -G; cat /proc/self/status; touch /bin/x || echo refused; touch /home/opam/x && echo ok", True)
+    code, text = inside(
+        "id -u; id -g; id -G; cat /proc/self/status; touch /bin/x || echo refused; touch /home/opam/x && echo ok", True
+    )
     lines = text.splitlines()
     assert lines[:3] == ["1000", "1000", "1000"]
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
@@ -128,7 +131,9 @@ def test_devices(inside: "Callable[[str, bool], Tuple[int, str]]") -> None:
     code, text = inside(script, True)
     lines = text.splitlines()
     assert lines[:3] == ["y", "1777", "1777"]
-    assert lines[3:] == sorted(["fd", "full", "null", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"])
+    assert lines[3:] == sorted(
+        ["fd", "full", "null", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"]
+    )
 
 
 def test_bound_inputs_are_read_only(namespaces: Namespaces, tiny_root: Path, tmp_path: Path) -> None:

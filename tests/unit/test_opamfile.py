@@ -12,8 +12,23 @@ import pytest
 from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from opam_sandbox.errors import ToolError
-from opam_sandbox.opamfile import Binary, Group, Ident, Int, Item, ListOf, Option_, Prefix, Str, Value, parse, quote, without
+from opam_sandbox.opamfile import (
+    Binary,
+    Group,
+    Ident,
+    Int,
+    Item,
+    ListOf,
+    Option_,
+    Prefix,
+    Str,
+    Value,
+    parse,
+    quote,
+    without,
+)
 
 LWT = '''opam-version: "2.0"
 synopsis: "Promises \\"and\\" more"  # a comment: "not a string
@@ -134,7 +149,13 @@ def test_endless_nesting(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['a: "' + "\\" * 200_000, 'a: """' + '"\\"' * 100_000, "#" * 300_000, "a: [" + '"x" {>= "1"} ' * 20_000 + "]", "a: " + "9" * 50_000],
+    [
+        'a: "' + "\\" * 200_000,
+        'a: """' + '"\\"' * 100_000,
+        "#" * 300_000,
+        "a: [" + '"x" {>= "1"} ' * 20_000 + "]",
+        "a: " + "9" * 50_000,
+    ],
     ids=["backslashes", "quotes", "comment", "list", "number"],
 )
 def test_long_texts_take_no_time(text: str) -> None:
@@ -146,7 +167,34 @@ def test_long_texts_take_no_time(text: str) -> None:
 
 
 _pieces = st.sampled_from(
-    ["a", ":", "b-c", '"x"', '"', '"""', "\\", "[", "]", "(", ")", "{", "}", "&", "|", "!", "?", ">=", "=", "#", "(*", "*)", "\n", " ", "1", "-"]
+    [
+        "a",
+        ":",
+        "b-c",
+        '"x"',
+        '"',
+        '"""',
+        "\\",
+        "[",
+        "]",
+        "(",
+        ")",
+        "{",
+        "}",
+        "&",
+        "|",
+        "!",
+        "?",
+        ">=",
+        "=",
+        "#",
+        "(*",
+        "*)",
+        "\n",
+        " ",
+        "1",
+        "-",
+    ]
 )
 
 
@@ -174,7 +222,9 @@ def test_torn_files(start: int, end: int, piece: str) -> None:
     only_tool_errors(LWT[:start] + piece + LWT[end:])
 
 
-@pytest.mark.parametrize("name", ["depends", "description", "url", "extra-source", "available", "opam-version", "build"])
+@pytest.mark.parametrize(
+    "name", ["depends", "description", "url", "extra-source", "available", "opam-version", "build"]
+)
 def test_without_removes_just_the_field(name: str) -> None:
     """What is left is what was there, in the same bytes and with the same meaning."""
     items = parse(LWT, "t")
@@ -183,7 +233,9 @@ def test_without_removes_just_the_field(name: str) -> None:
     assert [(item.name, item.label, item.value) for item in left] == [
         (item.name, item.label, item.value) for item in items if item.name != name
     ]
-    assert [text[item.start : item.end] for item in left] == [LWT[item.start : item.end] for item in items if item.name != name]
+    assert [text[item.start : item.end] for item in left] == [
+        LWT[item.start : item.end] for item in items if item.name != name
+    ]
     assert "# a comment" in text and "(* another" in text
 
 

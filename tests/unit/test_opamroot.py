@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from opam_sandbox import opamfile
 from opam_sandbox.errors import ToolError
 from opam_sandbox.opamroot import stripped, switch_state, write_files

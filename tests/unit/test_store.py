@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import make_layer, make_tar, member
+
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import Layer
 from opam_sandbox.store import Store, remove_tree
@@ -32,7 +33,12 @@ def layer(tmp_path: Path) -> Layer:
     uid, gid = os.getuid(), os.getgid()
     return make_layer(
         tmp_path / "layer",
-        make_tar([member("d", tarfile.DIRTYPE, uid=uid, gid=gid), member("d/f", content=os.urandom(200_000), uid=uid, gid=gid)]),
+        make_tar(
+            [
+                member("d", tarfile.DIRTYPE, uid=uid, gid=gid),
+                member("d/f", content=os.urandom(200_000), uid=uid, gid=gid),
+            ]
+        ),
     )
 
 
@@ -133,7 +139,17 @@ def _damaged(layer: Layer, how: str) -> Layer:
 
 @pytest.mark.parametrize(
     "how",
-    ["wrong diff_id", "other blob", "truncated", "truncated by little", "flipped", "more behind", "empty", "no gzip", "absent"],
+    [
+        "wrong diff_id",
+        "other blob",
+        "truncated",
+        "truncated by little",
+        "flipped",
+        "more behind",
+        "empty",
+        "no gzip",
+        "absent",
+    ],
 )
 def test_damaged_blobs(store: Store, layer: Layer, how: str) -> None:
     """A ToolError that names the layer, and no directory."""

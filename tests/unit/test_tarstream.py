@@ -15,11 +15,14 @@ from typing import Dict, List, Tuple
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from opam_sandbox import tarstream
 from opam_sandbox.tarstream import Entry
 
-_component = st.binary(min_size=1, max_size=255).map(lambda b: b.replace(b"\0", b"\n").replace(b"/", b"\xff")).filter(
-    lambda b: b not in (b".", b"..")
+_component = (
+    st.binary(min_size=1, max_size=255)
+    .map(lambda b: b.replace(b"\0", b"\n").replace(b"/", b"\xff"))
+    .filter(lambda b: b not in (b".", b".."))
 )
 _name = st.lists(_component, min_size=1, max_size=4).map(b"/".join)
 _xattrs = st.dictionaries(
@@ -44,7 +47,9 @@ def xattrs_of(info: tarfile.TarInfo) -> Dict[bytes, bytes]:
 
 @given(
     name=_name,
-    kind=st.sampled_from([tarstream.REGULAR, tarstream.DIRECTORY, tarstream.FIFO, tarstream.CHARDEV, tarstream.BLOCKDEV]),
+    kind=st.sampled_from(
+        [tarstream.REGULAR, tarstream.DIRECTORY, tarstream.FIFO, tarstream.CHARDEV, tarstream.BLOCKDEV]
+    ),
     mode=st.integers(0, 0o7777),
     uid=_number,
     gid=_number,
@@ -86,10 +91,14 @@ def test_every_field_survives(
         assert (info.devmajor, info.devminor) == (major, minor)
 
 
-@given(st.lists(st.tuples(_name, st.sampled_from([tarstream.SYMLINK, tarstream.HARDLINK]), _name), min_size=1, max_size=4))
+@given(
+    st.lists(st.tuples(_name, st.sampled_from([tarstream.SYMLINK, tarstream.HARDLINK]), _name), min_size=1, max_size=4)
+)
 def test_links_survive(links: List[Tuple[bytes, bytes, bytes]]) -> None:
     """Names and targets of links, of any length and bytes, several after each other."""
-    data = b"".join(tarstream.header(Entry(name, kind, linkname=target)) for name, kind, target in links) + tarstream.END
+    data = (
+        b"".join(tarstream.header(Entry(name, kind, linkname=target)) for name, kind, target in links) + tarstream.END
+    )
     found = [(os.fsencode(info.name), info.type, os.fsencode(info.linkname)) for info in read(data)]
     assert found == [(name, kind, target) for name, kind, target in links]
 
@@ -109,7 +118,9 @@ def fixed_tree() -> bytes:
         b"abc" + tarstream.padding(3),
         tarstream.header(Entry(b"usr/su2", tarstream.HARDLINK, 0o4755, linkname=b"usr/su")),
         tarstream.header(Entry(b"usr/line\nfeed", tarstream.SYMLINK, 0o777, linkname=b"t" * 300)),
-        tarstream.header(Entry(b"usr/\xff\xfe", tarstream.REGULAR, 0o644, 1000, 1000, xattrs={b"user.b": b"\0\n", b"user.a": b""})),
+        tarstream.header(
+            Entry(b"usr/\xff\xfe", tarstream.REGULAR, 0o644, 1000, 1000, xattrs={b"user.b": b"\0\n", b"user.a": b""})
+        ),
         tarstream.header(Entry(b"usr/" + b"d" * 255, tarstream.DIRECTORY, 0o700, 1 << 22, 5, mtime=9)),
         tarstream.header(Entry(b"usr/fifo", tarstream.FIFO, 0o600)),
         tarstream.END,
@@ -119,7 +130,9 @@ def fixed_tree() -> bytes:
 
 def test_golden_bytes() -> None:
     """The bytes of a fixed tree never change: they are in everybody's caches and registries."""
-    assert hashlib.sha256(fixed_tree()).hexdigest() == "56a116439c48ea15d9fc433ecf7fccfb12a0a243f9b6233dab118311c93f5268"
+    assert (
+        hashlib.sha256(fixed_tree()).hexdigest() == "56a116439c48ea15d9fc433ecf7fccfb12a0a243f9b6233dab118311c93f5268"
+    )
 
 
 def test_attributes_are_sorted() -> None:
@@ -134,7 +147,11 @@ gnu_tar = pytest.mark.skipif(shutil.which("tar") is None, reason="needs GNU tar"
 
 def _tar(*arguments: str, data: bytes) -> bytes:
     done = subprocess.run(
-        ["tar", *arguments], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C.UTF-8"}
+        ["tar", *arguments],
+        input=data,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
     )
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout
@@ -169,7 +186,9 @@ def test_gnu_tar_extracts_the_fixed_tree(tmp_path: Path, root_user: None) -> Non
 
 @gnu_tar
 @settings(max_examples=15)
-@given(st.lists(st.tuples(_component, st.binary(max_size=1100)), min_size=1, max_size=5, unique_by=lambda item: item[0]))
+@given(
+    st.lists(st.tuples(_component, st.binary(max_size=1100)), min_size=1, max_size=5, unique_by=lambda item: item[0])
+)
 def test_gnu_tar_extracts_any_name(tmp_path_factory: pytest.TempPathFactory, files: List[Tuple[bytes, bytes]]) -> None:
     """Any file name that Linux takes, with content on and off block boundaries."""
     target = tmp_path_factory.mktemp("any")

@@ -7,13 +7,16 @@ from typing import List
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from opam_sandbox.locking.toml_text import header, table
 
 tomli = pytest.importorskip("tomli", reason="tomli reads the TOML back")
 
 # A lone surrogate is no character: TOML is UTF-8 and cannot say it.
 _text = st.text(st.characters(blacklist_categories=("Cs",)))
-_tricky = st.lists(st.sampled_from(['"', "\\", "\n", "\r", "\t", " ", "a", "\x7f", "\0", "'", "#", "é"]), max_size=12).map("".join)
+_tricky = st.lists(
+    st.sampled_from(['"', "\\", "\n", "\r", "\t", " ", "a", "\x7f", "\0", "'", "#", "é"]), max_size=12
+).map("".join)
 _any = st.one_of(_text, _tricky)
 
 

@@ -13,6 +13,7 @@ import pytest
 from conftest import make_tar, member
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from opam_sandbox.errors import ToolError
 from opam_sandbox.unpack import unpack
 
@@ -108,19 +109,27 @@ def test_hostile_archives_are_refused(world: World, number: int) -> None:
     world.check_canary()
 
 
-_paths = st.lists(st.sampled_from(["a", "b", "..", ".", "", ".wh.a", ".wh..wh..opq", ".wh."]), min_size=1, max_size=3).map("/".join)
-_targets = st.sampled_from(["a", "b", "a/b", "..", "../outside", "../outside/canary", "/", ".", "a/../../outside", "OUTSIDE"])
+_paths = st.lists(
+    st.sampled_from(["a", "b", "..", ".", "", ".wh.a", ".wh..wh..opq", ".wh."]), min_size=1, max_size=3
+).map("/".join)
+_targets = st.sampled_from(
+    ["a", "b", "a/b", "..", "../outside", "../outside/canary", "/", ".", "a/../../outside", "OUTSIDE"]
+)
 _members = st.tuples(_paths, st.sampled_from([tarfile.REGTYPE, DIR, SYM, LNK, FIFO]), _targets)
 
 
 @settings(max_examples=250)
 @given(st.lists(_members, min_size=1, max_size=6))
-def test_any_sequence_stays_inside(tmp_path_factory: pytest.TempPathFactory, entries: List[Tuple[str, bytes, str]]) -> None:
+def test_any_sequence_stays_inside(
+    tmp_path_factory: pytest.TempPathFactory, entries: List[Tuple[str, bytes, str]]
+) -> None:
     """Whatever entries follow each other: ToolError or success, and the canary lives."""
     world = World(tmp_path_factory.mktemp("any"))
     outside = os.fspath(world.outside)
     members = [
-        member(name or ".", kind, b"evil" if kind == tarfile.REGTYPE else b"", linkname=target.replace("OUTSIDE", outside))
+        member(
+            name or ".", kind, b"evil" if kind == tarfile.REGTYPE else b"", linkname=target.replace("OUTSIDE", outside)
+        )
         for name, kind, target in entries
     ]
     try:
@@ -176,7 +185,10 @@ def test_a_damaged_header_is_not_the_end(world: World) -> None:
 
 def test_the_last_of_two_entries_counts(world: World) -> None:
     """Two files, or a file and then a directory, of one name: as every other tool does, the last one stays."""
-    assert world.unpack(member("a", content=b"1"), member("a", content=b"2"), member("b", content=b"x"), member("b", DIR)) == 4
+    assert (
+        world.unpack(member("a", content=b"1"), member("a", content=b"2"), member("b", content=b"x"), member("b", DIR))
+        == 4
+    )
     assert (world.target / "a").read_bytes() == b"2"
     assert (world.target / "b").is_dir()
 

@@ -53,7 +53,9 @@ class Apt:
         self, mirrors: Sequence[str], suites: Sequence[str], architecture: str, status: str = "", sources: bool = False
     ) -> None:
         if not mirrors:
-            raise ToolError("no Debian mirror is known: set [debian].mirrors, or give this host an /etc/apt/sources.list")
+            raise ToolError(
+                "no Debian mirror is known: set [debian].mirrors, or give this host an /etc/apt/sources.list"
+            )
         if shutil.which("apt-get") is None:
             raise ToolError("apt resolves Debian packages and is not on this machine (Debian package apt)")
         self._mirrors = [mirror.rstrip("/") for mirror in mirrors]

@@ -163,9 +163,7 @@ def depexts(value: Value, variables: Variables) -> List[str]:
     """The system packages that a `depexts` field names for these os variables, sorted."""
     names: Set[str] = set()
     for item in value.items if isinstance(value, ListOf) else (value,):
-        filters: Tuple[Value, ...] = ()
-        if isinstance(item, Option_):
-            item, filters = item.value, item.filters
+        filters = item.filters if isinstance(item, Option_) else ()
         if all(evaluate(one, variables) is True for one in filters):
             names.update(_strings(item))
     return sorted(names)

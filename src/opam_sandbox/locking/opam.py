@@ -14,22 +14,29 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple, Union
 
 from opam_sandbox import opamfile
-from opam_sandbox.locking import formulas, toml_text
-from opam_sandbox.locking.apt import Apt, LockedDeb
 from opam_sandbox.dpkg import DATABASE
 from opam_sandbox.errors import ToolError
 from opam_sandbox.isolation import is_rootless, run_isolated
 from opam_sandbox.layer import Layer, read_layers
+from opam_sandbox.locking import formulas, toml_text
+from opam_sandbox.locking.apt import Apt, LockedDeb
 from opam_sandbox.locking.debian import deb_text
+from opam_sandbox.locking.solve import find_package, parse_requirement, solve
+from opam_sandbox.locking.sources import Locked, SourceFinder, wanted_sources
 from opam_sandbox.maker import LOG, Timer, View
 from opam_sandbox.opamroot import HOME, environment
 from opam_sandbox.overlay import Overlay
 from opam_sandbox.request import Request
-from opam_sandbox.locking.solve import find_package, parse_requirement, solve
-from opam_sandbox.locking.sources import Locked, SourceFinder, wanted_sources
 from opam_sandbox.store import Store
 
-_ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64", "armhf": "arm32", "i386": "x86_32", "ppc64el": "ppc64", "s390x": "s390x"}
+_ARCHITECTURES = {
+    "amd64": "x86_64",
+    "arm64": "arm64",
+    "armhf": "arm32",
+    "i386": "x86_32",
+    "ppc64el": "ppc64",
+    "s390x": "s390x",
+}
 
 
 @dataclass
@@ -117,7 +124,9 @@ def _directory(view: View, name: str, path: Path) -> Path:
     done = view.overlay.run(argv, environment(1), view.log, user=True, cwd=f"/{HOME}")
     if done.returncode != 0:
         view.log.flush()
-        raise ToolError(f"the archive of the opam repository {name!r} does not unpack:\n{Path(LOG).read_text(errors='replace')}")
+        raise ToolError(
+            f"the archive of the opam repository {name!r} does not unpack:\n{Path(LOG).read_text(errors='replace')}"
+        )
     return _top(target)
 
 

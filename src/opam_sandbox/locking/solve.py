@@ -18,7 +18,8 @@ from opam_sandbox.opamfile import quote
 from opam_sandbox.opamroot import HOME, OPAM_ROOT, REPO_FILE, environment, write_files
 
 ROOTS = "pants-requirements"
-_REQUIREMENT = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_+-]*)(?:\.([^\s<>=!,&]+)|((?:\s*[,&]?\s*(?:=|!=|<=|>=|<|>)\s*[^\s<>=!,&]+)*))\s*$")
+_BOUNDS = r"(?:\s*[,&]?\s*(?:=|!=|<=|>=|<|>)\s*[^\s<>=!,&]+)*"
+_REQUIREMENT = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9_+-]*)(?:\.([^\s<>=!,&]+)|({_BOUNDS}))\s*$")
 _BOUND = re.compile(r"(=|!=|<=|>=|<|>)\s*([^\s<>=!,&]+)")
 
 
@@ -26,7 +27,9 @@ def parse_requirement(text: str) -> Tuple[str, List[Tuple[str, str]]]:
     """`lwt`, `lwt.5.6.1`, `lwt=5.6.1`, `lwt>=5.6,<6` -> the name and its (operator, version) bounds."""
     match = _REQUIREMENT.match(text.strip())
     if not match:
-        raise ToolError(f"{text!r} is no opam requirement: write NAME, NAME.VERSION, NAME=VERSION or NAME>=VERSION,<VERSION")
+        raise ToolError(
+            f"{text!r} is no opam requirement: write NAME, NAME.VERSION, NAME=VERSION or NAME>=VERSION,<VERSION"
+        )
     name, exact, bounds = match.groups()
     return name, [("=", exact)] if exact else _BOUND.findall(bounds or "")
 
@@ -92,7 +95,9 @@ def solve(
 def _explanation(constraints: Sequence[str]) -> str:
     lines = Path(LOG).read_text(errors="replace").splitlines()
     kept = [line for line in lines if line.strip() and not line.startswith(("<><>", "[NOTE]"))]
-    text = "\n".join(f"  {line}" for line in kept[-40:]).replace(f"{ROOTS}.1", "the resolve").replace(ROOTS, "the resolve")
+    text = (
+        "\n".join(f"  {line}" for line in kept[-40:]).replace(f"{ROOTS}.1", "the resolve").replace(ROOTS, "the resolve")
+    )
     return text + (f"\n  (with the constraints {', '.join(constraints)})" if constraints else "")
 
 
@@ -100,7 +105,9 @@ def _read(path: Path) -> Dict[str, str]:
     try:
         answer = json.loads(path.read_text())
         solution = {
-            action["install"]["name"]: action["install"]["version"] for action in answer["solution"] if "install" in action
+            action["install"]["name"]: action["install"]["version"]
+            for action in answer["solution"]
+            if "install" in action
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ToolError(f"opam's answer is not understood ({error!r}), see {LOG}") from None

@@ -13,8 +13,8 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from opam_sandbox.locking.apt import SourceFile
 from opam_sandbox.errors import ToolError
+from opam_sandbox.locking.apt import SourceFile
 from opam_sandbox.locking.formulas import strings
 from opam_sandbox.opamfile import Item
 
@@ -168,7 +168,7 @@ class SourceFinder:
         for url in wanted.urls:
             if url.startswith(DEBIAN):
                 for mirror in self._mirrors:
-                    yield f"{mirror}/{url[len(DEBIAN):]}"
+                    yield f"{mirror}/{url[len(DEBIAN) :]}"
             else:
                 yield url
 
@@ -192,5 +192,3 @@ def _digest(kind: str, content: bytes) -> str:
     if kind not in ("md5", "sha256", "sha512", "sha384", "sha1"):
         return f"unknown checksum {kind}"
     return hashlib.new(kind, content).hexdigest()
-
-
