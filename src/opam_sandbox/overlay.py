@@ -62,7 +62,7 @@ class Overlay:
             "lowerdir=" + ":".join(f"{number:x}" for number in range(len(self.lower))),
             "upperdir=../upper,workdir=../work",
             # Renames and metadata changes are to leave whole files behind, which a tar can say.
-            "redirect_dir=off,index=off,metacopy=off",
+            "redirect_dir=nofollow,index=off,metacopy=off",
             # Nothing here outlives this process but what is copied out: no fsync, and no sync of the disk at the end.
             "volatile",
         ]

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
-from backend_runner import OPTIONS, new_runner
-from locktext import Pkg, deb_toml, image, project, source_toml
 from pants.engine.fs import Digest, DigestContents, DownloadFile, FileDigest, Snapshot
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
@@ -20,6 +18,8 @@ from pants.testutil.rule_runner import RuleRunner
 from opam_oci import fetch
 from opam_oci.fetch import candidates, without_password
 from opam_oci.products import Fetched, FetchRequest, PackageLayerRequest, PackageOutcome
+from tests.backend.backend_runner import OPTIONS, new_runner
+from tests.backend.locktext import Pkg, deb_toml, image, project, source_toml
 
 CONTENT = b"an archive\n"
 SHA = hashlib.sha256(CONTENT).hexdigest()

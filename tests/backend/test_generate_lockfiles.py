@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backend_runner import OPTIONS, new_runner
-from locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock
 from pants.backend.project_info.list_targets import List
 from pants.core.goals.generate_lockfiles import GenerateLockfilesGoal
 from pants.engine.internals.scheduler import ExecutionError
@@ -18,6 +16,8 @@ from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 from opam_oci import fetch
 from opam_oci.lockfile import read_opam_lock
 from opam_oci.repositories import Archive, InvalidRepositoryError, parse_location
+from tests.backend.backend_runner import OPTIONS, new_runner
+from tests.backend.locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 

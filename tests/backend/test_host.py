@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from backend_runner import OPTIONS
-from locktext import Pkg, project
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci import host
 from opam_oci.host import Host, problems_of
 from opam_oci.products import BuildPlan, BuildPlanRequest
+from tests.backend.backend_runner import OPTIONS
+from tests.backend.locktext import Pkg, project
 
 
 def machine(root: Path, *programs: str, uid: int = 0, **settings: int) -> Host:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 
 import pytest
-from locktext import Pkg, deb_toml, debian_lock, opam_lock, source_toml
 
 from opam_oci.lockfile import LockfileError, OpamLock, read_debian_lock, read_opam_lock
+from tests.backend.locktext import Pkg, deb_toml, debian_lock, opam_lock, source_toml
 
 SHA = "ab" * 32
 PATH = "3rdparty/opam/default.lock"

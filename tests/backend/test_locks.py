@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from backend_runner import OPTIONS
-from locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock, project
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci.products import BuildPlan, BuildPlanRequest, ResolveInputs, ResolveInputsRequest
+from tests.backend.backend_runner import OPTIONS
+from tests.backend.locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock, project
 
 
 def plan(runner: RuleRunner) -> BuildPlan:

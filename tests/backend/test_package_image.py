@@ -7,8 +7,6 @@ import logging
 from typing import Any
 
 import pytest
-from backend_runner import OPTIONS
-from locktext import Pkg, image, project
 from pants.core.goals.package import BuiltPackage, Package
 from pants.engine.addresses import Address
 from pants.engine.fs import DigestContents
@@ -16,6 +14,8 @@ from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci.image import OciPackageImageFieldSet
+from tests.backend.backend_runner import OPTIONS
+from tests.backend.locktext import Pkg, image, project
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from backend_runner import OPTIONS, new_runner
-from locktext import Pkg, opam_lock, project, source_toml
 from pants.engine.fs import EMPTY_DIGEST, Digest, DigestContents, Snapshot
 from pants.engine.internals.scheduler import ExecutionError
 from pants.engine.process import ProcessCacheScope
@@ -18,6 +16,8 @@ from opam_oci.layers import build_request
 from opam_oci.lockfile import read_opam_lock
 from opam_oci.products import Layer, PackageLayerRequest, PackageOutcome, SandboxTool
 from opam_oci.sandbox import Call, request_file, tool_process
+from tests.backend.backend_runner import OPTIONS, new_runner
+from tests.backend.locktext import Pkg, opam_lock, project, source_toml
 
 LAYER = Layer("base", "trixie", "", "sha256:1", "sha256:2", 1, EMPTY_DIGEST)
 
@@ -124,8 +124,7 @@ def test_what_a_build_can_see(rule_runner: RuleRunner, caplog: pytest.LogCapture
     assert outcome(rule_runner, "a").ok
     [log] = [r.getMessage() for r in caplog.records if r.getMessage().startswith("Build log of a.1:")]
     seen = json.loads(log.splitlines()[1])
-    assert seen["argv"][1:3] == ["build", "request.json"] and seen["argv"][3] == "--jobs"
-    assert int(seen["argv"][4]) >= 1
+    assert seen["argv"] == ["__tool", "build", "request.json"]
     assert set(seen["env"]) - {"LC_CTYPE"} == {"PATH", "LANG"}
     # build.log itself is being written.
     assert set(seen["files"]) - {"build.log"} == {"__tool", "in", "request.json", "store"}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from backend_runner import OPTIONS
-from locktext import Pkg, image, project
 from pants.backend.project_info.dependencies import Dependencies
 from pants.backend.project_info.dependents import DependentsGoal
 from pants.backend.project_info.list_targets import List
@@ -16,6 +14,8 @@ from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci.lockfile import OpamLock
 from opam_oci.products import OpamLockRequest
+from tests.backend.backend_runner import OPTIONS
+from tests.backend.locktext import Pkg, image, project
 
 PACKAGES = (
     Pkg("top", depends=["compiler"], version="2.0"),

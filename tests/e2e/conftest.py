@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, FrozenSet, Iterator, List, Optional, Sequence
 
 import pytest
 
@@ -43,13 +44,21 @@ class Pants:
             pytest.fail(f"./pants {' '.join(args)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr[-8000:]}")
         return done
 
-    def stop(self) -> None:
-        """End this checkout's pantsd, by its pid."""
+    def daemons(self) -> FrozenSet[int]:
+        """The pids of this checkout's pantsd."""
+        found = set()
         for path in (self.root / ".pids").rglob("pid"):
             try:
-                os.kill(int(path.read_text()), 15)
-            except (ProcessLookupError, ValueError):
-                pass
+                os.kill(int(path.read_text()), 0)
+                found.add(int(path.read_text()))
+            except (OSError, ValueError):
+                continue
+        return frozenset(found)
+
+    def stop(self, keep: FrozenSet[int] = frozenset()) -> None:
+        """End this checkout's pantsd, by its pid, unless it is one to keep."""
+        for pid in self.daemons() - keep:
+            os.kill(pid, signal.SIGTERM)
 
 
 @dataclass
@@ -147,8 +156,10 @@ def layer_directories(layout: Layout, target: Path) -> List[Path]:
 @pytest.fixture(scope="session")
 def pants() -> Iterator[Pants]:
     pants = Pants(ROOT)
+    before = pants.daemons()
     yield pants
-    pants.stop()
+    # A daemon that was there before may be somebody's who is at work in this checkout.
+    pants.stop(keep=before)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from typing import Dict, List, Set
 
 import pytest
 import tomli
-from conftest import ROOT, Layout, Pants, Unpacked, tool
+
+from tests.e2e.conftest import ROOT, Layout, Pants, Unpacked, tool
 
 # Not packages of opam: the base, opam's own root, the state of the whole.
 OTHER_LAYERS = 3

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Callable, Dict, List, Sequence, Tuple
 
 import pytest
-from conftest import Collected, Namespaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from opam_sandbox.capture import EPOCH, Rules, capture
 from opam_sandbox.errors import ToolError
 from opam_sandbox.overlay import Overlay
 from opam_sandbox.unpack import unpack
+from tests.unit.conftest import Collected, Namespaces
 
 # A file capability as the kernel stores it: version 2, effective, CAP_NET_BIND_SERVICE permitted.
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)

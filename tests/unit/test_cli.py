@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from conftest import REPOSITORY, Namespaces, make_layer, make_tar
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from opam_sandbox import cli
 from opam_sandbox.errors import RequestError
 from opam_sandbox.layer import read_layer
 from opam_sandbox.request import Request, read_package, safe_path
+from tests.unit.conftest import REPOSITORY, Namespaces, make_layer, make_tar
 
 
 def tool(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

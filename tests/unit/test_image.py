@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from conftest import make_layer, make_tar, member
 
 from opam_sandbox import image
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import Layer
 from opam_sandbox.request import Request
+from tests.unit.conftest import make_layer, make_tar, member
 
 
 @pytest.fixture

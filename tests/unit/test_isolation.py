@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Callable, List, Tuple
 
 import pytest
-from conftest import REPOSITORY, Namespaces
 
 from opam_sandbox import isolation
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.overlay import MAX_LOWER, Overlay
+from tests.unit.conftest import REPOSITORY, Namespaces
 
 ENV = {"PATH": "/bin"}
 

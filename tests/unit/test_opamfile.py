@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Dict
 
 import pytest
-from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from opam_sandbox.opamfile import (
     quote,
     without,
 )
+from tests.unit.conftest import REPOSITORY
 
 LWT = '''opam-version: "2.0"
 synopsis: "Promises \\"and\\" more"  # a comment: "not a string

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import make_layer, make_tar, member
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import Layer
 from opam_sandbox.store import Store, remove_tree
+from tests.unit.conftest import make_layer, make_tar, member
 
 DIFF_ID = "sha256:" + "a" * 64
 ROOTLESS = os.geteuid() != 0

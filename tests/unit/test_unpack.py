@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import List, Tuple
 
 import pytest
-from conftest import make_tar, member
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.unpack import unpack
+from tests.unit.conftest import make_tar, member
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
