@@ -19,7 +19,8 @@ from typing import BinaryIO, Deque
 from opam_sandbox.errors import ToolError
 
 PIECE = 4 << 20
-LEVEL = 6
+# Against 6: 1.7 % more bytes in 3/5 of the time, measured on a compiler's layer.
+LEVEL = 5
 MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 

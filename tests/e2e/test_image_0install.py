@@ -130,4 +130,4 @@ def test_nothing_runs_when_nothing_changed(zero_install: Layout, pants: Pants) -
     counters = dict(
         line.strip().split(": ", 1) for line in again.stderr.splitlines() if line.startswith("  ") and ": " in line
     )
-    assert int(counters.get("local_execution_requests", "0")) == 0, again.stderr
+    assert int(counters["local_execution_requests"]) == 0, again.stderr
