@@ -203,13 +203,14 @@ class DebianSuiteField(StringField):
 class DebianPackagesField(StringSequenceField):
     alias = "packages"
     value: tuple[str, ...]
-    default = ("build-essential", "opam", "bzip2", "unzip", "rsync", "zstd")
+    default = ("build-essential", "opam", "bzip2", "passwd", "rsync", "unzip", "zstd")
     help = help_text(
         """
         Debian packages to install beside the essential ones; what they depend on comes along.
 
         Default: what opam needs to build a package with a C compiler. A list of your own replaces it: keep `opam`
-        and `build-essential` in it.
+        and `build-essential` in it, and `passwd`, without which the first package whose depexts bring it rewrites
+        the accounts of the base.
         """
     )
 

@@ -89,9 +89,13 @@ def _walk(top: bytes, relative: bytes, rules: Rules, lower: Sequence[bytes], fou
         if not stat.S_ISDIR(status.st_mode):
             found.append(_Found(path, status))
             continue
-        item = _Found(path, status, rules.whiteouts and _is_opaque(full))
+        merged = _merged_below(name, lower)
+        # overlayfs also marks directories that hide nothing, such as every one that dpkg renames into place. Said in a
+        # layer, that would hide what a layer beside it has there.
+        opaque = rules.whiteouts and _is_opaque(full) and bool(merged or not rules.lower)
+        item = _Found(path, status, opaque)
         found.append(item)
-        below = [] if item.opaque else _merged_below(name, lower)
+        below = [] if opaque else merged
         _walk(top, path, rules, below, found)
         if found[-1] is item and below and _is_like(full, below[0]):
             found.pop()  # copied up for something that is not taken

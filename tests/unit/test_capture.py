@@ -372,3 +372,17 @@ def test_sockets_are_left_out(tmp_path: Path) -> None:
 def test_owners_follow_the_path() -> None:
     assert owned.owner(b"home/opam") == owned.owner(b"home/opam/.opam/x") == (1000, 1000)
     assert owned.owner(b"home/opamer") == owned.owner(b"usr") == (0, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="trusted xattrs: needs root")
+def test_directories_that_hide_nothing_are_not_opaque(tmp_path: Path) -> None:
+    """overlayfs marks a directory that was renamed into place; a layer says it only over one of a lower layer."""
+    upper, lower = tmp_path / "upper", tmp_path / "lower"
+    for path in (upper / "new", upper / "old", lower / "old"):
+        path.mkdir(parents=True)
+    for name in ("new", "old"):
+        (upper / name / "file").write_text("")
+        os.setxattr(upper / name, "trusted.overlay.opaque", b"y")
+    sink = Collected()
+    rules = Rules(skip=owned.is_shared, owner=as_root_owned, lower=[os.fsencode(lower)])
+    assert capture(upper, rules, sink).opaque == [b"old"]
