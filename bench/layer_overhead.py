@@ -57,7 +57,15 @@ def opam(text: str) -> str:
     return f'opam-version: "2.0"\ninstall: [["sh" "-c" "{text}"]]\n'
 
 
-def build(work: Path, layers: List[Path], name: str, store: Path) -> float:
+def copy_tool(target: Path) -> Path:
+    """The tool and filelock, and nothing else of this Python: they run under the system's, as in a process's sandbox."""
+    filelock = next(Path(path) / "filelock" for path in sys.path if (Path(path) / "filelock").is_dir())
+    for package in (ROOT / "src" / "opam_sandbox", filelock):
+        shutil.copytree(package, target / package.name)
+    return target
+
+
+def build(tool: Path, work: Path, layers: List[Path], name: str, store: Path) -> float:
     """Build a package with the tool in an empty directory; returns the wall time of the process."""
     shutil.rmtree(work, ignore_errors=True)
     (work / "in").mkdir(parents=True)
@@ -78,10 +86,7 @@ def build(work: Path, layers: List[Path], name: str, store: Path) -> float:
         "with_test": False,
     }
     (work / "request.json").write_text(json.dumps(request))
-    env = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYTHONPATH": os.pathsep.join(sys.path[1:]),
-    }
+    env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(tool)}
     start = time.perf_counter()
     subprocess.run(["python3", "-sB", "-m", "opam_sandbox", "build", "request.json"], cwd=work, env=env, check=True)
     return time.perf_counter() - start
@@ -97,7 +102,7 @@ def bare(root: Path, name: str) -> float:
         cache.unlink()
     subprocess.run(["chown", "-R", "1000:1000", str(root / "home/opam")], check=True)
     env = {
-        "PATH": "/usr/bin:/bin",
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/home/opam",
         "OPAMYES": "1",
         "OPAMNODEPEXTS": "1",
@@ -125,15 +130,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=ROOT / "dist") as temporary:
         top = Path(temporary)
         store = top / "store"
+        tool = copy_tool(top / "tool")
         store.mkdir()
         for number, (kind, name) in enumerate((("base", "base"), ("opam-root", "default"))):
             write_layer(top / kind, layout, manifest["layers"][number], diff_ids[number], kind, name)
         layers = [top / "base", top / "opam-root"]
         for number in range(DEPENDENCIES):
-            build(top / f"dep{number}", layers[:2], f"dep{number}", store)
+            build(tool, top / f"dep{number}", layers[:2], f"dep{number}", store)
             layers.append(top / f"dep{number}")
-        build(top / "warm", layers, "warm", store)
-        ours = [build(top / "small", layers, "small", store) for _ in range(RUNS)]
+        build(tool, top / "warm", layers, "warm", store)
+        ours = [build(tool, top / "small", layers, "small", store) for _ in range(RUNS)]
         steps = json.loads((top / "small/timings.json").read_text())
 
         root = top / "bare"
