@@ -7,8 +7,8 @@ by opam once more, where opam keeps downloads. The original opam file is put bac
 
 from __future__ import annotations
 
-import os
 import posixpath
+import shutil
 from pathlib import Path
 from typing import Dict, List, Tuple
 from urllib.parse import urlsplit
@@ -99,7 +99,8 @@ class _Build:
         for source in package.sources:
             target = downloads / "sha256" / source.sha256[:2] / source.sha256
             target.parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(Path(source.file), target)
+            # A copy, not a hard link to the input: Pants hands large inputs out as links into its own store.
+            shutil.copyfile(source.file, target)
         write_files(
             self._overlay,
             [
@@ -211,14 +212,3 @@ def _write_below(directory: Path, files: List[Tuple[str, bytes]]) -> None:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    real = os.path.realpath(source)
-    # A copy, not a hard link to the input: Pants hands large inputs out as links into its own store.
-    with open(real, "rb") as incoming, open(target, "wb") as out:
-        while True:
-            data = incoming.read(1 << 20)
-            if not data:
-                return
-            out.write(data)

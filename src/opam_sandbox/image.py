@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.files import file_sha256
 from opam_sandbox.layer import Layer, read_layers, write_json
 from opam_sandbox.request import Request
 
@@ -65,21 +66,13 @@ def run(request: Request, jobs: int) -> int:
 
 
 def _verify(layer: Layer) -> None:
-    digest = hashlib.sha256()
-    size = 0
     try:
-        with open(layer.blob, "rb") as blob:
-            while True:
-                data = blob.read(1 << 20)
-                if not data:
-                    break
-                size += len(data)
-                digest.update(data)
+        found, size = file_sha256(layer.blob)
     except OSError as error:
         raise ToolError(f"the blob of {layer.title} cannot be read: {error}") from None
-    if f"sha256:{digest.hexdigest()}" != layer.digest or size != layer.size:
+    if f"sha256:{found}" != layer.digest or size != layer.size:
         raise ToolError(
-            f"the blob of {layer.title} is damaged: it has {size} bytes with sha256:{digest.hexdigest()}, "
+            f"the blob of {layer.title} is damaged: it has {size} bytes with sha256:{found}, "
             f"but should have {layer.size} with {layer.digest}. Clear the cache that it came from."
         )
 

@@ -72,6 +72,11 @@ def is_shared(path: bytes, directory: bool) -> bool:
     return path in _SHARED or (not directory and path.startswith(_SHARED_FILES_BELOW))
 
 
+def is_repository_cache(path: bytes) -> bool:
+    """Whether a path is what opam remembers of its repositories: taken for those that builds see, it hides their packages."""
+    return path.startswith(OPAM_ROOT + b"/repo/state-") and path.endswith(b".cache")
+
+
 def owner(path: bytes) -> "tuple[int, int]":
     """The (uid, gid) of a path in a package's layer: the same rule for root and for a user without privileges.
 

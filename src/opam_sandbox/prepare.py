@@ -9,7 +9,7 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.isolation import is_rootless, run_isolated
 from opam_sandbox.layer import read_layers
 from opam_sandbox.maker import LOG, Facts, View, make_layer
-from opam_sandbox.opamroot import HOME, OPAM_ROOT, REPO_FILE, REPOSITORY, environment, write_files
+from opam_sandbox.opamroot import HOME, REPO_FILE, REPOSITORY, environment, write_files
 from opam_sandbox.request import Request
 from opam_sandbox.store import Store
 
@@ -42,7 +42,7 @@ def run(request: Request, jobs: int) -> int:
 
 def _skip(path: bytes, directory: bool) -> bool:
     if path.startswith(owned.OPAM_ROOT):
-        return path in _LEFT_OUT or (path.startswith(owned.OPAM_ROOT + b"/repo/state-") and path.endswith(b".cache"))
+        return path in _LEFT_OUT or owned.is_repository_cache(path)
     return owned.is_shared(path, directory)
 
 
@@ -68,9 +68,6 @@ def _prepare(view: View) -> Facts:
                 raise ToolError(
                     f"`{' '.join(command[:2])}` failed in the base (exit status {done.returncode}), see {LOG}"
                 )
-    # opam would take this cache for the repositories that builds see, and find none of their packages.
-    for cache in (root / OPAM_ROOT / "repo").glob("state-*.cache"):
-        cache.unlink()
     return Facts()
 
 

@@ -20,6 +20,7 @@ from opam_sandbox import tarstream
 from opam_sandbox.capture import Captured, Sink
 from opam_sandbox.compress import PIECE
 from opam_sandbox.errors import ToolError
+from opam_sandbox.files import file_sha256
 from opam_sandbox.isolation import is_rootless, run_isolated
 from opam_sandbox.maker import LOG, Facts, Timer, write_blob, write_description
 from opam_sandbox.request import Deb, Request, read_debs
@@ -105,15 +106,9 @@ def _copy(path: Path, entries: int, sink: Sink) -> Captured:
 
 def _verify(debs: Sequence[Deb]) -> None:
     def one(deb: Deb) -> None:
-        digest = hashlib.sha256()
-        with open(deb.file, "rb") as content:
-            while True:
-                data = content.read(1 << 20)
-                if not data:
-                    break
-                digest.update(data)
-        if digest.hexdigest() != deb.sha256:
-            raise ToolError(f"{deb.file}: its sha256 is {digest.hexdigest()}, but the lockfile says {deb.sha256}")
+        found, _ = file_sha256(deb.file)
+        if found != deb.sha256:
+            raise ToolError(f"{deb.file}: its sha256 is {found}, but the lockfile says {deb.sha256}")
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(one, debs))

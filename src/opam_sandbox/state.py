@@ -49,7 +49,7 @@ def run(request: Request, jobs: int) -> int:
 
 
 def _skip(path: bytes, directory: bool) -> bool:
-    if path in _LEFT_OUT or (path.startswith(owned.OPAM_ROOT + b"/repo/state-") and path.endswith(b".cache")):
+    if path in _LEFT_OUT or owned.is_repository_cache(path):
         return True
     return owned.is_shared(path, directory) and path not in _KEPT
 
