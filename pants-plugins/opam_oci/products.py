@@ -112,10 +112,9 @@ class Fetched(EngineAwareReturnType):
 
 @dataclass(frozen=True)
 class SandboxTool:
-    """The directory that processes run as `python3 __tool`: as layers need it, and as locking needs it."""
+    """The directory that processes run as `python3 __tool`: for each part of the tool, what a command of it needs."""
 
-    digest: Digest
-    locking_digest: Digest
+    parts: FrozenDict[str, Digest]
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,24 @@ from typing import Any, Iterable, Mapping
 
 from pants.engine.fs import CreateDigest, Digest, FileContent
 from pants.engine.process import Process, ProcessCacheScope
+from pants.util.frozendict import FrozenDict
 
 from opam_oci.engine import collect_rules, create_digest, rule
 from opam_oci.host import TOOL_PATH
 from opam_oci.products import Layer, SandboxTool
 
-# The part of the tool that makes lockfiles. Layers are built without it, so that a change of it builds nothing anew.
-_LOCKING = "opam_sandbox/locking/"
+# The tool's parts are its subpackages. A process gets the one that its command is of, and what all of them share: a
+# change of how images or lockfiles are written builds no package anew.
+_LAYERS = "layers"
+PARTS = {
+    "rootfs": _LAYERS,
+    "opam-root": _LAYERS,
+    "build": _LAYERS,
+    "state": "imaging",
+    "image": "imaging",
+    "lock-debian": "locking",
+    "lock-opam": "locking",
+}
 
 
 class MissingToolError(Exception):
@@ -66,7 +77,7 @@ def tool_process(
         env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **(env or {})},
         input_digest=input_digest,
         immutable_input_digests={
-            "__tool": tool.locking_digest if call.command.startswith("lock-") else tool.digest,
+            "__tool": tool.parts[PARTS[call.command]],
             **dict(zip(layer_paths(call.layers), (layer.digest for layer in call.layers))),
         },
         append_only_caches={"opam_oci_layers": "store"},
@@ -98,9 +109,22 @@ async def find_sandbox_tool() -> SandboxTool:
     files = [*python_files("opam_sandbox"), *python_files("filelock")]
     [main] = [file for file in files if file.path == "opam_sandbox/__main__.py"]
     files.append(FileContent("__main__.py", main.content))
+    subpackages = {part: f"opam_sandbox/{part}/" for part in set(PARTS.values())}
     return SandboxTool(
-        digest=await create_digest(CreateDigest(file for file in files if not file.path.startswith(_LOCKING))),
-        locking_digest=await create_digest(CreateDigest(files)),
+        FrozenDict(
+            {
+                part: await create_digest(
+                    CreateDigest(
+                        file
+                        for file in files
+                        if not any(
+                            file.path.startswith(directory) for other, directory in subpackages.items() if other != part
+                        )
+                    )
+                )
+                for part in sorted(subpackages)
+            }
+        )
     )
 
 

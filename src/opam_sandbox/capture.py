@@ -20,7 +20,7 @@ from opam_sandbox.tarstream import Entry
 EPOCH = 315532800
 
 # How the overlay file system marks directories for itself; none of it means anything in a layer.
-_OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
+OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 
 
 class Sink(Protocol):
@@ -43,13 +43,26 @@ class Rules:
     whiteouts: bool = True
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A path of the tree as it went into the layer: `stat` is what it is on disk, the rest what the layer says."""
+
+    path: bytes
+    stat: os.stat_result
+    uid: int
+    gid: int
+    mtime: int
+    opaque: bool
+
+
 @dataclass
 class Captured:
-    """The number of entries, and the paths of whiteouts and opaque directories among them."""
+    """The number of entries, the paths of whiteouts and opaque directories among them, and all that was taken."""
 
     entries: int = 0
     whiteouts: List[bytes] = field(default_factory=list)
     opaque: List[bytes] = field(default_factory=list)
+    taken: List[Taken] = field(default_factory=list)
 
 
 @dataclass
@@ -142,6 +155,8 @@ def _write(
     mtime = max(0, min(int(status.st_mtime), rules.epoch))
     uid, gid = rules.owner(path, status)
     result.entries += 1
+    if not stat.S_ISSOCK(mode):
+        result.taken.append(Taken(path, status, uid, gid, mtime, item.opaque))
 
     def emit(entry: Entry) -> None:
         sink.write(tarstream.header(entry))
@@ -204,5 +219,5 @@ def _xattrs(full: bytes) -> Dict[bytes, bytes]:
     return {
         name: os.getxattr(full, name, follow_symlinks=False)
         for name in names
-        if not name.startswith(_OVERLAY_XATTRS) and name != b"security.selinux"
+        if not name.startswith(OVERLAY_XATTRS) and name != b"security.selinux"
     }

@@ -21,7 +21,13 @@ COMMANDS = {
     "lock-debian": "resolve a base's packages to .debs (uses the network)",
     "lock-opam": "solve requirements and lock every byte they need (uses the network)",
 }
-_MODULES = {"opam-root": "prepare", "lock-debian": "locking.debian", "lock-opam": "locking.opam"}
+_MODULES = {
+    "opam-root": "prepare",
+    "state": "imaging.state",
+    "image": "imaging.image",
+    "lock-debian": "locking.debian",
+    "lock-opam": "locking.opam",
+}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

@@ -17,7 +17,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Layer:
-    """What `layer.json` says. Digests are `sha256:<hex>`, sizes in bytes; `opam` and `dpkg` are described in `state.py`."""
+    """What `layer.json` says. Digests are `sha256:<hex>`, sizes in bytes; `opam` and `dpkg` : see `imaging/state.py`."""
 
     directory: Path
     kind: str

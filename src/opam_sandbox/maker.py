@@ -16,6 +16,7 @@ from opam_sandbox import compress, owned
 from opam_sandbox.capture import Captured, Rules, Sink, capture
 from opam_sandbox.compress import GzipWriter, Written
 from opam_sandbox.isolation import kill_stragglers
+from opam_sandbox.keep import keep
 from opam_sandbox.layer import Layer, write_json
 from opam_sandbox.overlay import Overlay
 from opam_sandbox.store import Store
@@ -91,6 +92,8 @@ def make_layer(
         with timer.step("capture"):
             written, captured = write_blob(lower[0], lambda sink: capture(overlay.upper, rules, sink))
         write_description(kind, name, version, written, captured.entries, facts)
+        with timer.step("keep"):
+            keep(store, written.diff_id, overlay.upper, captured.taken, rootless)
     finally:
         with timer.step("clean"):
             overlay.remove()

@@ -49,6 +49,9 @@ def environment(jobs: int) -> Dict[str, str]:
         "TERM": "dumb",
         "SOURCE_DATE_EPOCH": str(EPOCH),
         "DUNE_CACHE": "disabled",
+        # Less garbage collection, which takes a sixth of the bytecode compilers' time and a quarter of the native ones'.
+        # No result depends on it.
+        "OCAMLRUNPARAM": "s=2M,o=200",
         "OPAMROOT": f"/{OPAM_ROOT}",
         "OPAMYES": "1",
         "OPAMCONFIRMLEVEL": "unsafe-yes",

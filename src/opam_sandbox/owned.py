@@ -1,7 +1,7 @@
 """Which paths of a build's upper directory belong to the package, and which are shared state that is made anew.
 
 Shared state is written by every build, so it can belong to none: it is left out of every package's layer, written for
-the merged view before each build, and put right once per image in the state layer (`state.py`).
+the merged view before each build, and put right once per image in the state layer (`imaging/state.py`).
 Paths are relative to the image's root.
 """
 

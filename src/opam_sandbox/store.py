@@ -39,6 +39,10 @@ class Store:
         """Where the layer is, or would be."""
         return self._root / "layers" / _hex(diff_id)
 
+    def is_beside(self, path: Path) -> bool:
+        """Whether a rename leads from `path` into the store."""
+        return os.stat(path).st_dev == os.stat(self._root).st_dev
+
     def get(self, layer: Layer) -> Path:
         """The layer's unpacked directory; unpacks its blob first if it is not there."""
         path = self.path(layer.diff_id)

@@ -10,6 +10,7 @@ from pants.engine.fs import EMPTY_DIGEST, Digest, DigestContents, Snapshot
 from pants.engine.internals.scheduler import ExecutionError
 from pants.engine.process import ProcessCacheScope
 from pants.testutil.rule_runner import RuleRunner
+from pants.util.frozendict import FrozenDict
 
 from opam_oci import sandbox
 from opam_oci.layers import build_request
@@ -22,7 +23,7 @@ from tests.backend.locktext import Pkg, opam_lock, project, source_toml
 LAYER = Layer("base", "trixie", "", "sha256:1", "sha256:2", 1, EMPTY_DIGEST)
 
 
-TOOL = SandboxTool(EMPTY_DIGEST, Digest("1" * 64, 1))
+TOOL = SandboxTool(FrozenDict({"layers": EMPTY_DIGEST, "imaging": Digest("1" * 64, 1), "locking": Digest("2" * 64, 1)}))
 
 
 def call(command: str = "build") -> Call:
@@ -42,10 +43,29 @@ def test_the_process() -> None:
     assert process.description == "Build opam package a.1"
 
 
-def test_only_locking_has_the_tools_locking_part() -> None:
-    assert tool_process(TOOL, call(), EMPTY_DIGEST).immutable_input_digests["__tool"] == TOOL.digest
-    locking = tool_process(TOOL, call("lock-opam"), EMPTY_DIGEST)
-    assert locking.immutable_input_digests["__tool"] == TOOL.locking_digest
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        ("build", "layers"),
+        ("opam-root", "layers"),
+        ("state", "imaging"),
+        ("image", "imaging"),
+        ("lock-opam", "locking"),
+    ],
+)
+def test_a_process_has_the_part_of_the_tool_that_it_runs(command: str, part: str) -> None:
+    assert tool_process(TOOL, call(command), EMPTY_DIGEST).immutable_input_digests["__tool"] == TOOL.parts[part]
+
+
+def test_parts_are_apart() -> None:
+    runner = new_runner()
+    tool = runner.request(SandboxTool, [])
+    files = {part: set(runner.request(Snapshot, [digest]).files) for part, digest in tool.parts.items()}
+    shared = set.intersection(*files.values())
+    assert {"__main__.py", "opam_sandbox/build.py", "filelock/__init__.py"} <= shared
+    assert files["layers"] == shared
+    assert "opam_sandbox/imaging/state.py" in files["imaging"] - shared
+    assert "opam_sandbox/locking/opam.py" in files["locking"] - shared
 
 
 def test_requests_are_the_same_bytes_for_the_same_values() -> None:
@@ -81,10 +101,10 @@ def test_the_request_of_a_build() -> None:
 
 def test_the_tool(rule_runner: RuleRunner) -> None:
     tool = rule_runner.request(SandboxTool, [])
-    files = rule_runner.request(Snapshot, [tool.digest]).files
+    files = rule_runner.request(Snapshot, [tool.parts["layers"]]).files
     assert {"__main__.py", "opam_sandbox/cli.py", "opam_sandbox/__init__.py", "filelock/__init__.py"} <= set(files)
     assert all(file.endswith(".py") for file in files)
-    main = {f.path: f.content for f in rule_runner.request(DigestContents, [tool.digest])}["__main__.py"]
+    main = {f.path: f.content for f in rule_runner.request(DigestContents, [tool.parts["layers"]])}["__main__.py"]
     assert b"opam_sandbox.cli" in main
 
 

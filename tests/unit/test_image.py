@@ -9,8 +9,8 @@ from typing import Any, Dict, List
 
 import pytest
 
-from opam_sandbox import image
 from opam_sandbox.errors import ToolError
+from opam_sandbox.imaging import image
 from opam_sandbox.layer import Layer
 from opam_sandbox.request import Request
 from tests.unit.conftest import make_layer, make_tar, member
