@@ -43,12 +43,11 @@ from pants.engine.target import (
 from opam_oci.lockfile import DebianLock, OpamLock
 from opam_oci.products import (
     BaseLayerRequest,
+    BaseStart,
     BuildLogRequest,
     BuildLogShown,
     BuildPlan,
     BuildPlanRequest,
-    DebFiles,
-    DebFilesRequest,
     DebianLockRequest,
     DebianLockText,
     DebianLockTextRequest,
@@ -62,6 +61,8 @@ from opam_oci.products import (
     HostCheckRequest,
     Layer,
     Mirrors,
+    OnDemandProcess,
+    OnDemandRequest,
     OpamLockRequest,
     OpamRepository,
     OpamRepositoryRequest,
@@ -227,14 +228,19 @@ def fetch(request: FetchRequest) -> Get:
     return Get(Fetched, FetchRequest, request)
 
 
-def deb_files(request: DebFilesRequest) -> Get:
-    """DebFiles."""
-    return Get(DebFiles, DebFilesRequest, request)
+def on_demand(request: OnDemandRequest) -> Get:
+    """An OnDemandProcess."""
+    return Get(OnDemandProcess, OnDemandRequest, request)
 
 
 def sandbox_tool() -> Get:
     """A SandboxTool."""
     return Get(SandboxTool)
+
+
+def base_start(request: BaseLayerRequest) -> Get:
+    """A BaseStart."""
+    return Get(BaseStart, BaseLayerRequest, request)
 
 
 def base_layer(request: BaseLayerRequest) -> Get:

@@ -13,12 +13,10 @@ from typing import Iterable
 from pants.engine.download_file import URLDownloadHandler
 from pants.engine.fs import CreateDigest, Digest, DownloadFile, FileDigest, FileEntry
 from pants.engine.unions import UnionRule
-from pants.util.frozendict import FrozenDict
 
 from opam_oci.apt_sources import apt_mirrors
 from opam_oci.engine import (
     collect_rules,
-    concurrently,
     create_digest,
     debian_mirrors,
     download_file,
@@ -26,7 +24,8 @@ from opam_oci.engine import (
     rule,
     uncacheable_rule,
 )
-from opam_oci.products import DebFiles, DebFilesRequest, Fetched, FetchRequest, Mirrors
+from opam_oci.lockfile import Deb
+from opam_oci.products import Fetched, FetchRequest, Mirrors
 from opam_oci.subsystems import DebianSubsystem, OpamSubsystem
 
 logger = logging.getLogger(__name__)
@@ -128,41 +127,17 @@ def fetch_failure(request: FetchRequest, reasons: Iterable[str]) -> str:
     )
 
 
-@rule
-async def fetch_debs(request: DebFilesRequest) -> DebFiles:
-    """Put the .deb files into `debs/`."""
-    fetched = await concurrently(
-        fetch(
-            FetchRequest(
-                owner=request.owner,
-                name=deb.basename,
-                urls=(f"{DEBIAN_SCHEME}{deb.path}",),
-                sha256=deb.sha256,
-                size=deb.size,
-            )
+def deb_requests(owner: str, debs: Iterable[Deb]) -> tuple[FetchRequest, ...]:
+    """How to fetch .debs. `owner` says in messages what needs them."""
+    return tuple(
+        FetchRequest(
+            owner=owner,
+            name=deb.basename,
+            urls=(f"{DEBIAN_SCHEME}{deb.path}",),
+            sha256=deb.sha256,
+            size=deb.size,
         )
-        for deb in request.debs
-    )
-    errors = tuple(f.error for f in fetched if f.error is not None)
-    digest = await create_digest(
-        CreateDigest(FileEntry(f"debs/{deb.basename}", f.file_digest) for deb, f in zip(request.debs, fetched))
-    )
-    return DebFiles(
-        digest=digest,
-        json=tuple(
-            FrozenDict(
-                {
-                    "name": deb.name,
-                    "version": deb.version,
-                    "architecture": deb.architecture,
-                    "sha256": deb.sha256,
-                    "size": deb.size,
-                    "file": f"debs/{deb.basename}",
-                }
-            )
-            for deb in request.debs
-        ),
-        errors=errors,
+        for deb in debs
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable
 
 from pants.engine.fs import (
     CreateDigest,
     DigestSubset,
+    FileDigest,
     FileEntry,
-    MergeDigests,
     PathGlobs,
 )
 from pants.engine.process import FallibleProcessResult
@@ -20,11 +20,11 @@ from pants.util.logging import LogLevel
 
 from opam_oci.engine import (
     base_layer,
+    base_start,
     build_plan,
     collect_rules,
     concurrently,
     create_digest,
-    deb_files,
     debian_lock,
     debian_rootfs,
     digest_contents,
@@ -33,7 +33,7 @@ from opam_oci.engine import (
     fetch,
     foundation,
     host_check,
-    merge_digests,
+    on_demand,
     opam_lock,
     package_layer,
     resolve_inputs,
@@ -43,18 +43,17 @@ from opam_oci.engine import (
     show_build_log,
     uncacheable_rule,
 )
-from opam_oci.fetch import FetchError
+from opam_oci.fetch import FetchError, deb_requests
 from opam_oci.host import MissingHostToolsError
-from opam_oci.lockfile import DebianLock, LockedPackage, OpamLock, Source
+from opam_oci.lockfile import Deb, DebianLock, LockedPackage, OpamLock, Source
 from opam_oci.locks import address_text, check_opam_lock_fresh
 from opam_oci.products import (
     BaseLayerRequest,
+    BaseStart,
     BuildLogRequest,
     BuildLogShown,
     BuildPlan,
     BuildPlanRequest,
-    DebFiles,
-    DebFilesRequest,
     DebianLockRequest,
     DebianRootfs,
     DebianRootfsRequest,
@@ -65,6 +64,8 @@ from opam_oci.products import (
     HostCheck,
     HostCheckRequest,
     Layer,
+    OnDemandProcess,
+    OnDemandRequest,
     OpamLockRequest,
     PackageLayerRequest,
     PackageOutcome,
@@ -185,13 +186,16 @@ async def plan_build(request: BuildPlanRequest, opam: OpamSubsystem) -> BuildPla
     return BuildPlan(lock, rootfs, locked)
 
 
-@rule(desc="Make Debian base", level=LogLevel.DEBUG)
-async def make_base_layer(request: BaseLayerRequest) -> Layer:
+def base_description(lock: DebianLock) -> str:
+    return f"Make Debian base {lock.resolve} ({len(lock.debs)} packages)"
+
+
+@rule
+async def start_base(request: BaseLayerRequest) -> BaseStart:
+    """Look for the base in the caches, for those who would fetch what they need while it is made."""
     lock = request.lock
-    description = f"Make Debian base {lock.resolve} ({len(lock.debs)} packages)"
-    debs: DebFiles = await deb_files(DebFilesRequest(f"the base {lock.resolve}", tuple(lock.debs.values())))
-    if debs.errors:
-        raise FetchError("\n\n".join(debs.errors))
+    description = base_description(lock)
+    debs = tuple(lock.debs.values())
     tool: SandboxTool = await sandbox_tool()
     values = {
         "store": "store",
@@ -200,14 +204,26 @@ async def make_base_layer(request: BaseLayerRequest) -> Layer:
         "architecture": lock.architecture,
         "epoch": _BASE_EPOCH,
         "packages": sorted(lock.packages),
-        "debs": [dict(deb) for deb in debs.json],
+        "debs": [deb_json(deb) for deb in debs],
     }
-    inputs = await merge_digests(MergeDigests([await create_digest(CreateDigest([request_file(values)])), debs.digest]))
-    result = await run_process(tool_process(tool, Call("rootfs", description, values, (), _LAYER_OUTPUTS), inputs))
-    if result.exit_code != 0:
-        log = await build_log(result)
-        raise LayerError(f"{description} failed.\n{failure_text(result, log, whole_log=False)}")
-    return await layer_of(result, description)
+    inputs = await create_digest(CreateDigest([request_file(values), *deb_entries(debs)]))
+    process = tool_process(tool, Call("rootfs", description, values, (), _LAYER_OUTPUTS), inputs)
+    files = deb_requests(f"the base {lock.resolve}", debs)
+    tried: OnDemandProcess = await on_demand(OnDemandRequest(process, files, only_try=True))
+    return BaseStart(OnDemandRequest(process, files), cached=tried.result is not None)
+
+
+@rule(desc="Make Debian base", level=LogLevel.DEBUG)
+async def make_base_layer(request: BaseLayerRequest) -> Layer:
+    description = base_description(request.lock)
+    start: BaseStart = await base_start(request)
+    made: OnDemandProcess = await on_demand(start.request)
+    if made.result is None:
+        raise FetchError("\n\n".join(made.errors))
+    if made.result.exit_code != 0:
+        log = await build_log(made.result)
+        raise LayerError(f"{description} failed.\n{failure_text(made.result, log, whole_log=False)}")
+    return await layer_of(made.result, description)
 
 
 @rule(desc="Prepare opam in the base", level=LogLevel.DEBUG)
@@ -242,6 +258,20 @@ def package_json(package: LockedPackage) -> dict[str, Any]:
     }
 
 
+def source_requests(package: LockedPackage) -> tuple[FetchRequest, ...]:
+    """How to fetch a package's archives and extra sources."""
+    return tuple(
+        FetchRequest(
+            owner=package.full_name,
+            name=source.name or source.urls[0].rpartition("/")[2],
+            urls=source.urls,
+            sha256=source.sha256,
+            size=source.size,
+        )
+        for source in package.sources
+    )
+
+
 def source_json(source: Source) -> dict[str, Any]:
     return {
         "name": source.name,
@@ -252,9 +282,23 @@ def source_json(source: Source) -> dict[str, Any]:
     }
 
 
-def build_request(
-    package: LockedPackage, debs: Iterable[Mapping[str, str | int]], layers: Iterable[Layer]
-) -> dict[str, Any]:
+def deb_json(deb: Deb) -> dict[str, Any]:
+    return {
+        "name": deb.name,
+        "version": deb.version,
+        "architecture": deb.architecture,
+        "sha256": deb.sha256,
+        "size": deb.size,
+        "file": f"debs/{deb.basename}",
+    }
+
+
+def deb_entries(debs: Iterable[Deb]) -> list[FileEntry]:
+    """The .debs as inputs of a process, named by what the lockfile says of them."""
+    return [FileEntry(f"debs/{deb.basename}", FileDigest(deb.sha256, deb.size)) for deb in debs]
+
+
+def build_request(package: LockedPackage, debs: Iterable[Deb], layers: Iterable[Layer]) -> dict[str, Any]:
     """The request of the `build` command."""
     return {
         "store": "store",
@@ -262,7 +306,7 @@ def build_request(
         "package": {
             **package_json(package),
             "sources": [source_json(source) for source in package.sources],
-            "debs": [dict(deb) for deb in debs],
+            "debs": [deb_json(deb) for deb in debs],
         },
         "with_test": False,
     }
@@ -286,25 +330,15 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
     package = plan.lock.packages[request.package]
     nothing: FrozenDict[str, Layer] = FrozenDict()
 
-    # Before waiting for anything else: all downloads of an image run while its base is made, and fail early.
-    sources: tuple[Fetched, ...] = await concurrently(
-        fetch(
-            FetchRequest(
-                owner=package.full_name,
-                name=source.name or source.urls[0].rpartition("/")[2],
-                urls=source.urls,
-                sha256=source.sha256,
-                size=source.size,
-            )
-        )
-        for source in package.sources
-    )
-    debs: DebFiles = await deb_files(
-        DebFilesRequest(package.full_name, tuple(plan.lock.debs[name] for name in package.debs))
-    )
-    errors = [*(s.error for s in sources if s.error is not None), *debs.errors]
-    if errors:
-        return PackageOutcome(package.full_name, nothing, failed="\n\n".join(errors))
+    debs = tuple(plan.lock.debs[name] for name in package.debs)
+    files = (*source_requests(package), *deb_requests(package.full_name, debs))
+    start: BaseStart = await base_start(BaseLayerRequest(plan.debian_lock))
+    if not start.cached:
+        # Nothing of this was ever built: all downloads run while the base is made, and fail early.
+        fetched: tuple[Fetched, ...] = await concurrently(fetch(file) for file in files)
+        errors = [f.error for f in fetched if f.error is not None]
+        if errors:
+            return PackageOutcome(package.full_name, nothing, failed="\n\n".join(errors))
 
     ground: Foundation = await foundation(FoundationRequest(plan.debian_lock))
     outcomes: tuple[PackageOutcome, ...] = await concurrently(
@@ -316,18 +350,26 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
 
     below = layers_below(plan.lock, outcomes)
     layers = (*ground.layers, *below.values())
-    values = build_request(package, debs.json, layers)
+    values = build_request(package, debs, layers)
     # By checksum, as two sources of a package may be one file (the engine takes no path twice).
-    by_sha256 = {source.sha256: fetched.file_digest for source, fetched in zip(package.sources, sources)}
-    source_files = await create_digest(
-        CreateDigest(FileEntry(f"sources/{sha256}", digest) for sha256, digest in sorted(by_sha256.items()))
-    )
-    inputs = await merge_digests(
-        MergeDigests([await create_digest(CreateDigest([request_file(values)])), source_files, debs.digest])
+    sources = {source.sha256: source.size for source in package.sources}
+    inputs = await create_digest(
+        CreateDigest(
+            [
+                request_file(values),
+                *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
+                *deb_entries(debs),
+            ]
+        )
     )
     tool: SandboxTool = await sandbox_tool()
     description = f"Build opam package {package.full_name}"
-    result = await run_process(tool_process(tool, Call("build", description, values, layers, _LAYER_OUTPUTS), inputs))
+    built: OnDemandProcess = await on_demand(
+        OnDemandRequest(tool_process(tool, Call("build", description, values, layers, _LAYER_OUTPUTS), inputs), files)
+    )
+    if built.result is None:
+        return PackageOutcome(package.full_name, nothing, failed="\n\n".join(built.errors))
+    result = built.result
     failed = result.exit_code != 0
     if failed or opam.show_build_logs:
         log = await build_log(result)

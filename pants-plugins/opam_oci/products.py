@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pants.engine.addresses import Address
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
 from pants.engine.fs import Digest, FileDigest
+from pants.engine.process import FallibleProcessResult, Process
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
-from opam_oci.lockfile import Deb, DebianLock, OpamLock
+from opam_oci.lockfile import DebianLock, OpamLock
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,26 @@ class Fetched(EngineAwareReturnType):
 
 
 @dataclass(frozen=True)
+class OnDemandRequest:
+    """A process, and those of its input files that are to be fetched if no cache has its result.
+
+    only_try: fetch nothing, and give no result where that would be needed.
+    """
+
+    process: Process
+    files: tuple[FetchRequest, ...]
+    only_try: bool = False
+
+
+@dataclass(frozen=True)
+class OnDemandProcess:
+    """The process's result; or none, and why which files could not be had."""
+
+    result: FallibleProcessResult | None
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SandboxTool:
     """The directory that processes run as `python3 __tool`: for each part of the tool, what a command of it needs."""
 
@@ -145,6 +166,14 @@ class BaseLayerRequest(EngineAwareParameter):
 
     def debug_hint(self) -> str:
         return self.lock.resolve
+
+
+@dataclass(frozen=True)
+class BaseStart:
+    """The process that makes a base, and whether some cache has its result."""
+
+    request: OnDemandRequest
+    cached: bool
 
 
 @dataclass(frozen=True)
@@ -273,20 +302,3 @@ class DebianLockTextRequest(EngineAwareParameter):
 
     def debug_hint(self) -> str:
         return self.rootfs.resolve
-
-
-@dataclass(frozen=True)
-class DebFiles:
-    """.deb files in one directory `debs/`, and their JSON for a request, in the lock's order."""
-
-    digest: Digest
-    json: tuple[FrozenDict[str, str | int], ...]
-    errors: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class DebFilesRequest:
-    """Asks for .deb files. `owner` says in messages what needs them."""
-
-    owner: str
-    debs: tuple[Deb, ...]

@@ -6,7 +6,7 @@ from typing import Iterable
 
 from pants.engine.target import Target
 
-from opam_oci import fetch, generate_lockfiles, host, image, layers, locks, packages, repositories, sandbox
+from opam_oci import fetch, generate_lockfiles, host, image, layers, locks, on_demand, packages, repositories, sandbox
 from opam_oci.target_types import TARGET_TYPES
 
 
@@ -22,6 +22,7 @@ def rules() -> Iterable[object]:
         *image.rules(),
         *layers.rules(),
         *locks.rules(),
+        *on_demand.rules(),
         *packages.rules(),
         *repositories.rules(),
         *sandbox.rules(),

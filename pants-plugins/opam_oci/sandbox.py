@@ -49,6 +49,10 @@ class Call:
 
 REQUEST_FILE = "request.json"
 
+# How long a remote cache may take to answer before a process is run here as well. (0, Pants' default, starts it at once
+# beside the question, which for want of sources fails at once.) One that is not reachable at all says so earlier.
+_REMOTE_CACHE_PATIENCE_MS = 10_000
+
 
 def request_file(request: Mapping[str, Any]) -> FileContent:
     """A request as a file: the same values always give the same bytes."""
@@ -84,6 +88,7 @@ def tool_process(
         output_files=call.output_files,
         output_directories=call.output_directories,
         cache_scope=call.cache_scope,
+        remote_cache_speculation_delay_millis=_REMOTE_CACHE_PATIENCE_MS,
     )
 
 

@@ -14,7 +14,7 @@ from pants.util.frozendict import FrozenDict
 
 from opam_oci import sandbox
 from opam_oci.layers import build_request
-from opam_oci.lockfile import read_opam_lock
+from opam_oci.lockfile import Deb, read_opam_lock
 from opam_oci.products import Layer, PackageLayerRequest, PackageOutcome, SandboxTool
 from opam_oci.sandbox import Call, request_file, tool_process
 from tests.backend.backend_runner import OPTIONS, new_runner
@@ -76,7 +76,7 @@ def test_the_request_of_a_build() -> None:
     source = source_toml(["https://h.example/a.tbz", "debian:pool/a"], "ab" * 32, 3)
     text = opam_lock(Pkg("a", opam="build: []\n", extra=source + '[[package.file]]\npath = "f"\ncontent = "x"\n'))
     package = read_opam_lock("l", "default", text.encode()).packages["a"]
-    assert build_request(package, [{"name": "gcc"}], [LAYER]) == {
+    assert build_request(package, [Deb("gcc", "2-1", "amd64", "pool/gcc.deb", "cd" * 32, 4)], [LAYER]) == {
         "store": "store",
         "layers": ["in/0"],
         "package": {
@@ -93,7 +93,16 @@ def test_the_request_of_a_build() -> None:
                     "file": f"sources/{'ab' * 32}",
                 }
             ],
-            "debs": [{"name": "gcc"}],
+            "debs": [
+                {
+                    "name": "gcc",
+                    "version": "2-1",
+                    "architecture": "amd64",
+                    "sha256": "cd" * 32,
+                    "size": 4,
+                    "file": "debs/gcc.deb",
+                }
+            ],
         },
         "with_test": False,
     }

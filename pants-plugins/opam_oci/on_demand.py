@@ -1,0 +1,40 @@
+"""Runs a process whose locked inputs are fetched only when it really runs.
+
+A lockfile says the sha256 and size of every file, and that is all that a process's cache key needs. So the process is
+asked for before anything is downloaded: where a cache, local or remote, has its result, its sources never come here.
+"""
+
+from __future__ import annotations
+
+from pants.engine.process import FallibleProcessResult
+
+from opam_oci.engine import collect_rules, concurrently, fetch, rule, run_process
+from opam_oci.products import Fetched, OnDemandProcess, OnDemandRequest
+
+
+def lacks_input(error: Exception) -> bool:
+    """Whether the engine could not run a process because one of its input files is in no store."""
+    return "Missing digest" in str(error)
+
+
+@rule
+async def run_on_demand(request: OnDemandRequest) -> OnDemandProcess:
+    """Ask for the process; if it cannot run for want of inputs, fetch them and ask again (unless only asked to try)."""
+    try:
+        result: FallibleProcessResult = await run_process(request.process)
+        return OnDemandProcess(result, ())
+    except Exception as e:  # noqa: BLE001 (the engine's own class for it is not public)
+        if not lacks_input(e):
+            raise
+    if request.only_try:
+        return OnDemandProcess(None, ())
+    fetched: tuple[Fetched, ...] = await concurrently(fetch(file) for file in request.files)
+    errors = tuple(f.error for f in fetched if f.error is not None)
+    if errors:
+        return OnDemandProcess(None, errors)
+    again: FallibleProcessResult = await run_process(request.process)
+    return OnDemandProcess(again, ())
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]

@@ -1,0 +1,78 @@
+"""A remote cache: what one machine built, another does not build; and nothing wrong ever comes out of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Dict, Iterator
+
+import pytest
+
+from tests.e2e.conftest import Cold, Layout, Pants, make_clone
+
+# Wherever this machine would look for a source or a .deb, nobody answers.
+NO_DOWNLOADS = ["--debian-mirrors=['http://127.0.0.1:9']", "--opam-archive-mirrors=[]"]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Pants]:
+    """A fresh machine: another clone elsewhere, empty caches, another user and number of cores than the one that built."""
+    pants = Pants(make_clone(tmp_path / "b" / "checkout"), caches=tmp_path / "caches", options=["--no-pantsd"])
+    yield pants
+    pants.stop()
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def counters(stderr: str) -> Dict[str, int]:
+    """Pants' own counts, as --stats-log prints them."""
+    return {name: int(value) for name, value in re.findall(r"^\s+(\w+): (\d+)$", stderr, re.MULTILINE)}
+
+
+def image(pants: Pants) -> bytes:
+    return (pants.root / "dist/images/hello/index.json").read_bytes()
+
+
+def test_another_machine_builds_nothing(cold: Cold, machine: Pants) -> None:
+    """Every process's result comes from the cache, and no source and no .deb is downloaded for it."""
+    done = machine.run(*cold.cache.options, *NO_DOWNLOADS, "--stats-log", "package", "//images:hello")
+    counted = counters(done.stderr)
+    assert counted.get("remote_cache_requests_cached", 0) >= 16, done.stderr
+    assert counted.get("remote_cache_requests_uncached", 0) == 0, done.stderr
+    assert counted.get("local_execution_requests", 0) == 0, done.stderr
+    assert image(machine) == (cold.layout.path / "index.json").read_bytes()
+
+
+def test_a_cache_that_is_gone_is_only_slower(cold: Cold, hello: Layout, clone: Pants) -> None:
+    """Local caches and builds go on without it, with a warning."""
+    options = ["--remote-store-address=grpc://127.0.0.1:9", "--remote-cache-read", "--remote-cache-write"]
+    done = clone.run(*options, "package", "//images:hello")
+    assert (clone.root / "dist/images/hello/index.json").read_bytes() == (hello.path / "index.json").read_bytes()
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated"])
+def test_a_tampered_blob_is_never_part_of_an_image(cold: Cold, machine: Pants, damage: str) -> None:
+    """A layer that the cache gives with other bytes: either the image is right all the same, or there is none."""
+    layer = cold.layout.layers[3]["digest"].partition(":")[2]
+    [stored] = [path for path in (cold.cache.directory / "cas").rglob("*") if layer in path.name.replace("_", "")] or [
+        path
+        for path in (cold.cache.directory / "cas").rglob("*")
+        if path.is_file() and layer.startswith(path.parent.name) and path.name.startswith(layer[2:])
+    ]
+    whole = stored.read_bytes()
+    wrong = whole[:-1] + bytes([whole[-1] ^ 1]) if damage == "flipped" else whole[:-1]
+    stored.chmod(0o644)
+    stored.write_bytes(wrong)
+    try:
+        done = machine.run(*cold.cache.options, "package", "//images:hello", check=False)
+    finally:
+        stored.write_bytes(whole)
+    assert "Traceback" not in done.stderr
+    if done.returncode == 0:
+        assert image(machine) == (cold.layout.path / "index.json").read_bytes()
+        blob = machine.root / "dist/images/hello/blobs/sha256" / layer
+        assert blob.read_bytes() == whole
+    else:
+        assert layer in done.stderr or "digest" in done.stderr.lower(), done.stderr
+        assert not (machine.root / "dist/images/hello/index.json").exists()
