@@ -6,7 +6,19 @@ from typing import Iterable
 
 from pants.engine.target import Target
 
-from opam_oci import fetch, generate_lockfiles, host, image, layers, locks, on_demand, packages, repositories, sandbox
+from opam_oci import (
+    fetch,
+    generate_lockfiles,
+    host,
+    image,
+    layers,
+    locks,
+    on_demand,
+    packages,
+    repositories,
+    sandbox,
+    trace,
+)
 from opam_oci.target_types import TARGET_TYPES
 
 
@@ -26,4 +38,5 @@ def rules() -> Iterable[object]:
         *packages.rules(),
         *repositories.rules(),
         *sandbox.rules(),
+        *trace.rules(),
     ]
