@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Dict, Iterator, List
+from uuid import uuid4
 
 import pytest
 
@@ -43,12 +45,34 @@ def test_another_machine_builds_nothing(cold: Cold, machine: Pants) -> None:
     assert image(machine) == (cold.layout.path / "index.json").read_bytes()
 
 
-def test_a_cache_that_is_gone_is_only_slower(cold: Cold, hello: Layout, clone: Pants) -> None:
-    """Local caches and builds go on without it, with a warning."""
-    options = ["--remote-store-address=grpc://127.0.0.1:9", "--remote-cache-read", "--remote-cache-write"]
-    done = clone.run(*options, "package", "//images:hello")
-    assert (clone.root / "dist/images/hello/index.json").read_bytes() == (hello.path / "index.json").read_bytes()
-    assert "Traceback" not in done.stderr
+@pytest.fixture
+def changed(hello: Layout, clone: Pants) -> Pants:
+    """A clone in which one package has changed, so that something is built, read from a remote cache and written to it."""
+    lock = clone.root / "3rdparty/opam/system.lock"
+    text = lock.read_text()
+    assert text.count('synopsis: "Declarative events and signals') == 1
+    # Never the same: no run of this test has built it before.
+    lock.write_text(text.replace('synopsis: "Declarative', f'# {uuid4()}\nsynopsis: "Declarative'))
+    return clone
+
+
+def remote(port: int) -> List[str]:
+    return [f"--remote-store-address=grpc://127.0.0.1:{port}", "--remote-cache-read", "--remote-cache-write"]
+
+
+def test_a_cache_that_is_gone_is_only_slower(hello: Layout, changed: Pants) -> None:
+    done = changed.run(*remote(9), "package", "//images:hello")
+    assert "Build opam package react" in done.stderr and "Traceback" not in done.stderr
+    assert image(changed) != (hello.path / "index.json").read_bytes()
+
+
+def test_a_cache_that_never_answers_is_only_slower(changed: Pants) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        done = changed.run(*remote(silent.getsockname()[1]), "package", "//images:hello")
+    assert "Failed to read from remote cache" in done.stderr and "Traceback" not in done.stderr
+    assert (changed.root / "dist/images/hello/index.json").exists()
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated"])
