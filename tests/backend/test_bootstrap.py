@@ -19,15 +19,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Its environment's Python is the same script, whose `-m pip` puts the native client in place.
+# Its environment's Python is the same script, whose `-m pip` puts the native client in place; as an old pip does, it refuses
+# `--python` if OLD_PIP is set.
 PYTHON = """#!/bin/bash
 case "$1 $2" in
   "-c "*) exit "${PYTHON_IS_WRONG:-0}" ;;
-  "-m venv") echo venv >>"$MARKS"; mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+  "-m venv") echo venv >>"$MARKS"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
+  "-m ensurepip") echo ensurepip >>"$MARKS" ;;
   "-m pip")
+    python=$0
+    if [ "$3" = --python ]; then
+      [ -z "${OLD_PIP:-}" ] || { echo "no such option: --python"; exit 2; }
+      python=$4
+    fi
+    [ "$5" != --version ] || exit 0
     echo pip >>"$MARKS"
     [ -z "${PIP_FAILS:-}" ] || { echo "pip has no network"; exit 1; }
-    client=$(dirname "$0")/../lib/python3.9/site-packages/pants/bin
+    client=$(dirname "$python")/../lib/python3.9/site-packages/pants/bin
     mkdir -p "$client"
     printf '#!/bin/bash\\npwd; echo "server $_PANTS_SERVER_EXE"; printf "[%%s]" "$@"\\n' >"$client/native_client" ;;
 esac
@@ -90,6 +98,12 @@ def test_installs_once_and_passes_arguments_on(checkout: Checkout) -> None:
     again = checkout.start("list", "a b::")
     assert (again.stdout, again.stderr) == (first.stdout, "")
     assert checkout.marks() == ["venv", "pip"]
+
+
+def test_an_old_pip_is_replaced_in_the_environment(checkout: Checkout) -> None:
+    result = checkout.start("list", OLD_PIP="1")
+    assert result.returncode == 0, result.stderr
+    assert checkout.marks() == ["venv", "ensurepip", "pip"]
 
 
 def test_two_at_once_install_once(checkout: Checkout) -> None:
