@@ -1,0 +1,135 @@
+"""An OCI image layout out of layers that are built.
+
+Ours, twice: what a user waits for (blobs were captured and compressed when the packages were built, so only the state
+layer, the manifest and the layout are left: `package` of an image of the same packages with other roots); and the whole
+way from the unpacked trees, as if no blob were there.
+
+Baselines, over the same unpacked trees, all of them read once before:
+
+- for one layer after the other `tar` to a file, `sha256sum` of it, `gzip`, `sha256sum` of that, on one core;
+- `umoci insert` of each tree into an image;
+- `buildah`: from, add, commit for each tree, then a push into an OCI layout.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import List, Sequence
+
+from tests.support.checkout import CommandFailed, tool
+
+from bench.figures import Row
+from bench.session import Session, median, say, timed
+from opam_sandbox.capture import Rules, capture
+from opam_sandbox.compress import GzipWriter
+
+ONE_CORE = ["taskset", "--cpu-list", "0"]
+
+
+def sequential(trees: Sequence[Path], work: Path) -> None:
+    for number, tree in enumerate(trees):
+        tar = work / f"{number}.tar"
+        tool(*ONE_CORE, "tar", "--sort=name", "--numeric-owner", "-cf", str(tar), "-C", str(tree), ".")
+        tool(*ONE_CORE, "sha256sum", str(tar))
+        tool(*ONE_CORE, "gzip", "-n", str(tar))
+        tool(*ONE_CORE, "sha256sum", f"{tar}.gz")
+
+
+def captured(trees: Sequence[Path], work: Path) -> List[str]:
+    """Capture and compress each tree as the tool does. Returns the blobs' digests."""
+    digests = []
+    rules = Rules(skip=lambda path, directory: False, owner=lambda path, status: (status.st_uid, status.st_gid))
+    for number, tree in enumerate(trees):
+        with open(work / f"{number}.tar.gz", "wb") as out:
+            writer = GzipWriter(out, trees[0])
+            capture(tree, rules, writer)
+            digests.append(f"sha256:{writer.close().digest}")
+    return digests
+
+
+def umoci(trees: Sequence[Path], work: Path) -> None:
+    layout = work / "layout"
+    tool("umoci", "init", "--layout", str(layout))
+    tool("umoci", "new", "--image", f"{layout}:latest")
+    for tree in trees:
+        tool("umoci", "insert", "--image", f"{layout}:latest", str(tree), "/")
+
+
+def buildah(trees: Sequence[Path], work: Path) -> None:
+    argv = ["buildah", "--root", str(work / "s"), "--runroot", str(work / "r"), "--storage-driver", "overlay"]
+    image = "scratch"
+    try:
+        for number, tree in enumerate(trees):
+            container = tool(*argv, "from", "--pull-never", image).stdout.strip()
+            tool(*argv, "add", "--quiet", container, str(tree), "/")
+            image = tool(*argv, "commit", "--quiet", "--rm", container, f"localhost/layer:{number}").stdout.strip()
+        tool(*argv, "push", "--quiet", image, f"oci:{work / 'layout'}:latest")
+    finally:
+        tool(*argv, "rm", "--all", check=False)
+        tool(*argv, "rmi", "--all", "--force", check=False)
+
+
+def ours_of_built(session: Session) -> List[float]:
+    """`package` of images with the same layers but a state layer of their own, each for the first time."""
+    built, example = session.built(), session.example
+    names = [package.name for package in example.packages(built.pants.root) if package.name not in example.roots]
+    directory = built.pants.root / "bench/export"
+    directory.mkdir(parents=True, exist_ok=True)
+    # Not of an earlier run with these caches: its images are known.
+    word = session.work.stat().st_mtime_ns
+    samples = []
+    for number, name in enumerate(names[: session.repeat]):
+        packages = ", ".join(f'"3rdparty/opam:{example.resolve}#{package}"' for package in (*example.roots, name))
+        text = f'oci_package_image(name="i{number}", packages=[{packages}], labels={{"run": "{word}"}})\n'
+        (directory / "BUILD").write_text(text)
+        built.pants.run("list", "bench/export:")  # reads the changed BUILD file
+        samples.append(timed(lambda n=number: built.pants.run("package", f"bench/export:i{n}")))  # type: ignore[misc]
+        shutil.rmtree(built.pants.root / "dist/bench.export", ignore_errors=True)
+    return samples
+
+
+def run(session: Session) -> List[Row]:
+    built = session.built()
+    trees = built.trees()
+    missing = [str(tree) for tree in trees if not tree.is_dir()]
+    if missing:
+        raise CommandFailed(f"not unpacked here: {', '.join(missing)}")
+    names = f"{len(trees)} layers"
+    samples = ours_of_built(session)
+    ours = median(samples)
+    for tree in trees:  # into the page cache, for all alike
+        _read(tree)
+    seconds = {}
+    digests: List[str] = []
+    for name, work in (
+        ("captured", lambda path: digests.extend(captured(trees, path))),
+        ("sequential", lambda path: sequential(trees, path)),
+        ("umoci", lambda path: umoci(trees, path)),
+        ("buildah", lambda path: buildah(trees, path)),
+    ):
+        say(f"{name} ...")
+        path = session.directory(f"x-{name}")
+        seconds[name] = timed(lambda w=work, p=path: w(p))  # type: ignore[misc]
+        shutil.rmtree(path)
+    same = sum(digest == layer["digest"] for digest, layer in zip(digests, built.layout.layers))
+    details = {"samples": samples, "blobs_as_in_the_image": same}
+    whole = f"{names}, captured and compressed from trees"
+    rows = [Row("export", f"{names} that are built", ours, "tar|sha256|gzip|sha256", seconds["sequential"], goal=0.2)]
+    rows += [
+        Row("export", whole, seconds["captured"], label, seconds[name], details=details)
+        for name, label in (
+            ("sequential", "tar|sha256|gzip|sha256"),
+            ("umoci", "umoci insert"),
+            ("buildah", "buildah add, commit, push"),
+        )
+    ]
+    return rows
+
+
+def _read(tree: Path) -> None:
+    for path in tree.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with open(path, "rb") as content:
+                while content.read(1 << 20):
+                    pass

@@ -1,0 +1,48 @@
+"""A second image beside the first, which has all of its packages' layers but the last one's: time, and bytes written.
+
+Baselines: the first image's packages and layout from nothing (time; not with --reuse); the compressed bytes of the layers
+that the second image alone has (bytes). Bytes are allocated blocks: of Pants' store of blobs, of the unpacked layers, and
+of the layout below dist/.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import List
+
+from tests.support.layouts import Layout
+
+from bench.figures import Row
+from bench.session import Session, caches_of, disk_use, timed
+
+
+def run(session: Session) -> List[Row]:
+    built, example = session.built(), session.example
+    directory = built.pants.root / "bench/second"
+    directory.mkdir(parents=True, exist_ok=True)
+    packages = ", ".join(f'"3rdparty/opam:{example.resolve}#{name}"' for name in example.second)
+    (directory / "BUILD").write_text(f'oci_package_image(name="second", packages=[{packages}])\n')
+    built.pants.run("list", "bench/second:")
+    store, named = caches_of(built.pants)
+    before_store, before_named = disk_use(store), disk_use(named)
+    seconds = timed(lambda: built.pants.run("package", "bench/second:second"))
+    new_store, new_named = disk_use(store) - before_store, disk_use(named) - before_named
+    second = Layout(built.pants.root / "dist/bench.second/second")
+    first = {layer["digest"]: layer["size"] for layer in built.layout.layers}
+    own = [layer["size"] for layer in second.layers if layer["digest"] not in first]
+    dist = disk_use(second.path)
+    shutil.rmtree(second.path.parent)
+    subject = f"{len(second.layers)} layers, {len(second.layers) - len(own)} of them shared"
+    details = {"layers": len(second.layers), "own": own}
+    layers = f"its own {len(own)} layers, compressed"
+    rows = [
+        Row("second", f"{subject}: new in Pants' store", new_store, layers, sum(own), "B", details=details),
+        Row("second", f"{subject}: new unpacked", new_named, layers, sum(own), "B", details=details),
+        Row("second", f"{subject}: written to dist/", dist, layers, sum(own), "B", details=details),
+        Row("second", f"{subject}: new in Pants' store", new_store, "the first image", sum(first.values()), "B"),
+    ]
+    if built.rest_seconds is not None:
+        rows.append(Row("second", subject, seconds, "the first image on its base", built.rest_seconds, details=details))
+    else:
+        rows[0].details["seconds"] = seconds
+    return rows

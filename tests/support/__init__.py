@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: checkouts of this repository, image layouts, a remote cache."""
