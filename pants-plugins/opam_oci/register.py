@@ -6,7 +6,20 @@ from typing import Iterable
 
 from pants.engine.target import Target
 
-from opam_oci import fetch, generate_lockfiles, host, image, layers, locks, packages, repositories, sandbox
+from opam_oci import (
+    fetch,
+    generate_lockfiles,
+    host,
+    image,
+    image_index,
+    image_layers,
+    image_layout,
+    layers,
+    locks,
+    packages,
+    repositories,
+    sandbox,
+)
 from opam_oci.target_types import TARGET_TYPES
 
 
@@ -20,6 +33,9 @@ def rules() -> Iterable[object]:
         *generate_lockfiles.rules(),
         *host.rules(),
         *image.rules(),
+        *image_index.rules(),
+        *image_layers.rules(),
+        *image_layout.rules(),
         *layers.rules(),
         *locks.rules(),
         *packages.rules(),
