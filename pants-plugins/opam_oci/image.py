@@ -278,6 +278,31 @@ def sbom_json(parts: ImageParts, base: DebianLock, *, attach: bool, runtime: boo
     }
 
 
+async def slim_base_lock(field_set: OciPackageImageFieldSet, parts: ImageParts) -> DebianLock:
+    """The lock of a runtime image's base. Raises InvalidFieldException for a base that does not fit."""
+    field = f"The `{OciImageRuntimeBaseField.alias}` field in target {field_set.address}"
+    if field_set.runtime_base.value is None:
+        raise InvalidFieldException(
+            f"{field} is not set, but `{field_set.runtime.alias}` is: name a `debian_rootfs` for the image to stand on."
+        )
+    address = await parse_address(
+        AddressInput.parse(
+            field_set.runtime_base.value,
+            relative_to=field_set.address.spec_path,
+            description_of_origin=field[:1].lower() + field[1:],
+        )
+    )
+    rootfs: DebianRootfs = await debian_rootfs(DebianRootfsRequest(address_text(address), field))
+    full = parts.plan.rootfs
+    if (rootfs.suite, rootfs.architecture) != (full.suite, full.architecture):
+        raise InvalidFieldException(
+            f"{field} is {address} ({rootfs.suite}, {rootfs.architecture}), but the packages are built in {full.address} "
+            f"({full.suite}, {full.architecture}): programs need the libraries of the suite that they were linked in."
+        )
+    lock: DebianLock = await debian_lock(DebianLockRequest(rootfs))
+    return lock
+
+
 @rule(desc="Make an OCI image of opam packages", level=LogLevel.DEBUG)
 async def make_image(request: ImageRequest) -> OciImage:
     field_set = request.field_set
@@ -372,31 +397,6 @@ async def make_image(request: ImageRequest) -> OciImage:
     )
 
 
-async def slim_base_lock(field_set: OciPackageImageFieldSet, parts: ImageParts) -> DebianLock:
-    """The lock of a runtime image's base. Raises InvalidFieldException for a base that does not fit."""
-    field = f"The `{OciImageRuntimeBaseField.alias}` field in target {field_set.address}"
-    if field_set.runtime_base.value is None:
-        raise InvalidFieldException(
-            f"{field} is not set, but `{field_set.runtime.alias}` is: name a `debian_rootfs` for the image to stand on."
-        )
-    address = await parse_address(
-        AddressInput.parse(
-            field_set.runtime_base.value,
-            relative_to=field_set.address.spec_path,
-            description_of_origin=field[:1].lower() + field[1:],
-        )
-    )
-    rootfs: DebianRootfs = await debian_rootfs(DebianRootfsRequest(address_text(address), field))
-    full = parts.plan.rootfs
-    if (rootfs.suite, rootfs.architecture) != (full.suite, full.architecture):
-        raise InvalidFieldException(
-            f"{field} is {address} ({rootfs.suite}, {rootfs.architecture}), but the packages are built in {full.address} "
-            f"({full.suite}, {full.architecture}): programs need the libraries of the suite that they were linked in."
-        )
-    lock: DebianLock = await debian_lock(DebianLockRequest(rootfs))
-    return lock
-
-
 def check_layout(entries: Iterable[object], layers: Iterable[Layer], image: str) -> None:
     """Raise LayerError unless every blob is there and is what its name says."""
     blobs = {e.path: e for e in entries if isinstance(e, FileEntry) and e.path.startswith("blobs/")}
@@ -419,7 +419,7 @@ async def as_archive(kind: str, description: str, layout: Digest, images: Mappin
     tool: SandboxTool = await sandbox_tool()
     layers: list[Layer] = []
     listed = []
-    for tag, image in images.items():
+    for tag, image in images.items() if kind == "docker-archive" else ():
         paths = [f"in/{len(layers) + number}" for number, _ in enumerate(image.layers)]
         layers.extend(image.layers)
         listed.append({"config": image.config, "tags": [tag], "layers": paths})
@@ -428,8 +428,6 @@ async def as_archive(kind: str, description: str, layout: Digest, images: Mappin
         layout = await digest_subset(
             DigestSubset(layout, PathGlobs([blob_path(image.config) for image in images.values()]))
         )
-    else:
-        layers = []
     inputs = await merge_digests(
         MergeDigests(
             [await create_digest(CreateDigest([request_file(values)])), await add_prefix(AddPrefix(layout, "layout"))]

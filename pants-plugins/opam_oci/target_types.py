@@ -459,14 +459,14 @@ class OciImageLayersField(StringField):
 
 class OciImageMaxLayersField(IntField):
     alias = "max_layers"
-    default = 127
+    default = 125
     value: int
     help = help_text(
         """
         The most layers that the image may have, the base, opam's root and the state layer included. At least 4.
 
-        The default is what the kernel's overlay file system takes as containerd, podman and CRI-O use it. Docker's own
-        image store (graph drivers) takes no more than 125: set that for images which are to be loaded there.
+        The default is what docker's image store takes: of the 127 that its overlay2 driver can stack it keeps two for
+        containers, and it refuses the 126th with "max depth exceeded". podman and containerd take more.
         """
     )
 
