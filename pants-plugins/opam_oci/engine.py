@@ -40,6 +40,14 @@ from pants.engine.target import (
     WrappedTargetRequest,
 )
 
+from opam_oci.image_products import (
+    ImageParts,
+    ImagePartsRequest,
+    ImageRequest,
+    OciImage,
+    PackedLayerRequest,
+    RuntimeLayerRequest,
+)
 from opam_oci.lockfile import DebianLock, OpamLock
 from opam_oci.products import (
     BaseLayerRequest,
@@ -271,3 +279,26 @@ def show_build_log(request: BuildLogRequest) -> Get:
 def debian_lock_text(request: DebianLockTextRequest) -> Get:
     """A DebianLockText."""
     return Get(DebianLockText, DebianLockTextRequest, request)
+
+
+# Images.
+
+
+def image_parts(request: ImagePartsRequest) -> Get:
+    """ImageParts."""
+    return Get(ImageParts, ImagePartsRequest, request)
+
+
+def oci_image(request: ImageRequest) -> Get:
+    """An OciImage."""
+    return Get(OciImage, ImageRequest, request)
+
+
+def packed_layer(request: PackedLayerRequest) -> Get:
+    """A Layer."""
+    return Get(Layer, PackedLayerRequest, request)
+
+
+def runtime_layer(request: RuntimeLayerRequest) -> Get:
+    """A Layer."""
+    return Get(Layer, RuntimeLayerRequest, request)

@@ -24,7 +24,7 @@ from opam_oci.engine import (
     rule,
     targets_of,
 )
-from opam_oci.image_packages import packages_of_one_resolve
+from opam_oci.image_packages import packages_by_resolve
 from opam_oci.lockfile import LockfileError, OpamLock
 from opam_oci.locks import address_text
 from opam_oci.products import OpamLockRequest
@@ -109,20 +109,21 @@ async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSu
     """
     addresses: Addresses = await addresses_of(request.field_set.packages.to_unparsed_address_inputs())
     targets = await targets_of(addresses)
-    selection = packages_of_one_resolve(request.field_set.address, targets)
-    base = await parse_address(
-        AddressInput.parse(
-            request.field_set.base.value or opam.base_of(selection.resolve),
-            relative_to=request.field_set.address.spec_path,
-            description_of_origin=f"the `{OciImageBaseField.alias}` field of {request.field_set.address}",
+    selections = packages_by_resolve(request.field_set.address, targets)
+    found = set()
+    for selection in selections:
+        base = await parse_address(
+            AddressInput.parse(
+                request.field_set.base.value or opam.base_of(selection.resolve),
+                relative_to=request.field_set.address.spec_path,
+                description_of_origin=f"the `{OciImageBaseField.alias}` field of {request.field_set.address}",
+            )
         )
-    )
-    lock: OpamLock = await opam_lock(OpamLockRequest(selection.resolve))
-    some = targets[0].address
-    unreached = set(lock.image_closure(selection.names)) - lock.reached_by_targets(selection.names)
-    return InferredDependencies(
-        [base, *(some.maybe_convert_to_target_generator().create_generated(name) for name in sorted(unreached))]
-    )
+        lock: OpamLock = await opam_lock(OpamLockRequest(selection.resolve))
+        unreached = set(lock.image_closure(selection.names)) - lock.reached_by_targets(selection.names)
+        generator = selection.example.maybe_convert_to_target_generator()
+        found |= {base, *(generator.create_generated(name) for name in unreached)}
+    return InferredDependencies(sorted(found))
 
 
 def rules() -> list[object]:

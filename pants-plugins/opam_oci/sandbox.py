@@ -23,8 +23,7 @@ PARTS = {
     "rootfs": _LAYERS,
     "opam-root": _LAYERS,
     "build": _LAYERS,
-    "state": "imaging",
-    "image": "imaging",
+    **dict.fromkeys(("state", "repack", "merge", "runtime", "image", "archive"), "imaging"),
     "lock-debian": "locking",
     "lock-opam": "locking",
 }
@@ -112,25 +111,23 @@ def python_files(package: str) -> list[FileContent]:
 async def find_sandbox_tool() -> SandboxTool:
     """Reads the tool's files; Pants starts anew when they change, as they are on its `pythonpath`."""
     files = [*python_files("opam_sandbox"), *python_files("filelock")]
-    [main] = [file for file in files if file.path == "opam_sandbox/__main__.py"]
-    files.append(FileContent("__main__.py", main.content))
-    subpackages = {part: f"opam_sandbox/{part}/" for part in set(PARTS.values())}
     return SandboxTool(
         FrozenDict(
             {
-                part: await create_digest(
-                    CreateDigest(
-                        file
-                        for file in files
-                        if not any(
-                            file.path.startswith(directory) for other, directory in subpackages.items() if other != part
-                        )
-                    )
-                )
-                for part in sorted(subpackages)
+                part: await create_digest(CreateDigest(files_of_part(files, part)))
+                for part in sorted(set(PARTS.values()))
             }
         )
     )
+
+
+def files_of_part(files: Iterable[FileContent], part: str) -> list[FileContent]:
+    """What all parts share and the part's own, started by the part's own `__main__.py` where it has one."""
+    others = tuple(f"opam_sandbox/{other}/" for other in set(PARTS.values()) if other != part)
+    mine = [file for file in files if not file.path.startswith(others)]
+    by_path = {file.path: file for file in mine}
+    main = by_path.get(f"opam_sandbox/{part}/__main__.py") or by_path["opam_sandbox/__main__.py"]
+    return [*mine, FileContent("__main__.py", main.content)]
 
 
 def rules() -> list[object]:

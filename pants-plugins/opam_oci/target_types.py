@@ -9,8 +9,10 @@ from pants.core.goals.package import OutputPathField
 from pants.engine.addresses import Address
 from pants.engine.target import (
     COMMON_TARGET_FIELDS,
+    BoolField,
     Dependencies,
     DictStringToStringField,
+    IntField,
     InvalidFieldException,
     InvalidTargetException,
     SpecialCasedDependencies,
@@ -27,6 +29,11 @@ from opam_oci.subsystems import OpamSubsystem
 
 _OPAM_REQUIREMENT = re.compile(r"[A-Za-z0-9_+-]+\s*(?:(?:=|!=|<|<=|>|>=)\s*[A-Za-z0-9_+.~-]+)?\Z")
 _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+_PORT = re.compile(r"[0-9]{1,5}(?:/(?:tcp|udp|sctp))?\Z")
+_ABSOLUTE = re.compile(r"/[^\0]*\Z")
+_SIGNAL = re.compile(r"(?:SIG[A-Z0-9+-]+|[0-9]{1,2})\Z")
+# OCI distribution-spec: "Pulling manifests".
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 
 
 def _check_each(
@@ -264,8 +271,8 @@ class OciImagePackagesField(SpecialCasedDependencies):
         """
         The `opam_package` targets that the image is for, as addresses: `["3rdparty/opam:default#lwt"]`.
 
-        What they depend on comes along. All must be of one resolve. The address of an `opam_packages` target stands
-        for all packages of its lockfile.
+        What they depend on comes along. They may be of several resolves, if these have one base and what they share is
+        locked the same in each. The address of an `opam_packages` target stands for all packages of its lockfile.
         """
     )
 
@@ -379,6 +386,219 @@ class OciImageAnnotationsField(DictStringToStringField):
     )
 
 
+class OciImageExposedPortsField(StringSequenceField):
+    alias = "exposed_ports"
+    default = ()
+    value: tuple[str, ...]
+    help = help_text(
+        """
+        Ports that containers listen on, as documentation for whoever runs them: `["8080", "53/udp"]`.
+
+        Default: none.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
+        value = super().compute_value(raw_value, address)
+        _check_each(cls.alias, address, value, _PORT, '"8080" or "53/udp"')
+        return value
+
+
+class OciImageVolumesField(StringSequenceField):
+    alias = "volumes"
+    default = ()
+    value: tuple[str, ...]
+    help = help_text(
+        """
+        Directories, absolute, that containers keep outside of the image: `["/var/lib/data"]`.
+
+        Default: none.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
+        value = super().compute_value(raw_value, address)
+        _check_each(cls.alias, address, value, _ABSOLUTE, '"/var/lib/data"')
+        return value
+
+
+class OciImageStopSignalField(StringField):
+    alias = "stop_signal"
+    help = help_text(
+        """
+        The signal that ends a container, by name or number: `"SIGINT"`.
+
+        Default: none; engines then send SIGTERM.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[str], address: Address) -> Optional[str]:
+        value = super().compute_value(raw_value, address)
+        _check_each(cls.alias, address, [value] if value is not None else [], _SIGNAL, '"SIGINT" or "2"')
+        return value
+
+
+class OciImageLayersField(StringField):
+    alias = "layers"
+    valid_choices = ("grouped", "per_package", "flat")
+    default = "grouped"
+    value: str
+    help = help_text(
+        """
+        How packages become layers.
+
+        `"grouped"`: each package is a layer as long as the image has no more than `max_layers`; above that, the least
+        shared neighbours are joined. `"per_package"`: each package is a layer; more than `max_layers` are an error.
+        `"flat"`: the whole image, its base included, is one layer, which it shares with no other image.
+        """
+    )
+
+
+class OciImageMaxLayersField(IntField):
+    alias = "max_layers"
+    default = 125
+    value: int
+    help = help_text(
+        """
+        The most layers that the image may have, the base, opam's root and the state layer included. At least 4.
+
+        The default is what docker's image store takes: of the 127 that its overlay2 driver can stack it keeps two for
+        containers, and it refuses the 126th with "max depth exceeded". podman and containerd take more.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[int], address: Address) -> Optional[int]:
+        value = super().compute_value(raw_value, address)
+        if value is not None and value < 4:
+            raise InvalidFieldException(
+                f"The `{cls.alias}` field in target {address} must be at least 4 (base, opam's root, packages, state), "
+                f"but is {value}."
+            )
+        return value
+
+
+class OciImageSharedWithField(StringSequenceField):
+    alias = "shared_with"
+    default = ()
+    value: tuple[str, ...]
+    help = help_text(
+        """
+        Addresses of other `oci_package_image` targets whose layers this image is to share where it must join packages
+        into groups: packages that more of these images hold stay alone longer, and the groups are formed alike in all.
+        Have the images name each other.
+
+        Default: none; the image is then grouped by itself, in an `oci_image_layout` together with its other images. The
+        field says nothing about what is built or packaged, and it counts only above `max_layers`.
+        """
+    )
+
+
+class OciImageCompressionField(StringField):
+    alias = "compression"
+    valid_choices = ("gzip", "zstd", "none")
+    default = "gzip"
+    value: str
+    help = help_text(
+        """
+        How the layers' blobs are compressed. The image's contents, and with it the image's id, are the same for all.
+
+        `"gzip"` is read by everything. `"zstd"` is smaller and several times faster to unpack; it needs containerd
+        1.5, podman 3 or docker 23, and `zstd` in the base's `packages`. `"none"` leaves it to others.
+        """
+    )
+
+
+class OciImageCompressionLevelField(IntField):
+    alias = "compression_level"
+    help = help_text(
+        """
+        The level of compression: 1 to 9 for gzip (default: 5), 1 to 19 for zstd (default: 3).
+
+        A level of your own means that layers are compressed once more than they otherwise are.
+        """
+    )
+
+
+class OciImageFormatField(StringField):
+    alias = "format"
+    valid_choices = ("oci", "oci-archive", "docker-archive")
+    default = "oci"
+    value: str
+    help = help_text(
+        """
+        What `package` writes: `"oci"`, a directory (an OCI image layout); `"oci-archive"`, the same as one `.tar` file;
+        `"docker-archive"`, a `.tar` file for `docker load` and `podman load`, with uncompressed layers and without SBOM.
+        """
+    )
+
+
+class OciImageSbomField(StringField):
+    alias = "sbom"
+    valid_choices = ("attached", "files", "none")
+    default = "attached"
+    value: str
+    help = help_text(
+        """
+        What becomes of the list of the image's opam and Debian packages (SPDX 2.3 and CycloneDX 1.5, JSON).
+
+        `"attached"`: it is written beside the image, and into it as OCI 1.1 referrers. The layout's index.json then has
+        three entries, so that tools want the image's tag: `oci:dist/images/name:latest`. `"files"`: beside the image only.
+        `"none"`: not at all.
+        """
+    )
+
+
+class OciImageRuntimeField(BoolField):
+    alias = "runtime"
+    default = False
+    help = help_text(
+        """
+        Whether to make an image that only runs the `packages`: their programs, shared data and the libraries that they
+        load, on the slim base named by `runtime_base`; without compilers, headers, opam and what only builds need.
+
+        Every program's libraries are looked up in the result, and one that is missing is an error that names its Debian
+        package. Files that are opened by name at run time can be found by nobody: list them in `runtime_keep`.
+        """
+    )
+
+
+class OciImageRuntimeBaseField(StringField):
+    alias = "runtime_base"
+    help = help_text(
+        """
+        The address of the `debian_rootfs` that a `runtime` image stands on. It needs neither opam nor a compiler, but must be
+        of the same suite and architecture as the base that the packages are built in.
+
+        Required if `runtime` is set, and no use otherwise.
+        """
+    )
+
+
+class OciImageRuntimeKeepField(StringSequenceField):
+    alias = "runtime_keep"
+    default = ()
+    value: tuple[str, ...]
+    help = help_text(
+        """
+        Further files for a `runtime` image, as glob patterns of absolute paths in the full image, in which `*` also
+        stands for slashes: `["/home/opam/.opam/default/lib/foo/*.cmxs", "/usr/bin/gpg"]`. They come from any of the image's
+        layers; a pattern that matches nothing is an error.
+
+        Default: none.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
+        value = super().compute_value(raw_value, address)
+        _check_each(cls.alias, address, value, _ABSOLUTE, '"/usr/bin/gpg"')
+        return value
+
+
 class OciPackageImageTarget(Target):
     alias = "oci_package_image"
     core_fields = (
@@ -391,8 +611,21 @@ class OciPackageImageTarget(Target):
         OciImageEnvField,
         OciImageUserField,
         OciImageWorkdirField,
+        OciImageExposedPortsField,
+        OciImageVolumesField,
+        OciImageStopSignalField,
         OciImageLabelsField,
         OciImageAnnotationsField,
+        OciImageLayersField,
+        OciImageMaxLayersField,
+        OciImageSharedWithField,
+        OciImageCompressionField,
+        OciImageCompressionLevelField,
+        OciImageFormatField,
+        OciImageSbomField,
+        OciImageRuntimeField,
+        OciImageRuntimeBaseField,
+        OciImageRuntimeKeepField,
         OutputPathField,
     )
     help = help_text(
@@ -401,7 +634,120 @@ class OciPackageImageTarget(Target):
         opam and dpkg.
 
         `{bin_name()} package` writes it as an OCI image layout, a directory that skopeo, podman and others read:
-        `skopeo inspect oci:dist/images/name`. Images share the layers of the packages that they share.
+        `skopeo inspect oci:dist/images/name:latest`. Images share the layers of the packages that they share.
+        """
+    )
+
+
+# oci_image_layout
+
+
+class OciLayoutImagesField(SpecialCasedDependencies):
+    alias = "images"
+    required = True
+    help = help_text(
+        """
+        The `oci_package_image` targets to put into the layout, as addresses: `["images:0install", "images:hello"]`.
+        """
+    )
+
+
+class OciLayoutTagsField(DictStringToStringField):
+    alias = "tags"
+    help = help_text(
+        """
+        Tags of images by their address as `images` has it: `{"images:hello": "hello-1.0"}`.
+
+        Default: each image's target name. Two images cannot have the same tag.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[dict[str, str]], address: Address) -> Optional[FrozenDict[str, str]]:
+        value = super().compute_value(raw_value, address)
+        _check_each(cls.alias, address, (value or {}).values(), _TAG, '"v1.0"')
+        return value
+
+
+class OciImageLayoutTarget(Target):
+    alias = "oci_image_layout"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        OciImageDependenciesField,
+        OciLayoutImagesField,
+        OciLayoutTagsField,
+        OciImageFormatField,
+        OutputPathField,
+    )
+    help = help_text(
+        f"""
+        Several images in one OCI image layout: every blob is there once, and each image has a tag.
+
+        `{bin_name()} package` writes a directory (or a file, see `format`), from which tools take an image by its tag:
+        `skopeo inspect oci:dist/images/all:hello`. Where images have to join packages into groups, they are grouped
+        together, so that what they share stays shared.
+        """
+    )
+
+
+# oci_image_index
+
+
+class OciIndexImagesField(SpecialCasedDependencies):
+    alias = "images"
+    help = help_text(
+        """
+        `oci_package_image` targets, as addresses, one for each platform that this machine builds.
+
+        Default: none.
+        """
+    )
+
+
+class OciIndexLayoutsField(StringSequenceField):
+    alias = "layouts"
+    default = ()
+    value: tuple[str, ...]
+    help = help_text(
+        """
+        Directories, relative to the build root, with OCI image layouts from other machines, such as what
+        `package` left in `dist/` there: `["prebuilt/arm64/0install"]`. Each must hold one image. Pants does not read
+        what `[GLOBAL].pants_ignore` names, which includes `dist/`.
+
+        Default: none.
+        """
+    )
+
+
+class OciIndexTagField(StringField):
+    alias = "tag"
+    default = "latest"
+    value: str
+    help = "The tag of the index in the layout."
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[str], address: Address) -> Optional[str]:
+        value = super().compute_value(raw_value, address)
+        _check_each(cls.alias, address, [value] if value is not None else [], _TAG, '"v1.0"')
+        return value
+
+
+class OciImageIndexTarget(Target):
+    alias = "oci_image_index"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        OciImageDependenciesField,
+        OciIndexImagesField,
+        OciIndexLayoutsField,
+        OciIndexTagField,
+        OutputPathField,
+    )
+    help = help_text(
+        f"""
+        One name for the images of several platforms: an OCI image index, from which an engine takes the image of its own.
+
+        Packages run on what they were built on, so each platform's image is built by a machine of that platform; their
+        layouts come together here. `{bin_name()} package` writes an OCI image layout.
         """
     )
 
@@ -412,4 +758,6 @@ TARGET_TYPES = (
     OpamPackageTarget,
     DebianRootfsTarget,
     OciPackageImageTarget,
+    OciImageLayoutTarget,
+    OciImageIndexTarget,
 )

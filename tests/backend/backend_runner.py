@@ -12,6 +12,8 @@ from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci import register
 from opam_oci.image import OciPackageImageFieldSet
+from opam_oci.image_index import OciImageIndexFieldSet
+from opam_oci.image_layout import OciImageLayoutFieldSet
 from opam_oci.lockfile import OpamLock
 from opam_oci.products import (
     BuildPlan,
@@ -47,6 +49,8 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             QueryRule(ResolveInputs, [ResolveInputsRequest]),
             QueryRule(SandboxTool, []),
             QueryRule(package.BuiltPackage, [OciPackageImageFieldSet]),
+            QueryRule(package.BuiltPackage, [OciImageLayoutFieldSet]),
+            QueryRule(package.BuiltPackage, [OciImageIndexFieldSet]),
         ],
         target_types=register.target_types(),
         objects={"parametrize": Parametrize},

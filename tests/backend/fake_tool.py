@@ -67,15 +67,35 @@ def build(request):
 
 def image(request):
     layers = read_layers(request)
-    manifest = json.dumps({"request": request, "layers": layers}, sort_keys=True).encode()
-    digest = hashlib.sha256(manifest).hexdigest()
+    assert len(layers) == len(request["history"])
     blobs = pathlib.Path("blobs/sha256")
     blobs.mkdir(parents=True)
-    (blobs / digest).write_bytes(manifest)
+
+    def blob(data, media_type):
+        content = json.dumps(data, sort_keys=True).encode()
+        digest = hashlib.sha256(content).hexdigest()
+        (blobs / digest).write_bytes(content)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    config = blob({"architecture": request["architecture"], "os": request["os"]}, "config")
+    manifest = blob({"request": request, "layers": layers, "config": config}, kind)
+    entries = [{**manifest, "annotations": {"org.opencontainers.image.ref.name": request["ref_name"]}}]
+    if "sbom" in request:
+        for name in ("spdx", "cdx"):
+            pathlib.Path(f"sbom.{name}.json").write_text(json.dumps(request["sbom"]))
+        if request["sbom"]["attach"]:
+            entries.append({**blob({"subject": manifest}, kind), "artifactType": "sbom"})
     pathlib.Path("oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    pathlib.Path("index.json").write_text(json.dumps({"manifests": [{"digest": f"sha256:{digest}"}]}))
-    summary = {"manifest_digest": f"sha256:{digest}", "config_digest": "", "layers": len(layers), "size": 1}
-    pathlib.Path("image.json").write_text(json.dumps(summary))
+    pathlib.Path("index.json").write_text(json.dumps({"manifests": entries}))
+    summary = {"manifest_digest": manifest["digest"], "config_digest": config["digest"], "layers": len(layers)}
+    pathlib.Path("image.json").write_text(json.dumps({**summary, "size": 1}))
+
+
+def archive(request):
+    files = {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in pathlib.Path("layout").rglob("*") if p.is_file()}
+    layers = [[json.loads(pathlib.Path(d, "layer.json").read_text()) for d in i["layers"]] for i in request["images"]]
+    pathlib.Path("image.tar").write_text(json.dumps({"request": request, "files": files, "layers": layers}))
 
 
 def lock_debian(request):
@@ -137,6 +157,15 @@ def main():
         write_layer("opam-root", "opam-root", "", json.dumps(read_layers(request), sort_keys=True).encode())
     elif command == "build":
         build(request)
+    elif command in ("repack", "merge", "runtime"):
+        layers = read_layers(request)
+        below = [layer["name"] for layer in layers]
+        last = layers[-1] if command == "repack" else {"kind": "package", "name": command, "version": ""}
+        # Not the fields that differ between machines: there are none.
+        blob = json.dumps({"command": command, "request": request, "below": below}, sort_keys=True).encode()
+        write_layer(last["kind"], last["name"], last["version"], blob)
+    elif command == "archive":
+        archive(request)
     elif command == "state":
         read_layers(request)
         write_layer("state", "state", "", json.dumps(request, sort_keys=True).encode())

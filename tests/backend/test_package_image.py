@@ -63,7 +63,8 @@ def test_layers_of_an_image(rule_runner: RuleRunner) -> None:
         ("package", "virtual"),
         ("state", "state"),
     ]
-    [artifact] = built.artifacts
+    artifact, *sboms = built.artifacts
+    assert [one.relpath for one in sboms] == ["images/image.cdx.json", "images/image.spdx.json"]
     assert artifact.relpath == "images/image"
     assert artifact.extra_log_lines[0].startswith("manifest sha256:")
     assert artifact.extra_log_lines[1].startswith("8 layers, ")
@@ -190,7 +191,7 @@ def test_another_base(rule_runner: RuleRunner) -> None:
     assert "`base` field in target images:image" in message
 
 
-def test_packages_of_two_resolves(rule_runner: RuleRunner) -> None:
+def test_packages_of_two_bases(rule_runner: RuleRunner) -> None:
     files_ = project(Pkg("a"))
     files_["3rdparty/opam/BUILD"] += 'opam_packages(name="other", resolve="other")\n'
     files_["3rdparty/opam/other.lock"] = (
@@ -201,8 +202,8 @@ oci_package_image(name="image", packages=["3rdparty/opam:default#a", "3rdparty/o
 """
     rule_runner.write_files(files_)
     message = failure(rule_runner)
-    assert "several resolves" in message
-    assert "default: 3rdparty/opam:default#a; other: 3rdparty/opam:other#a" in message
+    assert "different bases" in message
+    assert "`default` in 3rdparty/debian:trixie (a); `other` in 3rdparty/debian:second (a)" in message
 
 
 def test_a_target_that_is_no_package(rule_runner: RuleRunner) -> None:

@@ -33,6 +33,10 @@ def request(count: int, **more: Any) -> Request:
         "os": "linux",
         "config": {"Env": ["A=é"], "User": "opam"},
         "created": "1970-01-01T00:00:01Z",
+        "history": [
+            {"created_by": f"made {number}", **({"comment": "c", "title": "lwt.1"} if number == 2 else {})}
+            for number in range(count)
+        ],
         **more,
     }
     return Request(data, "request.json")
@@ -65,7 +69,17 @@ def test_layout(layers: List[Layer]) -> None:
     assert config["rootfs"] == {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
     assert config["config"] == {"Env": ["A=é"], "User": "opam"}
     assert (config["architecture"], config["os"], config["created"]) == ("amd64", "linux", "1970-01-01T00:00:01Z")
-    assert len(config["history"]) == 4 and config["history"][2]["created_by"] == "opam install lwt.1"
+    created = "1970-01-01T00:00:01Z"
+    assert config["history"][1:3] == [
+        {"created": created, "created_by": "made 1"},
+        {"created": created, "created_by": "made 2", "comment": "c"},
+    ]
+    assert [one.get("annotations") for one in manifest["layers"]] == [
+        None,
+        None,
+        {"org.opencontainers.image.title": "lwt.1"},
+        None,
+    ]
     summary = json.loads(Path("image.json").read_text())
     assert summary["layers"] == 4
     assert (

@@ -1,0 +1,96 @@
+"""Reads of an ELF file what the dynamic linker reads: the libraries it needs, where it looks for them, its interpreter.
+
+Source: ELF-64/32 object file format, chapter 5; ld.so(8).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Dict, List, Optional, Tuple
+
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
+_DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_RPATH, _DT_RUNPATH = 1, 5, 10, 15, 29
+
+
+@dataclass(frozen=True)
+class Elf:
+    """`needed`: names of libraries, `paths`: RUNPATH or RPATH with `$ORIGIN` as it is, `interpreter`: "" for none."""
+
+    needed: Tuple[str, ...]
+    paths: Tuple[str, ...]
+    interpreter: str
+
+
+def read_elf(path: Path) -> Optional[Elf]:
+    """What a file needs; None for a file that is no program or shared library in ELF, or a broken one."""
+    try:
+        with open(path, "rb") as file:
+            return _read(file)
+    except (OSError, struct.error, ValueError, UnicodeDecodeError):
+        return None
+
+
+def _read(file: BinaryIO) -> Optional[Elf]:
+    ident = file.read(16)
+    if ident[:4] != b"\x7fELF":
+        return None
+    wide = ident[4] == 2
+    order = "<" if ident[5] == 1 else ">"
+    header = struct.unpack(order + ("HHIQQQIHHHHHH" if wide else "HHIIIIIHHHHHH"), file.read(48 if wide else 36))
+    kind, offset, size, count = header[0], header[4], header[8], header[9]
+    if kind not in (2, 3):
+        return None
+    loads: List[Tuple[int, int, int]] = []
+    dynamic: Optional[Tuple[int, int]] = None
+    interpreter = ""
+    for number in range(count):
+        file.seek(offset + number * size)
+        if wide:
+            kind, _, at, address, _, length, _, _ = struct.unpack(order + "IIQQQQQQ", file.read(56))
+        else:
+            kind, at, address, _, length, _, _, _ = struct.unpack(order + "IIIIIIII", file.read(32))
+        if kind == _PT_LOAD:
+            loads.append((address, at, length))
+        elif kind == _PT_DYNAMIC:
+            dynamic = (at, length)
+        elif kind == _PT_INTERP:
+            interpreter = _bytes(file, at, length).rstrip(b"\0").decode()
+    if dynamic is None:
+        return Elf((), (), interpreter)
+    entry = struct.Struct(order + ("qQ" if wide else "iI"))
+    data = _bytes(file, *dynamic)
+    values: Dict[int, List[int]] = {}
+    for tag, value in entry.iter_unpack(data[: len(data) - len(data) % entry.size]):
+        if tag == 0:
+            break
+        values.setdefault(tag, []).append(value)
+    if _DT_STRTAB not in values:
+        return Elf((), (), interpreter)
+    strings = _bytes(file, _offset(loads, values[_DT_STRTAB][0]), values[_DT_STRSZ][0])
+
+    def text(at: int) -> str:
+        return strings[at : strings.index(b"\0", at)].decode()
+
+    paths = [text(at) for at in values.get(_DT_RUNPATH) or values.get(_DT_RPATH) or []]
+    return Elf(
+        tuple(text(at) for at in values.get(_DT_NEEDED, [])),
+        tuple(part for path in paths for part in path.split(":") if part),
+        interpreter,
+    )
+
+
+def _offset(loads: List[Tuple[int, int, int]], address: int) -> int:
+    for start, at, length in loads:
+        if start <= address < start + length:
+            return at + address - start
+    raise ValueError("an address outside of the file")
+
+
+def _bytes(file: BinaryIO, at: int, length: int) -> bytes:
+    file.seek(at)
+    data = file.read(length)
+    if len(data) != length:
+        raise ValueError("the file is shorter than it says")
+    return data

@@ -1,0 +1,274 @@
+"""What an image consists of, as SPDX 2.3 and as CycloneDX 1.5, both in JSON.
+
+Names every opam package with license, source, checksum and what it needs, and every Debian package. The same image gives
+the same bytes: the time is the image's, identifiers follow from names and digests. Sources: SPDX 2.3; CycloneDX 1.5;
+package-url's types `opam`, `deb` and `oci`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+from urllib.parse import quote
+
+from opam_sandbox import opamfile
+from opam_sandbox.imaging.licenses import expression, is_listed
+from opam_sandbox.layer import Layer
+from opam_sandbox.request import Request
+
+
+@dataclass(frozen=True)
+class Component:
+    """A package. `id` is unique in the image; `sources`: (url, sha256 hex); `depends`: ids."""
+
+    id: str
+    name: str
+    version: str
+    purl: str
+    licenses: Tuple[str, ...]
+    homepage: str
+    sources: Tuple[Tuple[str, str], ...]
+    depends: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """An image: `digest` is its manifest's, `created` a time as RFC 3339 has it."""
+
+    name: str
+    digest: str
+    created: str
+    components: Tuple[Component, ...]
+
+    @property
+    def purl(self) -> str:
+        return f"pkg:oci/{_part(self.name.lower())}@{_part(self.digest)}"
+
+
+@dataclass(frozen=True)
+class Format:
+    suffix: str
+    media_type: str
+    document: Callable[[Contents], Dict[str, Any]]
+
+
+def read_contents(request: Request, layers: Sequence[Layer], digest: str, created: str) -> Contents:
+    """The request's `sbom`. Of .debs with `optional`, only those count that a layer's `dpkg` knows."""
+    packages = request.objects("packages")
+    names = {package.get("name", str) for package in packages}
+    components = [_opam(package, names) for package in packages]
+    installed = {key.partition(":")[0] for layer in layers for key in layer.dpkg.get("status", {})}
+    debs: Dict[Tuple[str, str], Component] = {}
+    for deb in request.objects("debs"):
+        if not deb.get_or("optional", False) or deb.get("name", str) in installed:
+            debs[(deb.get("name", str), deb.get("version", str))] = _deb(deb, request.get("suite", str))
+    components += [debs[key] for key in sorted(debs)]
+    return Contents(request.get("name", str), digest, created, tuple(components))
+
+
+def _opam(package: Request, names: "set[str]") -> Component:
+    name, version = package.get("name", str), package.get("version", str)
+    licenses: List[str] = []
+    homepage = ""
+    for item in opamfile.parse(package.get("opam", str), f"{name}.{version}: opam file"):
+        if item.name == "license":
+            licenses = _strings(item.value)
+        elif item.name == "homepage":
+            homepage = (_strings(item.value) or [""])[0]
+    return Component(
+        id=f"opam-{name}",
+        name=name,
+        version=version,
+        purl=f"pkg:opam/{_part(name)}@{_part(version)}",
+        licenses=tuple(text for text in licenses if text.strip()),
+        homepage=homepage if _is_url(homepage) else "",
+        sources=tuple((source.get("url", str), source.get("sha256", str)) for source in package.objects("sources")),
+        depends=tuple(f"opam-{other}" for other in sorted(package.strings("depends")) if other in names),
+    )
+
+
+def _deb(deb: Request, suite: str) -> Component:
+    name, version, architecture = (deb.get(key, str) for key in ("name", "version", "architecture"))
+    return Component(
+        id=f"deb-{name}",
+        name=name,
+        version=version,
+        purl=f"pkg:deb/debian/{_part(name)}@{_part(version)}?arch={architecture}&distro={_part(suite)}",
+        licenses=(),
+        homepage="",
+        sources=(("", deb.get("sha256", str)),),
+        depends=(),
+    )
+
+
+def _strings(value: object) -> List[str]:
+    if isinstance(value, opamfile.Str):
+        return [value.value]
+    if isinstance(value, (opamfile.ListOf, opamfile.Group)):
+        return [text for item in value.items for text in _strings(item)]
+    if isinstance(value, opamfile.Option_):
+        return _strings(value.value)
+    return []
+
+
+def _part(text: str) -> str:
+    return quote(text, safe=":~.-_")
+
+
+def _is_url(text: str) -> bool:
+    return bool(re.match(r"https?://[^\s\"<>\\^`{|}]+\Z", text))
+
+
+# SPDX
+
+
+def _spdx(contents: Contents) -> Dict[str, Any]:
+    references: Dict[str, str] = {}
+    packages: List[Dict[str, Any]] = [
+        {
+            "SPDXID": "SPDXRef-image",
+            "name": contents.name,
+            "versionInfo": contents.digest,
+            "downloadLocation": "NOASSERTION",
+            "filesAnalyzed": False,
+            "licenseConcluded": "NOASSERTION",
+            "licenseDeclared": "NOASSERTION",
+            "copyrightText": "NOASSERTION",
+            "primaryPackagePurpose": "CONTAINER",
+            "checksums": [{"algorithm": "SHA256", "checksumValue": contents.digest.partition(":")[2]}],
+            "externalRefs": [_spdx_purl(contents.purl)],
+        }
+    ]
+    relationships = [_relation("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-image")]
+    for component in contents.components:
+        license = expression(component.licenses, references)
+        url, sha256 = component.sources[0] if component.sources else ("", "")
+        package: Dict[str, Any] = {
+            "SPDXID": _spdx_id(component.id),
+            "name": component.name,
+            "versionInfo": component.version,
+            "downloadLocation": url if _is_url(url) else "NOASSERTION",
+            "filesAnalyzed": False,
+            "licenseConcluded": "NOASSERTION",
+            "licenseDeclared": license or "NOASSERTION",
+            "copyrightText": "NOASSERTION",
+            "externalRefs": [_spdx_purl(component.purl)],
+        }
+        if sha256:
+            package["checksums"] = [{"algorithm": "SHA256", "checksumValue": sha256}]
+        if component.homepage:
+            package["homepage"] = component.homepage
+        if len(component.sources) > 1:
+            package["sourceInfo"] = "Further sources: " + ", ".join(
+                f"{other} (sha256 {checksum})" for other, checksum in component.sources[1:]
+            )
+        packages.append(package)
+        relationships.append(_relation("SPDXRef-image", "CONTAINS", _spdx_id(component.id)))
+        relationships += [
+            _relation(_spdx_id(component.id), "DEPENDS_ON", _spdx_id(other)) for other in component.depends
+        ]
+    document: Dict[str, Any] = {
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": contents.name,
+        "creationInfo": {"created": contents.created, "creators": ["Tool: opam_sandbox"]},
+        "packages": packages,
+        "relationships": relationships,
+    }
+    if references:
+        document["hasExtractedLicensingInfos"] = [
+            {"licenseId": name, "name": text, "extractedText": text} for name, text in sorted(references.items())
+        ]
+    # Unique to what the document says, as SPDX wants it, and the same for the same.
+    key = hashlib.sha256(encode(document)).hexdigest()
+    document["documentNamespace"] = f"urn:spdx:{_part(contents.name)}:{key}"
+    return document
+
+
+def _spdx_id(id: str) -> str:
+    # `_` and `+` may stand in names, but not in identifiers.
+    return "SPDXRef-" + re.sub(r"[^A-Za-z0-9.-]", lambda match: f".x{ord(match.group()):02x}.", id)
+
+
+def _spdx_purl(purl: str) -> Dict[str, str]:
+    return {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}
+
+
+def _relation(one: str, kind: str, other: str) -> Dict[str, str]:
+    return {"spdxElementId": one, "relationshipType": kind, "relatedSpdxElement": other}
+
+
+# CycloneDX
+
+
+def _cyclonedx(contents: Contents) -> Dict[str, Any]:
+    purls = {component.id: component.purl for component in contents.components}
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "serialNumber": uuid.uuid5(uuid.NAMESPACE_URL, contents.purl).urn,
+        "version": 1,
+        "metadata": {
+            "timestamp": contents.created,
+            "tools": {"components": [{"type": "application", "name": "opam_sandbox"}]},
+            "component": {
+                "type": "container",
+                "bom-ref": contents.purl,
+                "name": contents.name,
+                "version": contents.digest,
+                "purl": contents.purl,
+            },
+        },
+        "components": [_cyclonedx_component(component) for component in contents.components],
+        "dependencies": [
+            {"ref": contents.purl, "dependsOn": sorted(purls.values())},
+            *(
+                {"ref": component.purl, "dependsOn": sorted(purls[other] for other in component.depends)}
+                for component in contents.components
+            ),
+        ],
+    }
+
+
+def _cyclonedx_component(component: Component) -> Dict[str, Any]:
+    result: Dict[str, Any] = {
+        "type": "library",
+        "bom-ref": component.purl,
+        "name": component.name,
+        "version": component.version,
+        "purl": component.purl,
+    }
+    references: Dict[str, str] = {}
+    license = expression(component.licenses, references)
+    if references:
+        result["licenses"] = [{"license": {"name": text}} for text in component.licenses]
+    elif license:
+        result["licenses"] = [{"license": {"id": license}} if is_listed(license) else {"expression": license}]
+    external: List[Dict[str, Any]] = [
+        {"type": "distribution", "url": url, "hashes": [{"alg": "SHA-256", "content": sha256}]}
+        for url, sha256 in component.sources
+        if _is_url(url)
+    ]
+    if component.homepage:
+        external.append({"type": "website", "url": component.homepage})
+    if external:
+        result["externalReferences"] = external
+    if component.sources and not component.sources[0][0]:  # a .deb is what is installed, an archive its source
+        result["hashes"] = [{"alg": "SHA-256", "content": component.sources[0][1]}]
+    return result
+
+
+FORMATS = (
+    Format("spdx.json", "application/spdx+json", _spdx),
+    Format("cdx.json", "application/vnd.cyclonedx+json", _cyclonedx),
+)
+
+
+def encode(document: Dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,241 @@
+"""One image of each kind: other people's tools take it, and unpacked it is the merged view that packages were built in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+import pytest
+
+from tests.e2e.conftest import ROOT, Layout, Pants, Unpacked, tool, unpack
+from tests.e2e.trees import fingerprint, overlay
+
+KINDS = ROOT / "dist" / "images.kinds"
+OCI = ("grouped", "flat", "zstd", "uncompressed")
+STORE = Path.home() / ".cache/pants/named_caches/opam_oci_layers/v1/root/layers"
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="compares owners: needs root")
+
+
+@pytest.fixture(scope="module")
+def kinds(pants: Pants) -> Path:
+    pants.run("package", "images/kinds::")
+    return KINDS
+
+
+def source(kinds: Path, kind: str) -> str:
+    """The image as skopeo and podman name it."""
+    return {
+        "docker-archive": f"docker-archive:{kinds}/docker-archive.tar",
+        "oci-archive": f"oci-archive:{kinds}/oci-archive.tar:latest",
+        "index": f"oci:{kinds}/index:latest",
+        "layout": f"oci:{kinds}/layout:hello",
+    }.get(kind, f"oci:{kinds}/{kind}:latest")
+
+
+@pytest.fixture(scope="module")
+def merged_view(hello: Layout, tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Tuple[object, ...]]:
+    """What the kernel makes of the layers that the packages were built with."""
+    layers = [STORE / diff_id.partition(":")[2] for diff_id in hello.config["rootfs"]["diff_ids"]]
+    if not all(layer.is_dir() for layer in layers):
+        pytest.skip("not all layers of the image lie unpacked in the store: they came out of a remote cache")
+    with overlay(layers, tmp_path_factory.mktemp("view")) as root:
+        return fingerprint(root)
+
+
+@pytest.mark.parametrize("kind", ["grouped", "flat", "docker-archive", "zstd"])
+def test_unpacked_it_is_the_merged_view(
+    kinds: Path, merged_view: Dict[str, Tuple[object, ...]], kind: str, tmp_path: Path
+) -> None:
+    """Every path, mode, owner, time, content and hard link."""
+    layout = f"{kinds}/{kind}"
+    if kind in ("docker-archive", "zstd"):  # umoci reads neither
+        layout = f"{tmp_path}/copy"
+        options = ["--dest-compress-format", "gzip", "--dest-compress-level", "1"]
+        tool("skopeo", "copy", "--quiet", *options, source(kinds, kind), f"oci:{layout}:latest")
+    tool("umoci", "unpack", "--image", f"{layout}:latest", f"{tmp_path}/bundle")
+    found = fingerprint(tmp_path / "bundle" / "rootfs")
+    shutil.rmtree(tmp_path, ignore_errors=True)
+    differences = [path for path in {*found, *merged_view} if found.get(path) != merged_view.get(path)]
+    assert differences == []
+
+
+@pytest.mark.parametrize("kind", [*OCI, "oci-archive", "docker-archive", "index", "layout"])
+def test_skopeo_takes_it(kinds: Path, kind: str, tmp_path: Path) -> None:
+    """It reads every blob and compares it with its digest."""
+    tool("skopeo", "copy", "--quiet", source(kinds, kind), f"dir:{tmp_path}/copy")
+    manifest = json.loads((tmp_path / "copy" / "manifest.json").read_text())
+    if kind != "docker-archive":
+        suffix = {"zstd": "+zstd", "uncompressed": ""}.get(kind, "+gzip")
+        expected = f"application/vnd.oci.image.layer.v1.tar{suffix}"
+        assert {layer["mediaType"] for layer in manifest["layers"]} == {expected}
+    shutil.rmtree(tmp_path / "copy")
+
+
+def config_of(kinds: Path, kind: str) -> Dict[str, Any]:
+    return Layout(kinds / kind).config
+
+
+def test_compression_changes_no_content(kinds: Path, hello: Layout) -> None:
+    """The config, and with it the image's id, is the same for every compression."""
+    assert config_of(kinds, "zstd") == config_of(kinds, "uncompressed") == hello.config
+    with tempfile.TemporaryDirectory() as directory:
+        tool("tar", "-C", directory, "-xf", f"{kinds}/docker-archive.tar", "manifest.json")
+        [entry] = json.loads((Path(directory) / "manifest.json").read_text())
+    assert entry["Config"] == hello.manifest["config"]["digest"].partition(":")[2] + ".json"
+
+
+def test_layers_are_as_few_as_asked(kinds: Path) -> None:
+    assert len(Layout(kinds / "grouped").layers) == 8
+    assert len(Layout(kinds / "flat").layers) == 1
+
+
+def test_a_layout_stores_what_is_shared_once(kinds: Path, hello: Layout) -> None:
+    entries = json.loads((kinds / "layout" / "index.json").read_text())["manifests"]
+    tags = [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries if "annotations" in entry]
+    assert sorted(tags) == ["flat", "grouped", "hello"]
+    blobs = {blob.name for blob in (kinds / "layout/blobs/sha256").iterdir()}
+    base = hello.layers[0]["digest"].partition(":")[2]
+    assert base in blobs
+    named: List[str] = []
+    for entry in entries:
+        manifest = Layout(kinds / "layout").json(entry["digest"])
+        named += [entry["digest"], manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
+    assert {digest.partition(":")[2] for digest in named} == blobs
+
+
+def test_sbom_refers_to_the_image(kinds: Path) -> None:
+    """OCI 1.1: an entry with artifactType, whose manifest has the image as its subject; its blob is the file in dist/."""
+    layout = Layout(kinds / "grouped")
+    image, *referrers = json.loads((layout.path / "index.json").read_text())["manifests"]
+    assert [entry["artifactType"] for entry in referrers] == [
+        "application/spdx+json",
+        "application/vnd.cyclonedx+json",
+    ]
+    for entry, suffix in zip(referrers, ("spdx.json", "cdx.json")):
+        manifest = layout.json(entry["digest"])
+        assert manifest["subject"] == {key: image[key] for key in ("mediaType", "digest", "size")}
+        assert layout.blob(manifest["layers"][0]["digest"]).read_bytes() == (kinds / f"grouped.{suffix}").read_bytes()
+    document = json.loads((kinds / "grouped.spdx.json").read_text())
+    react = next(package for package in document["packages"] if package["name"] == "react")
+    assert react["licenseDeclared"] and react["downloadLocation"].startswith("https://")
+    assert react["externalRefs"][0]["referenceLocator"] == "pkg:opam/react@1.2.2"
+
+
+def test_podman_runs_them(kinds: Path) -> None:
+    """A layered, a zstd and a docker image: podman makes containers of them on overlay or vfs."""
+    with tempfile.TemporaryDirectory(prefix="podman") as directory:
+        storage = ["--root", f"{directory}/s", "--runroot", f"{directory}/r", "--cgroup-manager=cgroupfs"]
+        try:
+            for kind in ("zstd", "docker-archive", "grouped"):
+                pulled = tool("podman", *storage, "pull", "--quiet", source(kinds, kind)).stdout.split()[-1]
+                inspected = json.loads(tool("podman", *storage, "image", "inspect", pulled).stdout)[0]
+                assert inspected["Config"]["Cmd"] == ["ocamlfind", "list"]
+                tool("podman", *storage, "rmi", "--force", pulled)
+        finally:
+            tool("podman", *storage, "system", "reset", "--force", check=False)
+
+
+def test_umoci_without_root(kinds: Path, tmp_path: Path) -> None:
+    user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "env", f"HOME={tmp_path}"]
+    for path in (tmp_path, *tmp_path.parents):
+        if str(path).startswith("/tmp/pytest"):
+            os.chmod(path, 0o755)
+    os.chown(tmp_path, 12345, 12345)
+    shutil.copytree(kinds / "grouped", tmp_path / "image", copy_function=os.link)
+    tool(*user, "umoci", "unpack", "--rootless", "--image", f"{tmp_path}/image:latest", f"{tmp_path}/bundle")
+    assert (tmp_path / "bundle/rootfs/home/opam/.opam/default/bin/ocamlfind").exists()
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def test_runtime_image(pants: Pants, zero_install: Layout, tmp_path: Path) -> None:
+    """0install runs without its compiler, in less than a fifth of the bytes."""
+    pants.run("package", "//images:0install-runtime")
+    layout = Layout(ROOT / "dist/images/0install-runtime")
+    size = sum(layer["size"] for layer in layout.layers)
+    assert size * 5 < sum(layer["size"] for layer in zero_install.layers)
+    unpacked: Unpacked = unpack(layout, tmp_path / "bundle")
+    assert unpacked.run("0install", "--version").stdout.startswith("0install (zero-install) 2.18\n")
+    names = {path.name for path in (unpacked.rootfs / "home/opam/.opam/default").rglob("*")}
+    assert not any(name.endswith((".cmi", ".cmx", ".cmxa", ".a", ".ml", ".mli")) for name in names)
+    assert not {"ocamlfind", "ocamlopt", "dune", "ocamlrun"} & names
+    assert not (unpacked.rootfs / "usr/bin/gcc").exists() and not (unpacked.rootfs / "usr/bin/opam").exists()
+    documents = json.loads((ROOT / "dist/images/0install-runtime.spdx.json").read_text())
+    assert {"libcurl3t64-gnutls", "0install", "lwt"} <= {package["name"] for package in documents["packages"]}
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+# 140 packages and more.
+
+MANY = 145
+
+
+def many(clone: Pants) -> None:
+    """A resolve of generated packages, none of which needs a compiler, in the clone."""
+    packages = "".join(
+        f'[[package]]\nname = "p{number}"\nversion = "1"\n'
+        f"depends = {json.dumps([f'p{(number - 1) // 2}'] if number else [])}\n"
+        "post_depends = []\ndepexts = []\ndebs = []\n"
+        "opam = '''\nopam-version: \"2.0\"\n"
+        f'install: [["sh" "-c" "mkdir -p %{{lib}}%/p{number} && echo {number} > %{{lib}}%/p{number}/n"]]\n'
+        "'''\n\n"
+        for number in range(MANY)
+    )
+    roots = [f"p{number}" for number in range(MANY)]
+    (clone.root / "3rdparty/opam/many.lock").write_text(
+        '[metadata]\nlock_version = 1\nkind = "opam"\nresolve = "many"\nbase = "//3rdparty/debian:trixie-ocaml"\n'
+        f"requirements = {json.dumps(roots)}\nconstraints = []\n\n{packages}"
+    )
+    with open(clone.root / "3rdparty/opam/BUILD", "a") as build:
+        build.write('\nopam_packages(name="many", resolve="many")\n')
+        build.write(f'opam_requirement(name="r", resolve="many", requirements={roots!r})\n')
+    (clone.root / "images/BUILD").write_text(
+        'oci_package_image(name="many", packages=["3rdparty/opam:many"], cmd=["sh"], format="docker-archive")\n'
+    )
+    shutil.rmtree(clone.root / "images/kinds")
+    text = (clone.root / "pants.toml").read_text()
+    text = text.replace("[opam.resolves]\n", '[opam.resolves]\nmany = "3rdparty/opam/many.lock"\n')
+    text = text.replace("[opam.resolves_to_base]\n", '[opam.resolves_to_base]\nmany = "//3rdparty/debian:trixie-ocaml"\n')
+    (clone.root / "pants.toml").write_text(text)
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Iterator[List[str]]:
+    """A docker engine of this test's own, on overlay2; skips where none can be started."""
+    if shutil.which("dockerd") is None:
+        pytest.skip("no dockerd on this machine (Debian: docker.io)")
+    with tempfile.TemporaryDirectory(prefix="dockerd") as name:
+        directory = Path(name)
+        socket = f"unix://{directory}/s"
+        command = ["dockerd", "--data-root", f"{directory}/d", "--exec-root", f"{directory}/e", "-H", socket]
+        command += ["--pidfile", f"{directory}/pid", "--storage-driver=overlay2"]
+        command += ["--iptables=false", "--ip6tables=false", "--bridge=none"]
+        with open(directory / "log", "wb") as log:
+            engine = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 30
+            while tool("docker", "-H", socket, "version", check=False).returncode != 0:
+                if engine.poll() is not None or time.monotonic() > deadline:
+                    pytest.skip("dockerd does not start here: " + (directory / "log").read_text()[-300:])
+                time.sleep(0.3)
+            yield ["docker", "-H", socket]
+        finally:
+            engine.terminate()
+            engine.wait(30)
+
+
+def test_many_packages_load_into_docker(hello: Layout, clone: Pants, docker: List[str]) -> None:
+    """145 packages become no more layers than docker's overlay2 takes, and every package is there."""
+    many(clone)
+    clone.run("package", "images:many")
+    tool(*docker, "load", "--quiet", "--input", str(clone.root / "dist/images/many.tar"))
+    [image] = json.loads(tool(*docker, "image", "inspect", "many:latest").stdout)
+    assert len(image["RootFS"]["Layers"]) == 125
+    listed = tool(*docker, "run", "--rm", "--network=none", "many:latest", "sh", "-c", "cat ~/.opam/default/lib/p*/n")
+    assert sorted(map(int, listed.stdout.split())) == list(range(MANY))
