@@ -60,6 +60,10 @@ from opam_oci.products import (
     FoundationRequest,
     HostCheck,
     HostCheckRequest,
+    ImageLayout,
+    ImageLayoutRequest,
+    ImageNaming,
+    ImageNamingRequest,
     Layer,
     Mirrors,
     OpamLockRequest,
@@ -67,6 +71,8 @@ from opam_oci.products import (
     OpamRepositoryRequest,
     PackageLayerRequest,
     PackageOutcome,
+    ProgramFound,
+    ProgramRequest,
     ResolveInputs,
     ResolveInputsRequest,
     SandboxTool,
@@ -265,3 +271,18 @@ def show_build_log(request: BuildLogRequest) -> Get:
 def debian_lock_text(request: DebianLockTextRequest) -> Get:
     """A DebianLockText."""
     return Get(DebianLockText, DebianLockTextRequest, request)
+
+
+def image_layout(request: ImageLayoutRequest) -> Get:
+    """An ImageLayout."""
+    return Get(ImageLayout, ImageLayoutRequest, request)
+
+
+def image_naming(request: ImageNamingRequest) -> Get:
+    """An ImageNaming."""
+    return Get(ImageNaming, ImageNamingRequest, request)
+
+
+def program_found(request: ProgramRequest) -> Get:
+    """A ProgramFound."""
+    return Get(ProgramFound, ProgramRequest, request)

@@ -14,6 +14,7 @@ from pants.core.goals.package import (
 )
 from pants.engine.addresses import Address, AddressInput
 from pants.engine.fs import (
+    EMPTY_DIGEST,
     AddPrefix,
     CreateDigest,
     DigestSubset,
@@ -36,6 +37,7 @@ from opam_oci.engine import (
     digest_contents,
     digest_entries,
     digest_subset,
+    executing_goals,
     foundation,
     merge_digests,
     package_layer,
@@ -74,6 +76,7 @@ from opam_oci.target_types import (
     OciImageEnvField,
     OciImageLabelsField,
     OciImagePackagesField,
+    OciImageSkipPushField,
     OciImageUserField,
     OciImageWorkdirField,
 )
@@ -111,6 +114,7 @@ class OciPackageImageFieldSet(PackageFieldSet):
     workdir: OciImageWorkdirField
     labels: OciImageLabelsField
     annotations: OciImageAnnotationsField
+    skip_push: OciImageSkipPushField
     output_path: OutputPathField
 
 
@@ -157,6 +161,9 @@ def check_outcomes(image: Address, outcomes: Iterable[PackageOutcome]) -> None:
 @rule(desc="Package opam packages as an OCI image", level=LogLevel.DEBUG)
 async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
     image = field_set.address
+    if field_set.skip_push.value and (await executing_goals()).is_running("publish"):
+        # `publish` asks for packages before it asks whether they are wanted.
+        return BuiltPackage(EMPTY_DIGEST, ())
     addresses = await addresses_of(field_set.packages.to_unparsed_address_inputs())
     selection = packages_of_one_resolve(image, await targets_of(addresses))
     plan: BuildPlan = await build_plan(BuildPlanRequest(selection.resolve))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pants.core.goals.package import BuiltPackage
 from pants.engine.addresses import Address
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
 from pants.engine.fs import Digest, FileDigest
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
+from opam_oci.destinations import Destination
 from opam_oci.lockfile import Deb, DebianLock, OpamLock
+from opam_oci.target_types import OciImagePackagesField
 
 
 @dataclass(frozen=True)
@@ -290,3 +293,56 @@ class DebFilesRequest:
 
     owner: str
     debs: tuple[Deb, ...]
+
+
+@dataclass(frozen=True)
+class ImageLayoutRequest:
+    """The OCI image layout among what an image was packaged as."""
+
+    address: Address
+    packages: tuple[BuiltPackage, ...]
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    """A layout of one image: its manifest's digest ("sha256:...") and its files, index.json at the top."""
+
+    manifest_digest: str
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class ImageNamingRequest:
+    """Asks under which names an image is published. `digest`: of its manifest, "" where it is not built."""
+
+    address: Address
+    packages: OciImagePackagesField
+    image_tags: tuple[str, ...]
+    repositories: tuple[str, ...] | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class ImageNaming:
+    """Where an image goes, in the order of its `repositories`."""
+
+    destinations: tuple[Destination, ...]
+
+
+@dataclass(frozen=True)
+class ProgramRequest:
+    """A program on `path`, a PATH, of at least the version `minimum` (empty: any). `purpose` begins the error's sentence."""
+
+    name: str
+    path: str
+    purpose: str
+    package: str
+    minimum: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProgramFound:
+    """Absolute paths of the program, and of the Python for the tool."""
+
+    path: str
+    python: str

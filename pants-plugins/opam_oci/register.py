@@ -6,7 +6,7 @@ from typing import Iterable
 
 from pants.engine.target import Target
 
-from opam_oci import fetch, generate_lockfiles, host, image, layers, locks, packages, repositories, sandbox
+from opam_oci import fetch, generate_lockfiles, host, image, layers, locks, packages, publish, repositories, sandbox
 from opam_oci.target_types import TARGET_TYPES
 
 
@@ -23,6 +23,7 @@ def rules() -> Iterable[object]:
         *layers.rules(),
         *locks.rules(),
         *packages.rules(),
+        *publish.rules(),
         *repositories.rules(),
         *sandbox.rules(),
     ]

@@ -27,6 +27,7 @@ PARTS = {
     "image": "imaging",
     "lock-debian": "locking",
     "lock-opam": "locking",
+    "publish": "publishing",
 }
 
 
@@ -107,19 +108,29 @@ def python_files(package: str) -> list[FileContent]:
 async def find_sandbox_tool() -> SandboxTool:
     """Reads the tool's files; Pants starts anew when they change, as they are on its `pythonpath`."""
     files = [*python_files("opam_sandbox"), *python_files("filelock")]
-    [main] = [file for file in files if file.path == "opam_sandbox/__main__.py"]
-    files.append(FileContent("__main__.py", main.content))
+    contents = {file.path: file.content for file in files}
     subpackages = {part: f"opam_sandbox/{part}/" for part in set(PARTS.values())}
     return SandboxTool(
         FrozenDict(
             {
                 part: await create_digest(
                     CreateDigest(
-                        file
-                        for file in files
-                        if not any(
-                            file.path.startswith(directory) for other, directory in subpackages.items() if other != part
-                        )
+                        [
+                            *(
+                                file
+                                for file in files
+                                if not any(
+                                    file.path.startswith(directory)
+                                    for other, directory in subpackages.items()
+                                    if other != part
+                                )
+                            ),
+                            # A part may have a command line of its own.
+                            FileContent(
+                                "__main__.py",
+                                contents.get(f"{subpackages[part]}__main__.py", contents["opam_sandbox/__main__.py"]),
+                            ),
+                        ]
                     )
                 )
                 for part in sorted(subpackages)
