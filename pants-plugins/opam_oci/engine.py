@@ -13,6 +13,7 @@ this module changes. Rules of our own are asked for through here as well: that a
 from __future__ import annotations
 
 from pants.base.specs import RawSpecsWithoutFileOwners
+from pants.core.goals.package import BuiltPackage, PackageFieldSet
 from pants.engine.addresses import Address, Addresses, AddressInput, UnparsedAddressInputs
 from pants.engine.env_vars import EnvironmentVars, EnvironmentVarsRequest
 from pants.engine.fs import (
@@ -286,3 +287,8 @@ def image_naming(request: ImageNamingRequest) -> Get:
 def program_found(request: ProgramRequest) -> Get:
     """A ProgramFound."""
     return Get(ProgramFound, ProgramRequest, request)
+
+
+def built_package(field_set: PackageFieldSet) -> Get:
+    """A BuiltPackage."""
+    return Get(BuiltPackage, PackageFieldSet, field_set)

@@ -26,12 +26,13 @@ def hidden(env: Mapping[str, str]) -> dict[str, str]:
     return {name: Hidden(value) for name, value in env.items()}
 
 
-def find_program(name: str, path: str, *, purpose: str, package: str) -> str:
-    """The absolute path of a program on `path`, a PATH. Raises MissingProgramError."""
-    found = shutil.which(name, path=path)
+def find_program(names: tuple[str, ...], path: str, *, purpose: str, package: str) -> str:
+    """The absolute path of the first program of `names` that is on `path`, a PATH. Raises MissingProgramError."""
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if found is None:
+        listed = " or ".join(f"`{name}`" for name in names)
         raise MissingProgramError(
-            f"{purpose} needs `{name}`, which is not on PATH ({path or 'which is empty'}). "
+            f"{purpose} needs {listed}, which is not on PATH ({path or 'which is empty'}). "
             f"Install it with `apt-get install {package}` (as root)."
         )
     return os.path.abspath(found)
@@ -39,7 +40,7 @@ def find_program(name: str, path: str, *, purpose: str, package: str) -> str:
 
 def find_python() -> str:
     """The Python that the tool runs on; the same as in builds, whatever the user's PATH says."""
-    return find_program("python3", TOOL_PATH, purpose="The sandbox tool", package="python3")
+    return find_program(("python3",), TOOL_PATH, purpose="The sandbox tool", package="python3")
 
 
 def check_version(program: str, minimum: tuple[int, ...], *, package: str) -> None:

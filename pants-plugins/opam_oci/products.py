@@ -313,13 +313,17 @@ class ImageLayout:
 
 @dataclass(frozen=True)
 class ImageNamingRequest:
-    """Asks under which names an image is published. `digest`: of its manifest, "" where it is not built."""
+    """Asks under which names an image is published; if `local`, under which an engine of this machine has it.
+
+    `digest`: of its manifest.
+    """
 
     address: Address
     packages: OciImagePackagesField
     image_tags: tuple[str, ...]
     repositories: tuple[str, ...] | None
     digest: str
+    local: bool = False
 
 
 @dataclass(frozen=True)
@@ -331,9 +335,12 @@ class ImageNaming:
 
 @dataclass(frozen=True)
 class ProgramRequest:
-    """A program on `path`, a PATH, of at least the version `minimum` (empty: any). `purpose` begins the error's sentence."""
+    """The first of the programs `names` on `path`, a PATH, of at least the version `minimum` (empty: any).
 
-    name: str
+    `purpose` begins the error's sentence, `package` is Debian's that brings it.
+    """
+
+    names: tuple[str, ...]
     path: str
     purpose: str
     package: str

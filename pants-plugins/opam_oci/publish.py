@@ -18,6 +18,7 @@ from pants.core.goals.publish import (
 from pants.engine.env_vars import EnvironmentVars, EnvironmentVarsRequest
 from pants.engine.fs import CreateDigest, Digest, DigestSubset, PathGlobs, RemovePrefix
 from pants.engine.process import InteractiveProcess
+from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
 from opam_oci.destinations import Destination, Naming, destinations, tag_text
@@ -51,7 +52,7 @@ from opam_oci.products import (
     ProgramRequest,
     SandboxTool,
 )
-from opam_oci.publish_options import OciPublishSubsystem
+from opam_oci.publish_options import OciPublishSubsystem, Registry
 from opam_oci.sandbox import request_file
 from opam_oci.target_types import (
     OciImagePackagesField,
@@ -152,13 +153,16 @@ async def find_image_naming(request: ImageNamingRequest, publish: OciPublishSubs
         publish.default_repository,
         get_buildroot(),
     )
+    if request.local:
+        # As a layout names it: without a registry.
+        registries = FrozenDict({"": Registry("oci:/", default=True)})
     return ImageNaming(destinations(naming, registries))
 
 
 # Not cached: what was missing in one run may be installed in the next, under the same daemon.
 @uncacheable_rule
 async def look_for_program(request: ProgramRequest) -> ProgramFound:
-    path = find_program(request.name, request.path, purpose=request.purpose, package=request.package)
+    path = find_program(request.names, request.path, purpose=request.purpose, package=request.package)
     if request.minimum:
         check_version(path, request.minimum, package=request.package)
     return ProgramFound(path, find_python())
@@ -205,7 +209,7 @@ async def publish_image(request: PublishOciImageRequest, publish: OciPublishSubs
             )
             skopeo: ProgramFound = await program_found(
                 ProgramRequest(
-                    "skopeo",
+                    ("skopeo",),
                     environment.get("PATH", ""),
                     f"Publishing {address} to a registry",
                     "skopeo",

@@ -6,7 +6,19 @@ from typing import Iterable
 
 from pants.engine.target import Target
 
-from opam_oci import fetch, generate_lockfiles, host, image, layers, locks, packages, publish, repositories, sandbox
+from opam_oci import (
+    fetch,
+    generate_lockfiles,
+    host,
+    image,
+    layers,
+    locks,
+    packages,
+    publish,
+    repositories,
+    run_image,
+    sandbox,
+)
 from opam_oci.target_types import TARGET_TYPES
 
 
@@ -25,5 +37,6 @@ def rules() -> Iterable[object]:
         *packages.rules(),
         *publish.rules(),
         *repositories.rules(),
+        *run_image.rules(),
         *sandbox.rules(),
     ]
