@@ -13,6 +13,7 @@ this module changes. Rules of our own are asked for through here as well: that a
 from __future__ import annotations
 
 from pants.base.specs import RawSpecsWithoutFileOwners
+from pants.core.goals.package import BuiltPackage, PackageFieldSet
 from pants.engine.addresses import Address, Addresses, AddressInput, UnparsedAddressInputs
 from pants.engine.env_vars import EnvironmentVars, EnvironmentVarsRequest
 from pants.engine.fs import (
@@ -67,6 +68,10 @@ from opam_oci.products import (
     FoundationRequest,
     HostCheck,
     HostCheckRequest,
+    ImageLayout,
+    ImageLayoutRequest,
+    ImageNaming,
+    ImageNamingRequest,
     Layer,
     Mirrors,
     OnDemandProcess,
@@ -76,6 +81,8 @@ from opam_oci.products import (
     OpamRepositoryRequest,
     PackageLayerRequest,
     PackageOutcome,
+    ProgramFound,
+    ProgramRequest,
     ResolveInputs,
     ResolveInputsRequest,
     SandboxTool,
@@ -302,3 +309,23 @@ def packed_layer(request: PackedLayerRequest) -> Get:
 def runtime_layer(request: RuntimeLayerRequest) -> Get:
     """A Layer."""
     return Get(Layer, RuntimeLayerRequest, request)
+
+
+def image_layout(request: ImageLayoutRequest) -> Get:
+    """An ImageLayout."""
+    return Get(ImageLayout, ImageLayoutRequest, request)
+
+
+def image_naming(request: ImageNamingRequest) -> Get:
+    """An ImageNaming."""
+    return Get(ImageNaming, ImageNamingRequest, request)
+
+
+def program_found(request: ProgramRequest) -> Get:
+    """A ProgramFound."""
+    return Get(ProgramFound, ProgramRequest, request)
+
+
+def built_package(field_set: PackageFieldSet) -> Get:
+    """A BuiltPackage."""
+    return Get(BuiltPackage, PackageFieldSet, field_set)

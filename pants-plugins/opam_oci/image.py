@@ -13,6 +13,7 @@ from pants.core.goals.package import (
 )
 from pants.engine.addresses import Address, Addresses, AddressInput
 from pants.engine.fs import (
+    EMPTY_DIGEST,
     AddPrefix,
     CreateDigest,
     Digest,
@@ -37,6 +38,7 @@ from opam_oci.engine import (
     digest_contents,
     digest_entries,
     digest_subset,
+    executing_goals,
     image_parts,
     merge_digests,
     oci_image,
@@ -455,6 +457,9 @@ async def renamed(digest: Digest, path: str, suffixes: Mapping[str, str]) -> Dig
 
 @rule(desc="Package opam packages as an OCI image", level=LogLevel.DEBUG)
 async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
+    if field_set.skip_push.value and (await executing_goals()).is_running("publish"):
+        # `publish` asks for packages before it asks whether they are wanted.
+        return BuiltPackage(EMPTY_DIGEST, ())
     kind = field_set.format.value
     image: OciImage = await oci_image(ImageRequest(field_set, plain=kind == "docker-archive"))
     path = field_set.output_path.value_or_default(file_ending=None if kind == "oci" else "tar")

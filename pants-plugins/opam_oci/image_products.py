@@ -31,6 +31,7 @@ from opam_oci.target_types import (
     OciImageRuntimeKeepField,
     OciImageSbomField,
     OciImageSharedWithField,
+    OciImageSkipPushField,
     OciImageStopSignalField,
     OciImageUserField,
     OciImageVolumesField,
@@ -64,6 +65,7 @@ class OciPackageImageFieldSet(PackageFieldSet):
     runtime: OciImageRuntimeField
     runtime_base: OciImageRuntimeBaseField
     runtime_keep: OciImageRuntimeKeepField
+    skip_push: OciImageSkipPushField
     output_path: OutputPathField
 
 

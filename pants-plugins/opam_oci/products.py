@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pants.core.goals.package import BuiltPackage
 from pants.engine.addresses import Address
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
 from pants.engine.fs import Digest, FileDigest
@@ -11,7 +12,9 @@ from pants.engine.process import FallibleProcessResult, Process
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
+from opam_oci.destinations import Destination
 from opam_oci.lockfile import DebianLock, OpamLock
+from opam_oci.target_types import OciImagePackagesField
 
 
 @dataclass(frozen=True)
@@ -302,3 +305,63 @@ class DebianLockTextRequest(EngineAwareParameter):
 
     def debug_hint(self) -> str:
         return self.rootfs.resolve
+
+
+@dataclass(frozen=True)
+class ImageLayoutRequest:
+    """The OCI image layout among what an image was packaged as."""
+
+    address: Address
+    packages: tuple[BuiltPackage, ...]
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    """A layout of one image: its manifest's digest ("sha256:...") and its files, index.json at the top."""
+
+    manifest_digest: str
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class ImageNamingRequest:
+    """Asks under which names an image is published; if `local`, under which an engine of this machine has it.
+
+    `digest`: of its manifest.
+    """
+
+    address: Address
+    packages: OciImagePackagesField
+    image_tags: tuple[str, ...]
+    repositories: tuple[str, ...] | None
+    digest: str
+    local: bool = False
+
+
+@dataclass(frozen=True)
+class ImageNaming:
+    """Where an image goes, in the order of its `repositories`."""
+
+    destinations: tuple[Destination, ...]
+
+
+@dataclass(frozen=True)
+class ProgramRequest:
+    """The first of the programs `names` on `path`, a PATH, of at least the version `minimum` (empty: any).
+
+    `purpose` begins the error's sentence, `package` is Debian's that brings it.
+    """
+
+    names: tuple[str, ...]
+    path: str
+    purpose: str
+    package: str
+    minimum: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProgramFound:
+    """Absolute paths of the program, and of the Python for the tool."""
+
+    path: str
+    python: str

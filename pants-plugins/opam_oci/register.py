@@ -18,7 +18,9 @@ from opam_oci import (
     locks,
     on_demand,
     packages,
+    publish,
     repositories,
+    run_image,
     sandbox,
     trace,
 )
@@ -42,7 +44,9 @@ def rules() -> Iterable[object]:
         *locks.rules(),
         *on_demand.rules(),
         *packages.rules(),
+        *publish.rules(),
         *repositories.rules(),
+        *run_image.rules(),
         *sandbox.rules(),
         *trace.rules(),
     ]

@@ -26,6 +26,7 @@ PARTS = {
     **dict.fromkeys(("state", "repack", "merge", "runtime", "image", "archive"), "imaging"),
     "lock-debian": "locking",
     "lock-opam": "locking",
+    "publish": "publishing",
 }
 
 

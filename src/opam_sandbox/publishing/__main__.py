@@ -1,0 +1,5 @@
+import sys
+
+from opam_sandbox.publishing.cli import main
+
+sys.exit(main())

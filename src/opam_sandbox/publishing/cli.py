@@ -1,0 +1,98 @@
+"""The command line of this part: `python3 -m opam_sandbox.publishing COMMAND ...`, for people as well as for processes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import List, Optional
+
+from opam_sandbox.errors import ToolError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m opam_sandbox.publishing",
+        description="Shared directories of OCI images (layouts), registries, containers.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    add = commands.add_parser("add", help="put an image into a shared layout directory")
+    add.add_argument("layout", type=Path, help="the directory; made if it is not there")
+    add.add_argument("--image", type=Path, required=True, help="the OCI image layout of one image")
+    add.add_argument("--name", action="append", required=True, help="its name there, such as hello:1.0 (repeatable)")
+
+    remove = commands.add_parser("remove", help="take images out of a shared layout directory, and what only they used")
+    remove.add_argument("layout", type=Path)
+    remove.add_argument("name", nargs="+", help="as `list` prints it")
+    remove.add_argument("--missing-ok", action="store_true", help="names that are not there are no error")
+
+    for name, text in (
+        ("collect", "delete the blobs that nothing in a shared layout directory refers to"),
+        ("list", "print the images of a layout directory"),
+        ("check", "read a whole layout directory and compare all digests"),
+    ):
+        commands.add_parser(name, help=text).add_argument("layout", type=Path)
+
+    for name, text in (
+        ("push", "copy an image to a registry with skopeo"),
+        ("load", "load an image into docker or podman"),
+    ):
+        commands.add_parser(name, help=text).add_argument("request", help="a JSON file, see docs/architecture.md")
+    run = commands.add_parser("run", help="run a command in a container of an image")
+    run.add_argument("request", help="a JSON file, see docs/architecture.md")
+    run.add_argument("arguments", nargs=argparse.REMAINDER, help="in place of the image's Cmd")
+    return parser
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    # A signal is to end what runs here by the way that cleans up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run(_parser().parse_args(arguments))
+    except ToolError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command in ("push", "load", "run"):
+        # Imported when called for: a container is not to wait for what locks and hashes.
+        module = importlib.import_module(f"opam_sandbox.publishing.{options.command}")
+        result: int = module.run(options)
+        return result
+    if options.command == "check":
+        from opam_sandbox.publishing.verify import problems
+
+        found = problems(options.layout)
+        for problem in found:
+            print(problem)
+        return 1 if found else 0
+
+    from opam_sandbox.publishing.shared import SharedLayout
+
+    layout = SharedLayout(options.layout)
+    if options.command == "add":
+        added = layout.add(options.image, options.name)
+        print(json.dumps(asdict(added), sort_keys=True))
+    elif options.command == "list":
+        for name, digest in sorted(layout.names().items()):
+            print(f"{digest} {name}")
+    else:
+        names: List[str] = options.name if options.command == "remove" else []
+        if options.command == "remove" and options.missing_ok:
+            known = layout.names()
+            names = [name for name in names if name in known]
+        print(json.dumps(asdict(layout.remove(names) if names else layout.collect()), sort_keys=True))
+    return 0

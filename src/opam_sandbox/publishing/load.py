@@ -1,0 +1,84 @@
+"""`load`: an image into docker or podman, and `run` with one of them in place of a runtime of our own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import List, Sequence
+
+from opam_sandbox.errors import ToolError
+from opam_sandbox.publishing import oci
+from opam_sandbox.publishing.image import under
+from opam_sandbox.request import Request
+
+ENGINES = ("docker", "podman")
+
+
+def run(options: argparse.Namespace) -> int:
+    request = Request.read(options.request)
+    here = Path(os.path.abspath(options.request)).parent
+    names = load(request, Path(under(here, request.get("image", str))))
+    for name in names:
+        print(name)
+    return 0
+
+
+def run_in_engine(request: Request, layout: Path, arguments: Sequence[str]) -> int:
+    """Load the image and run it there, with this process's terminal; does not return if it starts."""
+    names = load(request, layout)
+    engine = request.get("runtime", str)
+    argv = [engine, *request.strings("engine_args"), "run", "--rm", "--interactive"]
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        argv.append("--tty")
+    if request.get("network", str) == "none":
+        argv.append("--network=none")
+    for entry in request.strings("env"):
+        argv.append(f"--env={entry}")
+    for item in request.objects("volumes"):
+        argv.append(f"--volume={item.get('source', str)}:{item.get('target', str)}")
+    argv += [*request.strings("run_args"), names[0], *arguments]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execv(engine, argv)
+    except OSError as error:
+        raise ToolError(f"{engine} does not start: {error.strerror}") from None
+
+
+def load(request: Request, layout: Path) -> List[str]:
+    """Put the image into the engine's storage under the request's `names`; returns them. Raises ToolError."""
+    image, _ = oci.image_and_referrers(layout)
+    engine, kind = request.get("runtime", str), request.get("kind", str)
+    names = request.strings("names")
+    command = [engine, *request.strings("engine_args")]
+    if kind == "podman":
+        # Takes a layout as it is, and leaves out the layers that it has.
+        loaded = _output([*command, "pull", "--quiet", f"oci:{layout}"]).split()[-1]
+        _output([*command, "tag", loaded, *names])
+    else:
+        # Of the formats that `docker load` has always taken.
+        with tempfile.TemporaryDirectory(prefix="opam-oci-load-") as directory:
+            archive = Path(directory) / "image.tar"
+            convert = [request.get("skopeo", str), "--insecure-policy", "copy", "--quiet", f"oci:{layout}"]
+            convert.append(f"docker-archive:{archive}:{names[0]}")
+            convert += [f"--additional-tag={name}" for name in names[1:]]
+            _output(convert)
+            _output([*command, "load", "--quiet", "--input", str(archive)])
+    print(f"Loaded {image['digest']} into {kind}.", file=sys.stderr)
+    return names
+
+
+def _output(argv: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
+        )
+    except OSError as error:
+        raise ToolError(f"{argv[0]} does not start: {error.strerror}") from None
+    if done.returncode != 0:
+        raise ToolError(f"`{' '.join(argv)}` failed:\n{(done.stderr or done.stdout).strip()}")
+    return done.stdout

@@ -1,0 +1,209 @@
+"""`run`: a command in a container of an image, without a daemon and without unpacking what was unpacked before.
+
+The root is an overlay: below, the layers as they lie in the store of unpacked layers, above, a directory that goes when
+the container ends. It is mounted in a mount namespace that nobody else has, and all runs in a PID namespace whose first
+process dies with the caller: when anything is killed, the kernel takes away processes and mounts, and `scratch`'s keeper
+the directory.
+
+    caller's process       waits, passes signals on                      (user namespace without privileges)
+      first process        PID 1 of the new PID namespace: mounts, reaps, passes signals on
+        crun or runc
+          the command      is not PID 1: signals do to it what they do elsewhere
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from opam_sandbox import linux
+from opam_sandbox.errors import ToolError
+from opam_sandbox.overlay import Overlay
+from opam_sandbox.publishing import load, userspace
+from opam_sandbox.publishing.bundle import Container, write_bundle
+from opam_sandbox.publishing.image import find_user, read_image, under
+from opam_sandbox.publishing.scratch import Scratch
+from opam_sandbox.request import Request
+from opam_sandbox.store import Store
+
+# What a terminal or a supervisor sends; the others are for nobody else, or cannot be caught.
+_PASSED_ON = [
+    getattr(signal, name)
+    for name in "SIGHUP SIGINT SIGQUIT SIGTERM SIGUSR1 SIGUSR2 SIGWINCH SIGCONT SIGTSTP SIGALRM".split()
+]
+
+
+def run(options: argparse.Namespace) -> int:
+    request = Request.read(options.request)
+    here = Path(os.path.abspath(options.request)).parent
+    layout = Path(under(here, request.get("image", str)))
+    arguments: List[str] = options.arguments
+    if arguments[:1] == ["--"]:
+        arguments = arguments[1:]
+    runtime = request.get("runtime", str)
+    kind = request.get("kind", str)
+    if kind in load.ENGINES:
+        return load.run_in_engine(request, layout, arguments)
+    image = read_image(layout)
+    argv = image.argv(arguments)
+    rootless = os.geteuid() != 0
+    store_directory = Path(under(here, request.get("store", str)))
+    store = Store(store_directory, rootless)
+    lower = [store.get(layer) for layer in image.layers]
+    ids = find_user(image.user, lower)
+
+    parent = Path(os.path.realpath(store_directory)) / "run" / (f"uid-{os.getuid()}" if rootless else "root")
+    if rootless:
+        parent.mkdir(parents=True, exist_ok=True)  # as the user's own, before he is somebody else
+        ids = userspace.enter(ids)
+    container = Container(
+        argv=argv,
+        env=[*image.env, *request.strings("env")],
+        workdir=image.workdir,
+        ids=ids,
+        hostname=request.get("hostname", str),
+        host_network=request.get("network", str) == "host",
+        terminal=sys.stdin.isatty() and sys.stdout.isatty(),
+        mounts=[(item.get("source", str), item.get("target", str)) for item in request.objects("volumes")],
+        rootless=rootless,
+    )
+    scratch = Scratch(parent)
+    keeper, held = scratch.keep()
+    try:
+        return _in_namespaces(lambda: _contain(runtime, kind, container, lower, scratch.path, rootless))
+    finally:
+        os.close(held)
+        _wait(keeper)
+
+
+def _in_namespaces(main: Callable[[], int]) -> int:
+    """Run `main` as process 1 of new PID and mount namespaces; returns its exit status, 128 + N for a signal."""
+    alive_read, alive_write = os.pipe()
+    linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID)
+    # Blocked until there is somebody to pass them on to, and until he can.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            os.close(alive_write)
+            linux.die_with_parent(signal.SIGKILL)
+            os.set_blocking(alive_read, False)
+            try:
+                gone = os.read(alive_read, 1) == b""
+            except BlockingIOError:
+                gone = False
+            code = 137 if gone else main()
+        except ToolError as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(alive_read)
+    _pass_on(child)
+    try:
+        return _wait(child)
+    finally:
+        os.close(alive_write)
+
+
+def _pass_on(pid: int) -> None:
+    def handle(number: int, _: Any) -> None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+    for number in _PASSED_ON:
+        signal.signal(number, handle)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+
+
+def _wait(pid: int) -> int:
+    _, status = os.waitpid(pid, 0)
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+class _Root(Overlay):
+    """The merged view only: the runtime mounts /proc, /dev and the like."""
+
+    def _mount_kernel_files(self) -> None:
+        pass
+
+
+def _contain(
+    runtime: str, kind: str, container: Container, lower: Sequence[Path], scratch: Path, rootless: bool
+) -> int:
+    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    # The runtime looks processes up by the numbers that they have in here.
+    linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+    _hide_cgroups(kind)
+    root = _Root(lower, scratch, rootless)
+    root.mount()
+    bundle = scratch / "bundle"
+    write_bundle(bundle, root.root, container)
+    argv = _runtime_argv(runtime, kind, scratch, bundle)
+    env = {name: os.environ[name] for name in ("PATH", "TERM", "HOME") if name in os.environ}
+    env["XDG_RUNTIME_DIR"] = str(scratch)
+    process = subprocess.Popen(
+        argv,
+        env=env,
+        # Signals to this group come to the first process, which passes them on once.
+        start_new_session=True,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON),  # type: ignore[arg-type,return-value]
+    )
+    _pass_on(process.pid)
+    code: Optional[int] = None
+    while code is None:
+        # Everybody whose parent has ended is this process's.
+        try:
+            pid, status = os.waitpid(-1, 0)
+        except ChildProcessError:
+            return 70
+        if pid == process.pid:
+            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+    return code
+
+
+def _runtime_argv(runtime: str, kind: str, scratch: Path, bundle: Path) -> List[str]:
+    # Nothing is limited, and a container that is killed is to leave no control group behind. (runc warns that it finds
+    # none to end processes by: the PID namespace does that. What it fails of it also says itself.)
+    options: Dict[str, List[str]] = {
+        "crun": ["--cgroup-manager=disabled"],
+        "runc": ["--rootless=true", f"--log={scratch / 'log'}"],
+    }
+    state = f"--root={scratch / 'state'}"
+    return [runtime, state, *options[kind], "run", f"--bundle={bundle}", f"opam-oci-{scratch.name}"]
+
+
+def _hide_cgroups(kind: str) -> None:
+    """In this mount namespace only: runc makes a control group as root unless it cannot, and crun 1.8 does not start at all
+    where a cgroup v2 hierarchy lies beside those of v1."""
+    if kind == "crun":
+        if os.path.isdir("/sys/fs/cgroup/unified"):
+            linux.mount(
+                "tmpfs", "/sys/fs/cgroup", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, "size=64k"
+            )
+        return
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
+        mounts = [line.split() for line in lines]
+    for mount in mounts:
+        if mount[mount.index("-") + 1] in ("cgroup", "cgroup2"):
+            flags = linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY
+            flags |= linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+            try:
+                linux.mount("none", mount[4], flags=flags)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EINVAL, errno.ENOENT, errno.EACCES):
+                    raise
