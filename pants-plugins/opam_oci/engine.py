@@ -49,6 +49,8 @@ from opam_oci.products import (
     BuildPlanRequest,
     DebFiles,
     DebFilesRequest,
+    DebianIndexes,
+    DebianIndexesRequest,
     DebianLockRequest,
     DebianLockText,
     DebianLockTextRequest,
@@ -67,6 +69,9 @@ from opam_oci.products import (
     OpamRepositoryRequest,
     PackageLayerRequest,
     PackageOutcome,
+    PreparedRepositories,
+    PreparedRepositoriesRequest,
+    RepositoryFingerprints,
     ResolveInputs,
     ResolveInputsRequest,
     SandboxTool,
@@ -265,3 +270,18 @@ def show_build_log(request: BuildLogRequest) -> Get:
 def debian_lock_text(request: DebianLockTextRequest) -> Get:
     """A DebianLockText."""
     return Get(DebianLockText, DebianLockTextRequest, request)
+
+
+def prepared_repositories(request: PreparedRepositoriesRequest) -> Get:
+    """PreparedRepositories."""
+    return Get(PreparedRepositories, PreparedRepositoriesRequest, request)
+
+
+def debian_indexes(request: DebianIndexesRequest) -> Get:
+    """DebianIndexes."""
+    return Get(DebianIndexes, DebianIndexesRequest, request)
+
+
+def repository_fingerprints() -> Get:
+    """RepositoryFingerprints."""
+    return Get(RepositoryFingerprints)

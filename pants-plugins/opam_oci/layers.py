@@ -36,6 +36,7 @@ from opam_oci.engine import (
     merge_digests,
     opam_lock,
     package_layer,
+    repository_fingerprints,
     resolve_inputs,
     rule,
     run_process,
@@ -46,7 +47,7 @@ from opam_oci.engine import (
 from opam_oci.fetch import FetchError
 from opam_oci.host import MissingHostToolsError
 from opam_oci.lockfile import DebianLock, LockedPackage, OpamLock, Source
-from opam_oci.locks import address_text, check_opam_lock_fresh
+from opam_oci.locks import address_text, check_opam_lock_fresh, regenerate_command
 from opam_oci.products import (
     BaseLayerRequest,
     BuildLogRequest,
@@ -68,6 +69,7 @@ from opam_oci.products import (
     OpamLockRequest,
     PackageLayerRequest,
     PackageOutcome,
+    RepositoryFingerprints,
     ResolveInputs,
     ResolveInputsRequest,
     SandboxTool,
@@ -173,7 +175,10 @@ async def plan_build(request: BuildPlanRequest, opam: OpamSubsystem) -> BuildPla
     """Everything that can be wrong before work starts is found here."""
     lock: OpamLock = await opam_lock(OpamLockRequest(request.resolve))
     inputs: ResolveInputs = await resolve_inputs(ResolveInputsRequest(request.resolve))
-    check_opam_lock_fresh(lock, inputs)
+    fingerprints: RepositoryFingerprints | None = None
+    if lock.repositories is not None:
+        fingerprints = await repository_fingerprints()
+    check_opam_lock_fresh(lock, inputs, fingerprints)
     rootfs: DebianRootfs = await debian_rootfs(
         DebianRootfsRequest(address_text(inputs.base), "`[opam].resolves_to_base`")
     )
@@ -189,7 +194,9 @@ async def plan_build(request: BuildPlanRequest, opam: OpamSubsystem) -> BuildPla
 async def make_base_layer(request: BaseLayerRequest) -> Layer:
     lock = request.lock
     description = f"Make Debian base {lock.resolve} ({len(lock.debs)} packages)"
-    debs: DebFiles = await deb_files(DebFilesRequest(f"the base {lock.resolve}", tuple(lock.debs.values())))
+    debs: DebFiles = await deb_files(
+        DebFilesRequest(f"the base {lock.resolve}", tuple(lock.debs.values()), lock.resolve)
+    )
     if debs.errors:
         raise FetchError("\n\n".join(debs.errors))
     tool: SandboxTool = await sandbox_tool()
@@ -252,6 +259,24 @@ def source_json(source: Source) -> dict[str, Any]:
     }
 
 
+def out_of_reach(package: LockedPackage, resolve: str) -> list[str]:
+    """One message for each thing that a lockfile made with `[opam].out_of_reach` lacks of a package."""
+    messages = []
+    for source in package.out_of_reach:
+        what = f"the source {source.name}" if source.name else "the archive"
+        messages.append(
+            f"{package.full_name}: the lockfile has no sha256 and size of {what} ({', '.join(source.urls)}), as it was out "
+            f"of reach when the lockfile was generated. Run `{regenerate_command(resolve)}` where it can be had, or with a "
+            "mirror that has it in `[opam].archive_mirrors`."
+        )
+    if package.depexts_out_of_reach:
+        messages.append(
+            f"{package.full_name}: its depexts could not be locked ({package.depexts_out_of_reach}). Run "
+            f"`{regenerate_command(resolve)}` with a base whose Debian release has them."
+        )
+    return messages
+
+
 def build_request(
     package: LockedPackage, debs: Iterable[Mapping[str, str | int]], layers: Iterable[Layer]
 ) -> dict[str, Any]:
@@ -295,14 +320,16 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
                 urls=source.urls,
                 sha256=source.sha256,
                 size=source.size,
+                resolve=request.resolve,
             )
         )
         for source in package.sources
     )
     debs: DebFiles = await deb_files(
-        DebFilesRequest(package.full_name, tuple(plan.lock.debs[name] for name in package.debs))
+        DebFilesRequest(package.full_name, tuple(plan.lock.debs[name] for name in package.debs), request.resolve)
     )
     errors = [*(s.error for s in sources if s.error is not None), *debs.errors]
+    errors += out_of_reach(package, request.resolve)
     if errors:
         return PackageOutcome(package.full_name, nothing, failed="\n\n".join(errors))
 
