@@ -29,16 +29,24 @@ class Run:
 
 
 class ScratchProject:
-    """`resolves`: names, each with the lockfile 3rdparty/opam/NAME.lock; `options`: lines of [opam] in pants.toml."""
+    """`resolves`: names, each with the lockfile 3rdparty/opam/NAME.lock; `options`: lines of [opam] in pants.toml;
+    `snapshot`: the repository's name."""
 
-    def __init__(self, directory: Path, resolves: Sequence[str], options: str = "", overlay: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        resolves: Sequence[str],
+        options: str = "",
+        overlay: bool = False,
+        snapshot: str = "snapshot",
+    ) -> None:
         self.directory = directory
         directory.mkdir(parents=True)
         # Copies: Pants follows no link out of the build root.
         for name in _PARTS:
             shutil.copytree(ROOT / name, directory / name)
         shutil.copy(ROOT / "pants", directory / "pants")
-        repositories = [f'snapshot = "file://{SNAPSHOT}#{SNAPSHOT_FRAGMENT}"']
+        repositories = [f'{snapshot} = "file://{SNAPSHOT}#{SNAPSHOT_FRAGMENT}"']
         if overlay:
             repositories.insert(0, 'overlay = "3rdparty/opam/overlay"')
         listed = "\n".join(f'{json.dumps(name)} = "3rdparty/opam/{name}.lock"' for name in resolves)

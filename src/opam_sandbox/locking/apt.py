@@ -12,13 +12,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 from urllib.parse import unquote
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.locking.cache import Memo
 
 _KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")
 
@@ -113,7 +114,7 @@ def update(
             none = {"Dir::Cache::pkgcache": "", "Dir::Cache::srcpkgcache": ""}
             done = _run(at, ["apt-get", "update", "--error-on=any"], architecture, none)
             if done.returncode == 0:
-                return Lists(_snapshot(at, architecture), architecture)
+                return Lists(_snapshot(at, architecture, sources), architecture)
         errors.append(f"{mirror}: {_complaint(done)}")
     raise ToolError(f"no mirror gives the index of {', '.join(suites)} ({architecture}):\n  " + "\n  ".join(errors))
 
@@ -131,7 +132,7 @@ def _sources_list(mirror: str, suites: Sequence[str], architecture: str, sources
 _KEPT = 3
 
 
-def _snapshot(at: Path, architecture: str) -> Path:
+def _snapshot(at: Path, architecture: str, sources: bool) -> Path:
     """A copy of the lists that the next update leaves alone, made once per content."""
     lists = at / "state" / "lists"
     sha256 = hashlib.sha256()
@@ -151,7 +152,8 @@ def _snapshot(at: Path, architecture: str) -> Path:
     (beside / "status").write_text("")
     os.rename(beside, target)
     # Reading the lists takes apt a second or two. The result is used by all that resolve against them.
-    _run(target, ["apt-cache", "gencaches"], architecture, _cached(target))
+    if not sources:
+        _run(target, ["apt-cache", "gencaches"], architecture, _cached(target))
     old = sorted(target.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[_KEPT:]
     for path in old:
         shutil.rmtree(path, ignore_errors=True)
@@ -189,41 +191,48 @@ class Apt:
 
     def resolve(self, packages: Sequence[str]) -> List[LockedDeb]:
         """The .debs that installing `packages` needs beyond `status`, sorted by name."""
+        key = hashlib.sha256("\0".join([self._status, *packages]).encode("utf-8", "surrogateescape")).hexdigest()
+        memo = Memo(self._lists.path / "answers")
+        answer = memo.get(key)
+        if answer is None:
+            answer = self._ask(packages)
+            memo.put(key, answer)
+        if "error" in answer:
+            raise ToolError(answer["error"])
+        return [LockedDeb(**deb) for deb in answer["debs"]]
+
+    def _ask(self, packages: Sequence[str]) -> Dict[str, Any]:
         arguments = ["install", "--yes", "--no-install-recommends", "--print-uris", "-qq", "--", *packages]
-        options = _cached(self._lists.path)
+        options = {**_cached(self._lists.path), "Acquire::ForceHash": "sha256"}
         done = _run(self._directory, ["apt-get", *arguments], self._lists.architecture, options)
         if done.returncode != 0:
-            raise ToolError(f"apt cannot install {', '.join(packages)}: {_complaint(done)}")
-        wanted: Dict[Tuple[str, str], None] = {}
+            return {"error": f"apt cannot install {', '.join(packages)}: {_complaint(done)}"}
+        mirror = (self._lists.path / "sources.list").read_text().split("] ")[1].split()[0]
+        debs = {}
         for line in done.stdout.splitlines():
-            match = re.match(r"'[^']*' (\S+)_(\S+)_(\S+)\.deb \d+", line)
-            if match:
-                wanted[(match.group(1), unquote(match.group(2)))] = None
-        if not wanted:
-            return []
-        names = {name for name, _ in wanted}
-        index = {(deb.name, deb.version): deb for deb in _packages(self._lists.path / "lists", names)}
-        missing = [f"{name}={version}" for name, version in wanted if (name, version) not in index]
-        if missing:
-            raise ToolError(f"the mirror's index lacks {', '.join(missing)}")
-        return sorted((index[key] for key in wanted), key=lambda deb: deb.name)
+            deb = parse_uri_line(line, mirror)
+            if deb:
+                debs[deb.name] = asdict(deb)
+        return {"debs": [debs[name] for name in sorted(debs)]}
 
 
-def _packages(lists: Path, names: "set[str]") -> Iterator[LockedDeb]:
-    for path in sorted(lists.glob("*_Packages")):
-        for stanza in _stanzas(path):
-            name, _, rest = stanza.partition("\n")
-            if name[len("Package: ") :] not in names:
-                continue
-            fields = dict(line.split(": ", 1) for line in rest.split("\n") if ": " in line and line[0] not in " \t")
-            yield LockedDeb(
-                name[len("Package: ") :],
-                fields["Version"],
-                fields["Architecture"],
-                fields["Filename"],
-                fields["SHA256"],
-                int(fields["Size"]),
-            )
+_URI_LINE = re.compile(
+    r"'(?P<uri>[^']*)' (?P<name>[^_ ]+)_(?P<version>[^_ ]+)_(?P<arch>\S+)\.deb (?P<size>\d+) (?P<hash>\S+)"
+)
+
+
+def parse_uri_line(line: str, mirror: str) -> Optional[LockedDeb]:
+    """A line of `apt-get --print-uris`; None for other lines. Raises ToolError for a file without sha256."""
+    match = _URI_LINE.match(line)
+    if not match:
+        return None
+    kind, _, sha256 = match["hash"].partition(":")
+    path = unquote(match["uri"])
+    path = path[len(mirror) :].lstrip("/") if path.startswith(mirror) else path[path.index("/pool/") + 1 :]
+    if kind != "SHA256":
+        raise ToolError(f"the mirror's index has no sha256 of {path}")
+    version = unquote(match["version"])
+    return LockedDeb(match["name"], version, match["arch"], path, sha256, int(match["size"]))
 
 
 def _stanzas(path: Path) -> Iterator[str]:

@@ -44,4 +44,5 @@ class Memo:
         return found if isinstance(found, dict) else None
 
     def put(self, key: str, value: Dict[str, Any]) -> None:
+        self._path.mkdir(parents=True, exist_ok=True)
         write_whole(self._path / key, json.dumps(value))

@@ -10,7 +10,7 @@ import shutil
 import time
 import uuid
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Set
 
 from opam_sandbox.layer import write_json
 from opam_sandbox.locking import cache
@@ -58,9 +58,15 @@ def source_line(file: SourceFile) -> str:
     return f"{file.path}\t{file.size}\t{checksums.get('md5', '')}\t{checksums.get('sha256', '')}\n"
 
 
-def read_source_index(path: Path) -> Iterator[SourceFile]:
+def read_source_index(path: Path, checksums: Set[str], paths: Set[str], versions: Set[str]) -> Iterator[SourceFile]:
+    """Those files of the index that have one of the checksums (hex) or paths, or are an upstream archive of a version.
+
+    Of some hundred thousand files only a few are asked for: the others cost no more than a look.
+    """
     with open(path, encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             name, size, md5, sha256 = line.rstrip("\n").split("\t")
-            checksums = tuple((kind, value) for kind, value in (("md5", md5), ("sha256", sha256)) if value)
-            yield SourceFile(name, int(size), checksums)
+            version = name.rpartition("_")[2].partition(".orig.tar")[0]
+            if md5 in checksums or sha256 in checksums or name in paths or version in versions:
+                known = tuple((kind, value) for kind, value in (("md5", md5), ("sha256", sha256)) if value)
+                yield SourceFile(name, int(size), known)

@@ -21,7 +21,7 @@ from opam_sandbox.locking import cache, toml_text
 from opam_sandbox.locking.apt import Apt, Lists, LockedDeb, update
 from opam_sandbox.locking.debian import deb_text
 from opam_sandbox.locking.indexes import read_source_index
-from opam_sandbox.locking.sources import Locked, OutOfReach, SourceFinder, Wanted, wanted_sources
+from opam_sandbox.locking.sources import DEBIAN, Locked, OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.request import Request
 
 NOTES = "notes.json"
@@ -104,7 +104,12 @@ def _lock_sources(packages: Sequence[_Package], request: Request, session: str) 
         return []
     store = request.get("store", str)
     finder = SourceFinder(
-        read_source_index(Path(request.get("sources", str))),
+        read_source_index(
+            Path(request.get("sources", str)),
+            {value for _, source in wanted for _, value in source.checksums},
+            {url[len(DEBIAN) :] for _, source in wanted for url in source.urls if url.startswith(DEBIAN)},
+            {package.version for package, _ in wanted},
+        ),
         request.strings("mirrors"),
         request.strings("archive_mirrors"),
         cache.Memo(cache.directory(store, "archives")),

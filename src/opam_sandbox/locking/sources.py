@@ -11,7 +11,7 @@ import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from opam_sandbox.errors import ToolError
@@ -140,10 +140,10 @@ class SourceFinder:
             if content is not None:
                 return self._remember(wanted, Locked(wanted.name, wanted.urls, *content))
         for file in self._namesakes(package):
-            for mirror in self._mirrors:
-                content = self._download(f"{mirror}/{file.path}", wanted, tried)
-                if content is not None:
-                    return self._remember(wanted, Locked(wanted.name, (*wanted.urls, DEBIAN + file.path), *content))
+            if self._has(file, wanted, tried):
+                checksums = dict(file.checksums)
+                urls = (*wanted.urls, DEBIAN + file.path)
+                return self._remember(wanted, Locked(wanted.name, urls, checksums["sha256"], file.size))
         what = f"its source {wanted.name}" if wanted.name else "its archive"
         places = "\n    ".join(tried) or "no place to ask"
         raise OutOfReach(f"{package}: {what} cannot be had:\n    {places}")
@@ -172,6 +172,30 @@ class SourceFinder:
             match = _ORIGINAL.search(file.path)
             if match and _bare(match.group(1)) == bare:
                 yield file
+
+    def _has(self, file: SourceFile, wanted: Wanted, tried: List[str]) -> bool:
+        """Whether a file of the pool has all of the wanted checksums, those that the index does not state included.
+
+        The index's sha256 stands for the content, so that a file is downloaded once and never again.
+        """
+        stated = dict(file.checksums)
+        if "sha256" not in stated:
+            return False
+        key = _key("pool", stated["sha256"])
+        found = self._known.get(key) if self._known else None
+        if found is None:
+            for mirror in self._mirrors:
+                found = self._hashes(f"{mirror}/{file.path}", ("sha256", *_CHECKSUM_LENGTHS), tried)
+                if found is not None:
+                    break
+            if found is None or found["sha256"] != stated["sha256"]:
+                return False
+            if self._known:
+                self._known.put(key, found)
+        elif not self._is_there(file):
+            tried.append(f"{DEBIAN}{file.path}: in the index, but on no mirror")
+            return False
+        return self._fits(DEBIAN + file.path, found, wanted, tried)
 
     def _in_pool(self, wanted: Wanted, tried: List[str]) -> Optional[SourceFile]:
         found: Dict[str, SourceFile] = {}
@@ -217,34 +241,44 @@ class SourceFinder:
 
     def _download(self, url: str, wanted: Wanted, tried: List[str]) -> "Optional[Tuple[str, int]]":
         """sha256 and size of what the URL has, if it has all the wanted checksums."""
+        found = self._hashes(url, ("sha256", *(kind for kind, _ in wanted.checksums)), tried)
+        if found is None or not self._fits(url, found, wanted, tried):
+            return None
+        return found["sha256"], found["size"]
+
+    @staticmethod
+    def _fits(url: str, found: Dict[str, Any], wanted: Wanted, tried: List[str]) -> bool:
+        for kind, value in wanted.checksums:
+            if found[kind] != value:
+                tried.append(f"{_public(url)}: its {kind} is {found[kind]}, not {value}")
+                return False
+        return True
+
+    def _hashes(self, url: str, kinds: Iterable[str], tried: List[str]) -> Optional[Dict[str, Any]]:
+        """Download: checksums by kind, and `size`. None, with the reason in `tried`, where that fails."""
         host = urlsplit(url).netloc
         key = _key("host", host)
         silent = self._session.get(key) if self._session and host else None
         if silent is not None:
             tried.append(f"{_public(url)}: {silent['reason']}")
             return None
-        hashes = {kind: hashlib.new(kind) for kind, _ in wanted.checksums}
-        sha256 = hashlib.sha256()
+        hashes = {kind: hashlib.new(kind) for kind in kinds}
         size = 0
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
                 for chunk in iter(lambda: answer.read(_CHUNK), b""):
                     size += len(chunk)
-                    for one in (sha256, *hashes.values()):
+                    for one in hashes.values():
                         one.update(chunk)
         except (OSError, ValueError) as error:
             reason = str(getattr(error, "reason", error))
             tried.append(f"{_public(url)}: {reason}")
             # A host that does not answer would cost its timeout once for each of its archives.
-            if self._session and host and isinstance(error, urllib.error.URLError):
-                if not isinstance(error, urllib.error.HTTPError):
-                    self._session.put(key, {"reason": reason})
+            unreachable = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
+            if self._session and host and unreachable:
+                self._session.put(key, {"reason": reason})
             return None
-        for kind, value in wanted.checksums:
-            if hashes[kind].hexdigest() != value:
-                tried.append(f"{_public(url)}: its {kind} is {hashes[kind].hexdigest()}, not {value}")
-                return None
-        return sha256.hexdigest(), size
+        return {"size": size, **{kind: one.hexdigest() for kind, one in hashes.items()}}
 
 
 def _key(*parts: str) -> str:
