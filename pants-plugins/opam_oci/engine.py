@@ -57,6 +57,8 @@ from opam_oci.products import (
     BuildLogShown,
     BuildPlan,
     BuildPlanRequest,
+    DebianIndexes,
+    DebianIndexesRequest,
     DebianLockRequest,
     DebianLockText,
     DebianLockTextRequest,
@@ -81,8 +83,11 @@ from opam_oci.products import (
     OpamRepositoryRequest,
     PackageLayerRequest,
     PackageOutcome,
+    PreparedRepositories,
+    PreparedRepositoriesRequest,
     ProgramFound,
     ProgramRequest,
+    RepositoryFingerprints,
     ResolveInputs,
     ResolveInputsRequest,
     SandboxTool,
@@ -286,6 +291,21 @@ def show_build_log(request: BuildLogRequest) -> Get:
 def debian_lock_text(request: DebianLockTextRequest) -> Get:
     """A DebianLockText."""
     return Get(DebianLockText, DebianLockTextRequest, request)
+
+
+def prepared_repositories(request: PreparedRepositoriesRequest) -> Get:
+    """PreparedRepositories."""
+    return Get(PreparedRepositories, PreparedRepositoriesRequest, request)
+
+
+def debian_indexes(request: DebianIndexesRequest) -> Get:
+    """DebianIndexes."""
+    return Get(DebianIndexes, DebianIndexesRequest, request)
+
+
+def repository_fingerprints() -> Get:
+    """RepositoryFingerprints."""
+    return Get(RepositoryFingerprints)
 
 
 # Images.

@@ -13,6 +13,7 @@ from typing import Iterable
 from pants.engine.download_file import URLDownloadHandler
 from pants.engine.fs import CreateDigest, Digest, DownloadFile, FileDigest, FileEntry
 from pants.engine.unions import UnionRule
+from pants.util.docutil import bin_name
 
 from opam_oci.apt_sources import apt_mirrors
 from opam_oci.engine import (
@@ -40,12 +41,17 @@ class FetchError(Exception):
 
 
 def candidates(
-    urls: Iterable[str], *, sha256: str, archive_mirrors: Iterable[str], debian_mirrors: Iterable[str]
+    urls: Iterable[str],
+    *,
+    sha256: str,
+    archive_mirrors: Iterable[str],
+    debian_mirrors: Iterable[str],
+    snapshot_mirrors: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Where to ask for a file, in order, each place once.
 
     Mirrors by content come first: they were set up for this. Then Debian's archives, as they are near and built for
-    downloads, then the upstream places.
+    downloads, then the upstream places, and last Debian's archives of the past, which are slow and always have it.
     """
     urls = tuple(urls)
     places = [f"{mirror.rstrip('/')}/sha256/{sha256[:2]}/{sha256}" for mirror in archive_mirrors]
@@ -53,6 +59,9 @@ def candidates(
         if url.startswith(DEBIAN_SCHEME):
             places.extend(f"{mirror.rstrip('/')}/{url[len(DEBIAN_SCHEME) :]}" for mirror in debian_mirrors)
     places.extend(url for url in urls if not url.startswith(DEBIAN_SCHEME))
+    for url in urls:
+        if url.startswith(DEBIAN_SCHEME):
+            places.extend(f"{mirror.rstrip('/')}/{url[len(DEBIAN_SCHEME) :]}" for mirror in snapshot_mirrors)
     return tuple(dict.fromkeys(places))
 
 
@@ -87,7 +96,7 @@ NO_MIRROR = (
 
 
 @rule
-async def fetch_file(request: FetchRequest, opam: OpamSubsystem) -> Fetched:
+async def fetch_file(request: FetchRequest, opam: OpamSubsystem, debian: DebianSubsystem) -> Fetched:
     """Ask each candidate in turn. A wrong file is warned of and passed over: the next place may have the right one."""
     mirrors = Mirrors(())
     needs_mirror = any(url.startswith(DEBIAN_SCHEME) for url in request.urls)
@@ -102,6 +111,7 @@ async def fetch_file(request: FetchRequest, opam: OpamSubsystem) -> Fetched:
         sha256=request.sha256,
         archive_mirrors=opam.archive_mirrors,
         debian_mirrors=mirrors.urls,
+        snapshot_mirrors=debian.snapshot_mirrors,
     ):
         try:
             await download_file(DownloadFile(url, expected))
@@ -122,13 +132,27 @@ def fetch_failure(request: FetchRequest, reasons: Iterable[str]) -> str:
     listed = "".join(f"\n  * {reason}" for reason in reasons)
     return (
         f"Cannot fetch {request.name} for {request.owner} (sha256 {request.sha256}, {request.size} bytes):{listed}\n"
-        "Name a place that has it in `[debian].mirrors` or `[opam].archive_mirrors`; if the file is gone everywhere, "
-        "regenerate the lockfile."
+        f"{_remedy(request)}"
     )
 
 
-def deb_requests(owner: str, debs: Iterable[Deb]) -> tuple[FetchRequest, ...]:
-    """How to fetch .debs. `owner` says in messages what needs them."""
+def _remedy(request: FetchRequest) -> str:
+    regenerate = "regenerate the lockfile"
+    if request.resolve:
+        regenerate += f" with `{bin_name()} generate-lockfiles --resolve={request.resolve}`"
+    if all(url.startswith(DEBIAN_SCHEME) for url in request.urls):
+        return (
+            "A Debian archive keeps only the newest of each package. If this version has left it, "
+            f"{regenerate}, or name an archive of the past that still has it in `[debian].snapshot_mirrors`."
+        )
+    return (
+        "Name a place that has it in `[debian].mirrors` or `[opam].archive_mirrors`; if the file is gone everywhere, "
+        f"{regenerate}."
+    )
+
+
+def deb_requests(owner: str, debs: Iterable[Deb], resolve: str) -> tuple[FetchRequest, ...]:
+    """How to fetch .debs. `owner` says in messages what needs them, `resolve` whose lockfile names them."""
     return tuple(
         FetchRequest(
             owner=owner,
@@ -136,6 +160,7 @@ def deb_requests(owner: str, debs: Iterable[Deb]) -> tuple[FetchRequest, ...]:
             urls=(f"{DEBIAN_SCHEME}{deb.path}",),
             sha256=deb.sha256,
             size=deb.size,
+            resolve=resolve,
         )
         for deb in debs
     )

@@ -6,6 +6,9 @@ new lockfile wants today's.
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import logging
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
@@ -21,7 +24,7 @@ from pants.core.goals.generate_lockfiles import (
     UserGenerateLockfiles,
     WrappedGenerateLockfile,
 )
-from pants.engine.env_vars import EnvironmentVarsRequest
+from pants.engine.env_vars import EnvironmentVars, EnvironmentVarsRequest
 from pants.engine.fs import CreateDigest, Digest, DigestSubset, FileContent, MergeDigests, PathGlobs
 from pants.engine.process import ProcessCacheScope
 from pants.engine.target import InvalidTargetException
@@ -33,6 +36,7 @@ from opam_oci.engine import (
     concurrently,
     contents_of_globs,
     create_digest,
+    debian_indexes,
     debian_lock,
     debian_lock_text,
     debian_mirrors,
@@ -44,6 +48,8 @@ from opam_oci.engine import (
     host_check,
     merge_digests,
     opam_repository,
+    prepared_repositories,
+    repository_fingerprints,
     resolve_inputs,
     rule,
     run_process,
@@ -60,6 +66,8 @@ from opam_oci.locks import (
     debian_rootfs_of,
 )
 from opam_oci.products import (
+    DebianIndexes,
+    DebianIndexesRequest,
     DebianLockRequest,
     DebianLockText,
     DebianLockTextRequest,
@@ -73,19 +81,21 @@ from opam_oci.products import (
     Mirrors,
     OpamRepository,
     OpamRepositoryRequest,
+    PreparedRepositories,
+    PreparedRepositoriesRequest,
+    RepositoryFingerprints,
     ResolveInputs,
     ResolveInputsRequest,
     SandboxTool,
     TargetsOfTypeRequest,
 )
-from opam_oci.repositories import InvalidRepositoryError
+from opam_oci.repositories import NETWORK_VARIABLES, InvalidRepositoryError
 from opam_oci.sandbox import Call, layer_paths, request_file, tool_process
-from opam_oci.subsystems import DebianSubsystem, OpamSubsystem
+from opam_oci.subsystems import DebianSubsystem, OpamSubsystem, OutOfReach
 from opam_oci.target_types import DebianRootfsTarget, OpamRequirementTarget
 from opam_oci.versions import Version
 
-# What programs that use the network look for in their environment.
-_NETWORK_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
+logger = logging.getLogger(__name__)
 
 
 class LockError(Exception):
@@ -147,9 +157,14 @@ def known_opam_resolves(_: KnownOpamResolveNamesRequest, opam: OpamSubsystem) ->
     )
 
 
+def prints_diff(generate: GenerateLockfilesSubsystem) -> bool:
+    """Newer versions of Pants print what changed unless told not to, and so do these lockfiles with any of them."""
+    return bool(generate.diff or generate.options.is_default("diff"))
+
+
 @rule
 async def plan_debian_lockfiles(
-    requested: RequestedDebianResolveNames, debian: DebianSubsystem
+    requested: RequestedDebianResolveNames, debian: DebianSubsystem, generate: GenerateLockfilesSubsystem
 ) -> UserGenerateLockfiles:
     targets = await targets_of_type(TargetsOfTypeRequest(DebianRootfsTarget.alias))
     by_resolve = rootfs_by_resolve(debian_rootfs_of(target) for target in targets)
@@ -161,7 +176,7 @@ async def plan_debian_lockfiles(
         )
     return UserGenerateLockfiles(
         GenerateDebianLockfile(
-            resolve_name=name, lockfile_dest=debian.resolves[name], diff=False, rootfs=by_resolve[name]
+            resolve_name=name, lockfile_dest=debian.resolves[name], diff=prints_diff(generate), rootfs=by_resolve[name]
         )
         for name in requested
     )
@@ -186,37 +201,63 @@ def plan_opam_lockfiles(
 ) -> UserGenerateLockfiles:
     return UserGenerateLockfiles(
         GenerateOpamLockfile(
-            resolve_name=name, lockfile_dest=opam.resolves[name], diff=False, with_base=not generate.resolve
+            resolve_name=name,
+            lockfile_dest=opam.resolves[name],
+            diff=prints_diff(generate),
+            with_base=not generate.resolve,
         )
         for name in requested
     )
 
 
-async def run_lock_command(
-    command: str, resolve: str, values: Mapping[str, Any], digests: Iterable[Digest], layers: tuple[Layer, ...]
-) -> bytes:
-    """The lockfile that a command of the tool writes. Raises LockError."""
+async def run_step(call: Call, digests: Iterable[Digest], purpose: str) -> Digest:
+    """What a step of the tool writes. Raises LockError: "Cannot `purpose`" and the tool's reason.
+
+    A step whose results are cached does not use the network, and gets nothing of this machine's environment.
+    """
     tool: SandboxTool = await sandbox_tool()
-    inputs = await merge_digests(MergeDigests([await create_digest(CreateDigest([request_file(values)])), *digests]))
-    env = await environment_vars(EnvironmentVarsRequest(_NETWORK_VARIABLES))
-    call = Call(
-        command,
-        f"Generate the lockfile of the resolve {resolve}",
-        values,
-        layers,
-        output_files=("lockfile",),
-        output_directories=(),
-        cache_scope=ProcessCacheScope.PER_SESSION,
+    inputs = await merge_digests(
+        MergeDigests([await create_digest(CreateDigest([request_file(call.request)])), *digests])
     )
+    env: EnvironmentVars = EnvironmentVars()
+    if call.cache_scope == ProcessCacheScope.PER_SESSION:
+        env = await environment_vars(EnvironmentVarsRequest(NETWORK_VARIABLES))
     result = await run_process(tool_process(tool, call, inputs, env=env))
     if result.exit_code != 0:
         reason = result.stderr.decode(errors="replace").strip()
-        raise LockError(f"Cannot generate the lockfile of the resolve `{resolve}`:\n{reason}")
-    contents = await digest_contents(await digest_subset(DigestSubset(result.output_digest, PathGlobs(["lockfile"]))))
+        raise LockError(f"Cannot {purpose}:\n{reason}")
+    output: Digest = result.output_digest
+    return output
+
+
+async def read_output(digest: Digest, name: str) -> bytes:
+    contents = await digest_contents(await digest_subset(DigestSubset(digest, PathGlobs([name]))))
     if not contents:
-        raise LockError(f"The sandbox tool wrote no lockfile for the resolve `{resolve}`.")
-    lockfile: bytes = contents[0].content
-    return lockfile
+        raise LockError(f"The sandbox tool wrote no {name}.")
+    content: bytes = contents[0].content
+    return content
+
+
+def lock_call(
+    command: str,
+    description: str,
+    values: Mapping[str, Any],
+    outputs: tuple[str, ...],
+    *,
+    layers: tuple[Layer, ...] = (),
+    output_directories: tuple[str, ...] = (),
+    network: bool = False,
+) -> Call:
+    """A run of the tool. What uses the network is asked anew in every run, but only once in each."""
+    return Call(
+        command,
+        description,
+        {"store": "store", **values},
+        layers,
+        output_files=outputs,
+        output_directories=output_directories,
+        cache_scope=ProcessCacheScope.PER_SESSION if network else ProcessCacheScope.SUCCESSFUL,
+    )
 
 
 async def require_mirrors() -> Mirrors:
@@ -245,7 +286,52 @@ async def lock_debian(request: DebianLockTextRequest, opam: OpamSubsystem) -> De
         "packages": list(rootfs.packages),
         "mirrors": list(mirrors.urls),
     }
-    return DebianLockText(await run_lock_command("lock-debian", rootfs.resolve, values, (), ()))
+    call = lock_call(
+        "lock-debian", f"Lock the Debian packages of {rootfs.resolve}", values, ("lockfile",), network=True
+    )
+    digest = await run_step(call, (), f"generate the lockfile of the resolve `{rootfs.resolve}`")
+    return DebianLockText(await read_output(digest, "lockfile"))
+
+
+@rule(desc="Read opam repositories", level=LogLevel.DEBUG)
+async def prepare_repositories(request: PreparedRepositoriesRequest, opam: OpamSubsystem) -> PreparedRepositories:
+    """Once for all resolves on a base: opam takes long to read a repository of many thousand files."""
+    repositories: tuple[OpamRepository, ...] = await concurrently(
+        opam_repository(OpamRepositoryRequest(name, location)) for name, location in opam.repositories.items()
+    )
+    ground: Foundation = await foundation(FoundationRequest(request.debian_lock))
+    values = {
+        "step": "repositories",
+        "layers": layer_paths(ground.layers),
+        "repositories": [{"name": repository.name, "path": repository.path} for repository in repositories],
+    }
+    call = lock_call(
+        "lock-opam",
+        f"Read the opam repositories {', '.join(opam.repositories)}",
+        values,
+        (),
+        layers=ground.layers,
+        output_directories=("prepared",),
+    )
+    digest = await run_step(
+        call, (repository.digest for repository in repositories), "read the repositories of `[opam].repositories`"
+    )
+    return PreparedRepositories(digest)
+
+
+@rule(desc="Read Debian's package lists", level=LogLevel.DEBUG)
+async def read_debian_indexes(request: DebianIndexesRequest, debian: DebianSubsystem) -> DebianIndexes:
+    mirrors = await require_mirrors()
+    values = {
+        "step": "indexes",
+        "suite": request.suite,
+        "architecture": request.architecture,
+        "mirrors": list(mirrors.urls),
+        "source_suites": list(debian.source_suites),
+    }
+    description = f"Read Debian's package lists ({request.suite}, {request.architecture})"
+    call = lock_call("lock-opam", description, values, ("indexes.json", "sources.txt"), network=True)
+    return DebianIndexes(await run_step(call, (), "read Debian's package lists"))
 
 
 async def result_of(
@@ -306,9 +392,7 @@ async def generate_opam_lockfile(
     )
     await require_host(opam)
     mirrors = await require_mirrors()
-    repositories: tuple[OpamRepository, ...] = await concurrently(
-        opam_repository(OpamRepositoryRequest(name, location)) for name, location in opam.repositories.items()
-    )
+    fingerprints: RepositoryFingerprints = await repository_fingerprints()
     if request.with_base or rootfs.resolve in generate.resolve:
         text: DebianLockText = await debian_lock_text(DebianLockTextRequest(rootfs))
         base_path = debian.lockfile_of(rootfs.resolve, f"the target {rootfs.address}")
@@ -316,24 +400,59 @@ async def generate_opam_lockfile(
     else:
         locked = await debian_lock(DebianLockRequest(rootfs))
     ground: Foundation = await foundation(FoundationRequest(locked))
-    values = {
-        "store": "store",
-        "resolve": resolve,
-        "base": address_text(inputs.base),
-        "requirements": list(inputs.requirements),
-        "constraints": list(inputs.constraints),
-        "layers": layer_paths(ground.layers),
-        "repositories": [{"name": repository.name, "path": repository.path} for repository in repositories],
-        "mirrors": list(mirrors.urls),
-        "source_suites": list(debian.source_suites),
-        "archive_mirrors": list(opam.archive_mirrors),
-        "suite": rootfs.suite,
-        "architecture": rootfs.architecture,
-    }
-    content = await run_lock_command(
-        "lock-opam", resolve, values, (repository.digest for repository in repositories), ground.layers
+    prepared: PreparedRepositories
+    indexes: DebianIndexes
+    prepared, indexes = await concurrently(
+        prepared_repositories(PreparedRepositoriesRequest(locked)),
+        debian_indexes(DebianIndexesRequest(rootfs.suite, rootfs.architecture)),
     )
-    check_opam_lock_fresh(read_opam_lock(path, resolve, content), inputs)
+    purpose = f"generate the lockfile of the resolve `{resolve}`"
+    solve = lock_call(
+        "lock-opam",
+        f"Solve the resolve {resolve}",
+        {
+            "step": "solve",
+            "layers": layer_paths(ground.layers),
+            "prepared": "prepared",
+            "repositories": list(opam.repositories),
+            "requirements": list(inputs.requirements),
+            "constraints": list(inputs.constraints),
+            **dataclasses.asdict(inputs.options),
+        },
+        ("solution.json",),
+        layers=ground.layers,
+    )
+    solution = await run_step(solve, (prepared.digest,), purpose)
+    lock = lock_call(
+        "lock-opam",
+        f"Lock the sources and Debian packages of the resolve {resolve}",
+        {
+            "step": "lock",
+            "resolve": resolve,
+            "base": address_text(inputs.base),
+            "requirements": list(inputs.requirements),
+            "constraints": list(inputs.constraints),
+            "options": list(inputs.options.lines()),
+            "repositories": list(fingerprints.lines),
+            "solution": "solution.json",
+            "base_json": "prepared/base.json",
+            "indexes": "indexes.json",
+            "sources": "sources.txt",
+            "mirrors": list(mirrors.urls),
+            "archive_mirrors": list(opam.archive_mirrors),
+            "suite": rootfs.suite,
+            "architecture": rootfs.architecture,
+            "record_out_of_reach": opam.out_of_reach == OutOfReach.RECORD,
+        },
+        ("lockfile", "notes.json"),
+        network=True,
+    )
+    base_json = await digest_subset(DigestSubset(prepared.digest, PathGlobs(["prepared/base.json"])))
+    output = await run_step(lock, (solution, indexes.digest, base_json), purpose)
+    content = await read_output(output, "lockfile")
+    for note in json.loads(await read_output(output, "notes.json")):
+        logger.warning(f"The resolve `{resolve}`: {note}")
+    check_opam_lock_fresh(read_opam_lock(path, resolve, content), inputs, fingerprints)
     old = LockfilePackages({})
     for file in await contents_of_globs(PathGlobs([path])):
         try:

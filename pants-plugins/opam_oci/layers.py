@@ -36,6 +36,7 @@ from opam_oci.engine import (
     on_demand,
     opam_lock,
     package_layer,
+    repository_fingerprints,
     resolve_inputs,
     rule,
     run_process,
@@ -46,7 +47,7 @@ from opam_oci.engine import (
 from opam_oci.fetch import FetchError, deb_requests
 from opam_oci.host import MissingHostToolsError
 from opam_oci.lockfile import Deb, DebianLock, LockedPackage, OpamLock, Source
-from opam_oci.locks import address_text, check_opam_lock_fresh
+from opam_oci.locks import address_text, check_opam_lock_fresh, regenerate_command
 from opam_oci.products import (
     BaseLayerRequest,
     BaseStart,
@@ -69,6 +70,7 @@ from opam_oci.products import (
     OpamLockRequest,
     PackageLayerRequest,
     PackageOutcome,
+    RepositoryFingerprints,
     ResolveInputs,
     ResolveInputsRequest,
     SandboxTool,
@@ -174,7 +176,10 @@ async def plan_build(request: BuildPlanRequest, opam: OpamSubsystem) -> BuildPla
     """Everything that can be wrong before work starts is found here."""
     lock: OpamLock = await opam_lock(OpamLockRequest(request.resolve))
     inputs: ResolveInputs = await resolve_inputs(ResolveInputsRequest(request.resolve))
-    check_opam_lock_fresh(lock, inputs)
+    fingerprints: RepositoryFingerprints | None = None
+    if lock.repositories is not None:
+        fingerprints = await repository_fingerprints()
+    check_opam_lock_fresh(lock, inputs, fingerprints)
     rootfs: DebianRootfs = await debian_rootfs(
         DebianRootfsRequest(address_text(inputs.base), "`[opam].resolves_to_base`")
     )
@@ -208,7 +213,7 @@ async def start_base(request: BaseLayerRequest) -> BaseStart:
     }
     inputs = await create_digest(CreateDigest([request_file(values), *deb_entries(debs)]))
     process = tool_process(tool, Call("rootfs", description, values, (), _LAYER_OUTPUTS), inputs)
-    files = deb_requests(f"the base {lock.resolve}", debs)
+    files = deb_requests(f"the base {lock.resolve}", debs, lock.resolve)
     tried: OnDemandProcess = await on_demand(OnDemandRequest(process, files, only_try=True))
     return BaseStart(OnDemandRequest(process, files), cached=tried.result is not None)
 
@@ -258,7 +263,7 @@ def package_json(package: LockedPackage) -> dict[str, Any]:
     }
 
 
-def source_requests(package: LockedPackage) -> tuple[FetchRequest, ...]:
+def source_requests(package: LockedPackage, resolve: str) -> tuple[FetchRequest, ...]:
     """How to fetch a package's archives and extra sources."""
     return tuple(
         FetchRequest(
@@ -267,6 +272,7 @@ def source_requests(package: LockedPackage) -> tuple[FetchRequest, ...]:
             urls=source.urls,
             sha256=source.sha256,
             size=source.size,
+            resolve=resolve,
         )
         for source in package.sources
     )
@@ -296,6 +302,24 @@ def deb_json(deb: Deb) -> dict[str, Any]:
 def deb_entries(debs: Iterable[Deb]) -> list[FileEntry]:
     """The .debs as inputs of a process, named by what the lockfile says of them."""
     return [FileEntry(f"debs/{deb.basename}", FileDigest(deb.sha256, deb.size)) for deb in debs]
+
+
+def out_of_reach(package: LockedPackage, resolve: str) -> list[str]:
+    """One message for each thing that a lockfile made with `[opam].out_of_reach` lacks of a package."""
+    messages = []
+    for source in package.out_of_reach:
+        what = f"the source {source.name}" if source.name else "the archive"
+        messages.append(
+            f"{package.full_name}: the lockfile has no sha256 and size of {what} ({', '.join(source.urls)}), as it was out "
+            f"of reach when the lockfile was generated. Run `{regenerate_command(resolve)}` where it can be had, or with a "
+            "mirror that has it in `[opam].archive_mirrors`."
+        )
+    if package.depexts_out_of_reach:
+        messages.append(
+            f"{package.full_name}: its depexts could not be locked ({package.depexts_out_of_reach}). Run "
+            f"`{regenerate_command(resolve)}` with a base whose Debian release has them."
+        )
+    return messages
 
 
 def build_request(package: LockedPackage, debs: Iterable[Deb], layers: Iterable[Layer]) -> dict[str, Any]:
@@ -330,8 +354,11 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
     package = plan.lock.packages[request.package]
     nothing: FrozenDict[str, Layer] = FrozenDict()
 
+    missing = out_of_reach(package, request.resolve)
+    if missing:
+        return PackageOutcome(package.full_name, nothing, failed="\n\n".join(missing))
     debs = tuple(plan.lock.debs[name] for name in package.debs)
-    files = (*source_requests(package), *deb_requests(package.full_name, debs))
+    files = (*source_requests(package, request.resolve), *deb_requests(package.full_name, debs, request.resolve))
     start: BaseStart = await base_start(BaseLayerRequest(plan.debian_lock))
     if not start.cached:
         # Nothing of this was ever built: all downloads run while the base is made, and fail early.

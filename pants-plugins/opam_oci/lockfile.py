@@ -30,6 +30,11 @@ _OPAM_VERSION = re.compile(r"[A-Za-z0-9_+.~-]+\Z")
 _DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 _DEBIAN_VERSION = re.compile(r"[A-Za-z0-9.+:~-]+\Z")
 _DEBIAN_ARCHITECTURE = re.compile(r"[a-z0-9-]+\Z")
+_PACKAGE_KEYS = (
+    *("name", "version", "depends", "post_depends", "test_depends", "doc_depends", "depexts", "debs"),
+    "depexts_out_of_reach",
+    *("opam", "opam_base64", "source", "source_out_of_reach", "file"),
+)
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|debian:)[^\s]+\Z")
 
 
@@ -68,6 +73,15 @@ class Source:
 
 
 @dataclass(frozen=True)
+class SourceOutOfReach:
+    """A source that no place gave when the lockfile was made: what the opam file says of it ("sha512=...")."""
+
+    name: str
+    urls: tuple[str, ...]
+    checksums: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PackageFile:
     """A file that stands beside an opam file, in `files/`."""
 
@@ -79,7 +93,9 @@ class PackageFile:
 class LockedPackage:
     """One opam package of a solution.
 
-    `depends` are the edges of the build graph; `post_depends` belong into an image but not below the build.
+    `depends` are the edges of the build graph; `post_depends` belong into an image but not below the build. What only
+    the package's tests or documentation need is in neither. `out_of_reach` and `depexts_out_of_reach` (why, or "") are what
+    could not be locked: the package cannot be built.
     """
 
     name: str
@@ -91,6 +107,10 @@ class LockedPackage:
     opam: str
     sources: tuple[Source, ...]
     files: tuple[PackageFile, ...]
+    out_of_reach: tuple[SourceOutOfReach, ...] = ()
+    depexts_out_of_reach: str = ""
+    test_depends: tuple[str, ...] = ()
+    doc_depends: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -111,7 +131,10 @@ class DebianLock:
 
 @dataclass(frozen=True)
 class OpamLock:
-    """The contents of an `[opam].resolves` lockfile. The build graph in it has no cycle."""
+    """The contents of an `[opam].resolves` lockfile. The build graph in it has no cycle.
+
+    `repositories`: what it was solved against; None in lockfiles that do not say.
+    """
 
     path: str
     resolve: str
@@ -120,6 +143,8 @@ class OpamLock:
     constraints: tuple[str, ...]
     packages: FrozenDict[str, LockedPackage]
     debs: FrozenDict[str, Deb]
+    options: tuple[str, ...] = ()
+    repositories: tuple[str, ...] | None = None
 
     def build_closure(self, names: Iterable[str]) -> tuple[str, ...]:
         """The packages that must stand below a build that needs `names`, dependencies first, `names` included."""
@@ -185,6 +210,8 @@ def read_debian_lock(path: str, resolve: str, content: bytes) -> DebianLock:
     """Read the lockfile of a `debian_rootfs`. Raises LockfileError."""
     top = _top(path, resolve, content, kind="debian")
     metadata = top.table("metadata")
+    top.refuse_unknown("metadata", "deb")
+    metadata.refuse_unknown("lock_version", "kind", "resolve", "suite", "architecture", "packages")
     return DebianLock(
         path=path,
         resolve=resolve,
@@ -199,6 +226,10 @@ def read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
     """Read the lockfile of an opam resolve. Raises LockfileError."""
     top = _top(path, resolve, content, kind="opam")
     metadata = top.table("metadata")
+    top.refuse_unknown("metadata", "package", "deb")
+    metadata.refuse_unknown(
+        "lock_version", "kind", "resolve", "base", "requirements", "constraints", "repositories", "options"
+    )
     debs = _debs(top)
     packages: dict[str, LockedPackage] = {}
     for table in top.tables("package"):
@@ -214,6 +245,8 @@ def read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
         constraints=metadata.texts("constraints"),
         packages=FrozenDict(packages),
         debs=debs,
+        options=metadata.optional_texts("options"),
+        repositories=metadata.texts("repositories") if "repositories" in metadata.values else None,
     )
     _check_references(lock)
     _check_cycles(lock)
@@ -225,7 +258,9 @@ def _package(table: _Table) -> LockedPackage:
     table = _Table(table.path, f"[[package]] {name}", table.values)
     sources = tuple(_source(source) for source in table.tables("source"))
     files = tuple(_file(file) for file in table.tables("file"))
-    table.refuse_duplicates("source", [source.name for source in sources])
+    out_of_reach = tuple(_source_out_of_reach(source) for source in table.tables("source_out_of_reach"))
+    table.refuse_unknown(*_PACKAGE_KEYS)
+    table.refuse_duplicates("source", [*(s.name for s in sources), *(s.name for s in out_of_reach)])
     table.refuse_duplicates("file", [file.path for file in files])
     return LockedPackage(
         name=name,
@@ -234,13 +269,43 @@ def _package(table: _Table) -> LockedPackage:
         post_depends=table.names("post_depends", _OPAM_NAME),
         depexts=table.names("depexts"),
         debs=table.names("debs", _DEBIAN_NAME),
-        opam=table.text("opam"),
+        opam=_text_or_base64(table, "opam").decode("utf-8", "surrogateescape"),
         sources=sources,
         files=files,
+        out_of_reach=out_of_reach,
+        depexts_out_of_reach=table.text("depexts_out_of_reach") if "depexts_out_of_reach" in table.values else "",
+        test_depends=table.optional_names("test_depends", _OPAM_NAME),
+        doc_depends=table.optional_names("doc_depends", _OPAM_NAME),
+    )
+
+
+def _text_or_base64(table: _Table, key: str) -> bytes:
+    """The bytes of `key`, or of `key_base64`, which is there instead where they are no UTF-8 text."""
+    encoded = f"{key}_base64"
+    if encoded not in table.values:
+        try:
+            return table.text(key).encode()
+        except UnicodeEncodeError:
+            raise table.error(f"`{key}` is not text") from None
+    if key in table.values:
+        raise table.error(f"`{key}` and `{encoded}` are both there")
+    try:
+        return base64.b64decode(table.text(encoded), validate=True)
+    except (binascii.Error, ValueError):
+        raise table.error(f"`{encoded}` is not base64") from None
+
+
+def _source_out_of_reach(table: _Table) -> SourceOutOfReach:
+    table.refuse_unknown("name", "urls", "checksums")
+    return SourceOutOfReach(
+        name=table.path_text("name") if table.text("name") else "",
+        urls=table.texts("urls"),
+        checksums=table.texts("checksums"),
     )
 
 
 def _source(table: _Table) -> Source:
+    table.refuse_unknown("name", "urls", "sha256", "size")
     urls = table.texts("urls", _URL)
     if not urls:
         raise table.error("`urls` is empty")
@@ -256,20 +321,15 @@ def _source(table: _Table) -> Source:
 
 
 def _file(table: _Table) -> PackageFile:
-    if "content_base64" in table.values:
-        try:
-            content = base64.b64decode(table.text("content_base64"), validate=True)
-        except (binascii.Error, ValueError):
-            raise table.error("`content_base64` is not base64") from None
-    else:
-        content = table.text("content").encode()
-    return PackageFile(path=table.path_text("path"), content=content)
+    table.refuse_unknown("path", "content", "content_base64")
+    return PackageFile(path=table.path_text("path"), content=_text_or_base64(table, "content"))
 
 
 def _debs(top: _Table) -> FrozenDict[str, Deb]:
     debs: dict[str, Deb] = {}
     basenames: set[str] = set()
     for table in top.tables("deb"):
+        table.refuse_unknown("name", "version", "architecture", "path", "sha256", "size")
         deb = Deb(
             name=table.text("name", _DEBIAN_NAME),
             version=table.text("version", _DEBIAN_VERSION),
@@ -287,7 +347,7 @@ def _debs(top: _Table) -> FrozenDict[str, Deb]:
 
 def _check_references(lock: OpamLock) -> None:
     for package in lock.packages.values():
-        for key in ("depends", "post_depends"):
+        for key in ("depends", "post_depends", "test_depends", "doc_depends"):
             for name in getattr(package, key):
                 if name not in lock.packages:
                     raise LockfileError(
@@ -399,6 +459,21 @@ class _Table:
         values = self.texts(key, pattern)
         self.refuse_duplicates(key, values)
         return values
+
+    def optional_texts(self, key: str) -> tuple[str, ...]:
+        return self.texts(key) if key in self.values else ()
+
+    def optional_names(self, key: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        return self.names(key, pattern) if key in self.values else ()
+
+    def refuse_unknown(self, *known: str) -> None:
+        """What is not known here may decide about a build, so it cannot be passed over."""
+        unknown = sorted(key for key in self.values if key not in known)
+        if unknown:
+            raise self.error(
+                f"{', '.join(f'`{key}`' for key in unknown)} is not known to this version of the backend; a newer one may "
+                "have written the lockfile, or it was edited by hand"
+            )
 
     def path_text(self, key: str) -> str:
         value = self.text(key)

@@ -37,8 +37,10 @@ from opam_oci.products import (
     DebianRootfs,
     DebianRootfsRequest,
     OpamLockRequest,
+    RepositoryFingerprints,
     ResolveInputs,
     ResolveInputsRequest,
+    SolverOptions,
     TargetsOfTypeRequest,
 )
 from opam_oci.subsystems import DebianSubsystem, OpamSubsystem
@@ -87,6 +89,8 @@ class _Difference:
             parts.append(f"not in the lockfile: {', '.join(added)}")
         if removed:
             parts.append(f"no longer asked for: {', '.join(removed)}")
+        if not parts:
+            parts.append(f"in another order: {', '.join(self.wanted)}")
         return f"{self.subject}: {'; '.join(parts)}"
 
 
@@ -187,10 +191,13 @@ async def find_resolve_inputs(request: ResolveInputsRequest, opam: OpamSubsystem
     targets = await targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias))
     requirements: set[str] = set()
     constraints: set[str] = set()
+    ocaml = opam.ocaml_of(request.resolve)
     for target in targets:
         if target[OpamResolveField].value_or_default(opam) == request.resolve:
             requirements.update("".join(r.split()) for r in target[OpamRequirementsField].value)
             constraints.update("".join(c.split()) for c in target[OpamConstraintsField].value)
+    if ocaml is not None and requirements:
+        requirements.add(ocaml)
     base = await parse_address(
         AddressInput.parse(opam.base_of(request.resolve), description_of_origin="`[opam].resolves_to_base`")
     )
@@ -199,20 +206,24 @@ async def find_resolve_inputs(request: ResolveInputsRequest, opam: OpamSubsystem
         requirements=tuple(sorted(requirements)),
         constraints=tuple(sorted(constraints)),
         base=base,
+        options=SolverOptions(**opam.solver_options(request.resolve)),
     )
 
 
-def check_opam_lock_fresh(lock: OpamLock, inputs: ResolveInputs) -> None:
-    """Raise StaleLockfileError if the lockfile was made for other roots, bounds or another base."""
-    check_fresh(
-        lock.path,
-        lock.resolve,
-        [
-            _Difference("requirements", tuple(sorted(lock.requirements)), inputs.requirements),
-            _Difference("constraints", tuple(sorted(lock.constraints)), inputs.constraints),
-            _Difference("base", lock.base, address_text(inputs.base)),
-        ],
-    )
+def check_opam_lock_fresh(lock: OpamLock, inputs: ResolveInputs, fingerprints: RepositoryFingerprints | None) -> None:
+    """Raise StaleLockfileError if the lockfile was made for other roots, bounds, options, repositories or another base.
+
+    `fingerprints`: None leaves the repositories out. So does a lockfile that does not say for which it was made.
+    """
+    differences = [
+        _Difference("requirements", tuple(sorted(lock.requirements)), inputs.requirements),
+        _Difference("constraints", tuple(sorted(lock.constraints)), inputs.constraints),
+        _Difference("base", lock.base, address_text(inputs.base)),
+        _Difference("options", lock.options, inputs.options.lines()),
+    ]
+    if lock.repositories is not None and fingerprints is not None:
+        differences.append(_Difference("repositories", lock.repositories, fingerprints.lines))
+    check_fresh(lock.path, lock.resolve, differences)
 
 
 def address_text(address: Address) -> str:

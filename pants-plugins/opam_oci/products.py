@@ -58,13 +58,39 @@ class ResolveInputsRequest:
 
 
 @dataclass(frozen=True)
+class SolverOptions:
+    """A resolve's options that change opam's solution. `solver` is "" for opam's default."""
+
+    with_test: bool = False
+    with_doc: bool = False
+    prefer_oldest: bool = False
+    solver: str = ""
+
+    def lines(self) -> tuple[str, ...]:
+        """How the lockfile states them: those that are not the default, sorted."""
+        named = ("prefer_oldest", "with_doc", "with_test")
+        return (
+            *(name for name in named if getattr(self, name)),
+            *([f"solver={self.solver}"] if self.solver else []),
+        )
+
+
+@dataclass(frozen=True)
 class ResolveInputs:
-    """Roots and bounds of a resolve, sorted, and the base that it is for."""
+    """Roots and bounds of a resolve, sorted, the base that it is for, and what else decides about its solution."""
 
     resolve: str
     requirements: tuple[str, ...]
     constraints: tuple[str, ...]
     base: Address
+    options: SolverOptions
+
+
+@dataclass(frozen=True)
+class RepositoryFingerprints:
+    """What `[opam].repositories` names, by content, in its order: "overlay tree:...", "upstream sha256:..."."""
+
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -98,6 +124,8 @@ class FetchRequest(EngineAwareParameter):
     urls: tuple[str, ...]
     sha256: str
     size: int
+    # Whose lockfile names the file; "" where no lockfile does.
+    resolve: str = ""
 
     def debug_hint(self) -> str:
         return f"{self.owner}: {self.name}"
@@ -268,11 +296,15 @@ class BuildLogShown:
 
 @dataclass(frozen=True)
 class OpamRepository:
-    """An opam repository for a process: `path` is a directory or an archive in `digest`."""
+    """An opam repository for a process: `path` is a directory or an archive in `digest`.
+
+    `fingerprint` stands for its content: "tree:...", "git:..." or "sha256:...".
+    """
 
     name: str
     path: str
     digest: Digest
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -281,6 +313,35 @@ class OpamRepositoryRequest:
 
     name: str
     location: str
+
+
+@dataclass(frozen=True)
+class PreparedRepositoriesRequest:
+    """Asks opam in a base, as locked, to read all of `[opam].repositories`."""
+
+    debian_lock: DebianLock
+
+
+@dataclass(frozen=True)
+class PreparedRepositories:
+    """The directory `prepared/`: what opam keeps of the repositories that it read, and their packages' files."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class DebianIndexesRequest:
+    """Asks for a mirror's lists as they are in this run."""
+
+    suite: str
+    architecture: str
+
+
+@dataclass(frozen=True)
+class DebianIndexes:
+    """`indexes.json` and `sources.txt`: the lists of a suite's packages, and the files of Debian's sources."""
+
+    digest: Digest
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from pants.option.option_types import BoolOption, DictOption, StrListOption, StrOption
+from enum import Enum
+from typing import Any, Iterable
+
+from pants.option.option_types import BoolOption, DictOption, EnumOption, StrListOption, StrOption
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import softwrap
+
+
+class OutOfReach(Enum):
+    """What locking does about bytes that no place gives."""
+
+    ERROR = "error"
+    RECORD = "record"
 
 
 class UnknownResolveError(Exception):
@@ -50,17 +60,81 @@ class OpamSubsystem(Subsystem):
             """
         ),
     )
+    resolves_to_ocaml = DictOption[str](
+        help=softwrap(
+            """
+            The OCaml of each resolve: a version (`"5.3.0"`), bounds (`">=5.2,<5.4"`), or a compiler package with its
+            version (`"ocaml-variants=5.3.0+options"`), such as `{"default": "5.3.0"}`.
+
+            It becomes one more root of the resolve; a version or bounds are those of the opam package `ocaml`.
+            The key `__default__` stands for all resolves that are not named. Default: what the solver chooses.
+            """
+        ),
+    )
+    resolves_with_test = StrListOption(
+        help=softwrap(
+            """
+            Names of resolves whose roots are solved with what their tests need, as `opam install --with-test` does.
+
+            The lockfile then also holds those packages; they stay out of what the roots are built on.
+            """
+        ),
+    )
+    resolves_with_doc = StrListOption(
+        help=softwrap(
+            """
+            Names of resolves whose roots are solved with what their documentation needs, as
+            `opam install --with-doc` does.
+            """
+        ),
+    )
+    resolves_prefer_oldest = StrListOption(
+        help=softwrap(
+            """
+            Names of resolves that take the oldest versions which fit instead of the newest, to test lower bounds.
+
+            They are solved with opam's solver `builtin-0install`, unless `[opam].solver` names another one.
+            """
+        ),
+    )
+    solver = StrOption(
+        default="",
+        advanced=True,
+        help=softwrap(
+            """
+            The solver that opam in the base uses, by the name that `opam install --solver` takes, such as
+            `builtin-0install`, which is quicker and may find another solution than opam's default.
+
+            Default: opam's own default. Lockfiles that another solver made are out of date after a change.
+            """
+        ),
+    )
+    out_of_reach = EnumOption(
+        default=OutOfReach.ERROR,
+        help=softwrap(
+            """
+            What `generate-lockfiles` does where no place gives a source, so that its sha256 and size cannot be locked, or
+            where the base's Debian release lacks what a package's depexts name.
+
+            `error`: say which, and write no lockfile. `record`: write the lockfile with what the opam file says of them,
+            and warn. Its packages can then be listed, and others built; building those is an error until the lockfile is
+            generated again where everything can be had.
+            """
+        ),
+    )
     repositories = DictOption[str](
         help=softwrap(
             """
             The opam repositories that lockfiles are solved against, by name. Where two have the same package, the
             one listed first wins.
 
-            A location is a directory in the build root (`3rdparty/opam/overlay`), or the URL of an archive
+            A location is a directory in the build root (`3rdparty/opam/overlay`), a commit of a git repository
+            (`git+https://example.org/repo.git#<40 hex digits>`; git must be installed), or the URL of an archive
             (`https://` or `file://`; .tar, .tar.gz, .tar.zst ...) with its checksum and size:
             `https://example.org/repo.tar.gz#sha256=<hex>&size=<bytes>`.
 
-            Only `generate-lockfiles` uses them; builds need the lockfile alone.
+            Only `generate-lockfiles` fetches them; builds need the lockfile alone. It says which contents of them it is
+            for: after a change here, or in a directory, it is out of date.
             """
         ),
     )
@@ -102,6 +176,32 @@ class OpamSubsystem(Subsystem):
         """The path of a resolve's lockfile; `origin` says for an error what names the resolve."""
         return _lockfile_of(resolve, self.resolves, "[opam].resolves", origin)
 
+    def solver_options(self, resolve: str) -> dict[str, Any]:
+        """The fields of `products.SolverOptions`. Raises UnknownResolveError for names that no resolve has."""
+        for option in ("resolves_with_test", "resolves_with_doc", "resolves_prefer_oldest"):
+            self._check_names(option, getattr(self, option))
+        return {
+            "with_test": resolve in self.resolves_with_test,
+            "with_doc": resolve in self.resolves_with_doc,
+            "prefer_oldest": resolve in self.resolves_prefer_oldest,
+            "solver": self.solver,
+        }
+
+    def ocaml_of(self, resolve: str) -> str | None:
+        """The requirement that `[opam].resolves_to_ocaml` makes, without spaces. Raises UnknownResolveError."""
+        self._check_names("resolves_to_ocaml", (name for name in self.resolves_to_ocaml if name != "__default__"))
+        value = self.resolves_to_ocaml.get(resolve, self.resolves_to_ocaml.get("__default__"))
+        if value is None:
+            return None
+        text = "".join(value.split())
+        if text[:1].isdigit():
+            return f"ocaml={text}"
+        return f"ocaml{text}" if text.startswith(("<", ">", "=", "!")) else text
+
+    def _check_names(self, option: str, names: Iterable[str]) -> None:
+        for name in names:
+            _lockfile_of(name, self.resolves, "[opam].resolves", f"`[opam].{option}`")
+
     def base_of(self, resolve: str) -> str:
         """The address of a resolve's base as the option has it. Raises UnknownResolveError."""
         if resolve not in self.resolves_to_base:
@@ -136,6 +236,17 @@ class DebianSubsystem(Subsystem):
 
             Default: those that apt on this machine uses, from /etc/apt/sources.list and /etc/apt/sources.list.d;
             archives for security updates only are left out.
+            """
+        ),
+    )
+    snapshot_mirrors = StrListOption(
+        help=softwrap(
+            """
+            Archives of a day in the past, asked for locked Debian files that `[debian].mirrors` no longer have, such as
+            `https://.../archive/debian/20260822T000000Z`. URLs as in `[debian].mirrors`; lockfiles are never generated
+            from them.
+
+            Default: none. A .deb that has left the mirror is then an error that asks for a new lockfile.
             """
         ),
     )

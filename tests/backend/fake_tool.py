@@ -117,21 +117,50 @@ packages = [{packages}]
 
 
 def lock_opam(request):
-    layers = read_layers(request)
-    for repository in request["repositories"]:
-        assert os.path.exists(repository["path"]), repository
-    names = [requirement.partition("=")[0] for requirement in request["requirements"]]
-    requirements = ", ".join(f'"{r}"' for r in request["requirements"])
-    constraints = ", ".join(f'"{r}"' for r in request["constraints"])
-    # The request goes into an opam file, for tests to look at.
-    seen = json.dumps({**request, "kinds": [layer["kind"] for layer in layers]}, sort_keys=True)
+    """The steps of lock-opam. Each writes its request, for tests to look at; the lockfile's opam files hold all of them."""
+    step = request["step"]
+    if step == "repositories":
+        kinds = [layer["kind"] for layer in read_layers(request)]
+        for repository in request["repositories"]:
+            assert os.path.exists(repository["path"]), repository
+        pathlib.Path("prepared").mkdir()
+        pathlib.Path("prepared/base.json").write_text(json.dumps({**request, "kinds": kinds}))
+        pathlib.Path("prepared/big").write_text("not for everybody")
+    elif step == "indexes":
+        pathlib.Path("indexes.json").write_text(json.dumps({**request, "time": time.time()}))
+        pathlib.Path("sources.txt").write_text("")
+    elif step == "solve":
+        assert sorted(os.listdir("prepared")) == ["base.json", "big"]
+        kinds = [layer["kind"] for layer in read_layers(request)]
+        if "unsolvable" in request["requirements"]:
+            raise SystemExit("error: opam finds no solution")
+        pathlib.Path("solution.json").write_text(json.dumps({**request, "kinds": kinds}))
+    elif step == "lock":
+        assert os.listdir("prepared") == ["base.json"] and os.path.exists(request["sources"])
+        steps = {
+            "repositories": json.loads(pathlib.Path(request["base_json"]).read_text()),
+            "indexes": json.loads(pathlib.Path(request["indexes"]).read_text()),
+            "solve": json.loads(pathlib.Path(request["solution"]).read_text()),
+            "lock": request,
+        }
+        pathlib.Path("lockfile").write_text(opam_lockfile(request, json.dumps(steps, sort_keys=True)))
+        notes = ["old is deprecated."] if "old" in request["requirements"] else []
+        pathlib.Path("notes.json").write_text(json.dumps(notes))
+    else:
+        raise SystemExit(f"error: no step {step}")
+
+
+def opam_lockfile(request, seen):
+    names = [requirement.partition("=")[0].partition(">")[0] for requirement in request["requirements"]]
     text = f"""[metadata]
 lock_version = 1
 kind = "opam"
 resolve = "{request["resolve"]}"
 base = "{request["base"]}"
-requirements = [{requirements}]
-constraints = [{constraints}]
+requirements = {json.dumps(request["requirements"])}
+constraints = {json.dumps(request["constraints"])}
+repositories = {json.dumps(request["repositories"])}
+options = {json.dumps(request["options"])}
 """
     for name in names:
         text += f"""
@@ -144,7 +173,7 @@ depexts = []
 debs = []
 opam = '''{seen}'''
 """
-    pathlib.Path("lockfile").write_text(text)
+    return text
 
 
 def main():

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
+import re
+import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pants.backend.project_info.list_targets import List
 from pants.core.goals.generate_lockfiles import GenerateLockfilesGoal
+from pants.engine.fs import DigestContents
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
 from opam_oci import fetch
 from opam_oci.lockfile import read_opam_lock
-from opam_oci.repositories import Archive, InvalidRepositoryError, parse_location
+from opam_oci.products import OpamRepository, OpamRepositoryRequest, ResolveInputs, ResolveInputsRequest
+from opam_oci.repositories import Archive, GitCommit, InvalidRepositoryError, parse_location
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock
 
@@ -58,7 +65,7 @@ def read(runner: RuleRunner, path: str) -> str:
 
 
 def seen(runner: RuleRunner, path: str = "3rdparty/opam/default.lock", resolve: str = "default") -> Any:
-    """The request that made a lockfile."""
+    """The requests that made a lockfile, by step."""
     lock = read_opam_lock(path, resolve, read(runner, path).encode())
     return json.loads(next(iter(lock.packages.values())).opam)
 
@@ -92,24 +99,179 @@ def test_what_opam_is_asked(rule_runner: RuleRunner) -> None:
             "--debian-source-suites=['sid']",
         ),
     )
-    assert seen(rule_runner) == {
+    steps = seen(rule_runner)
+    assert steps["repositories"] == {
+        "step": "repositories",
         "store": "store",
-        "resolve": "default",
-        "base": "//3rdparty/debian:trixie",
-        "requirements": ["a", "b=2"],
-        "constraints": ["c<3"],
         "layers": ["in/0", "in/1"],
         "kinds": ["base", "opam-root"],
         "repositories": [
             {"name": "upstream", "path": "repos/upstream.tar.zst"},
             {"name": "overlay", "path": "repos/overlay"},
         ],
+    }
+    assert steps["solve"] == {
+        "step": "solve",
+        "store": "store",
+        "layers": ["in/0", "in/1"],
+        "kinds": ["base", "opam-root"],
+        "prepared": "prepared",
+        "repositories": ["upstream", "overlay"],
+        "requirements": ["a", "b=2"],
+        "constraints": ["c<3"],
+        "with_test": False,
+        "with_doc": False,
+        "prefer_oldest": False,
+        "solver": "",
+    }
+    assert steps["indexes"].pop("time") > 0
+    assert steps["indexes"] == {
+        "step": "indexes",
+        "store": "store",
+        "suite": "trixie",
+        "architecture": "amd64",
         "mirrors": ["http://127.0.0.1:9/debian"],
         "source_suites": ["sid"],
+    }
+    fingerprints = steps["lock"].pop("repositories")
+    assert fingerprints[0] == f"upstream sha256:{hashlib.sha256(b'content').hexdigest()}"
+    assert re.fullmatch("overlay tree:[0-9a-f]{64}", fingerprints[1])
+    assert steps["lock"] == {
+        "step": "lock",
+        "store": "store",
+        "resolve": "default",
+        "base": "//3rdparty/debian:trixie",
+        "requirements": ["a", "b=2"],
+        "constraints": ["c<3"],
+        "options": [],
+        "solution": "solution.json",
+        "base_json": "prepared/base.json",
+        "indexes": "indexes.json",
+        "sources": "sources.txt",
+        "mirrors": ["http://127.0.0.1:9/debian"],
         "archive_mirrors": ["file:///cache"],
         "suite": "trixie",
         "architecture": "amd64",
+        "record_out_of_reach": False,
     }
+
+
+def test_options_of_a_resolve(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock()})
+    generate(
+        rule_runner,
+        "default",
+        options=(
+            "--opam-resolves-to-ocaml={'default': '5.3.0', '__default__': '4.14.2'}",
+            "--opam-resolves-with-test=default",
+            "--opam-resolves-with-doc=other",
+            "--opam-resolves-prefer-oldest=default",
+            "--opam-solver=builtin-0install",
+            "--opam-out-of-reach=record",
+        ),
+    )
+    steps = seen(rule_runner)
+    assert steps["solve"]["requirements"] == ["a", "b=2", "ocaml=5.3.0"]
+    chosen = {name: steps["solve"][name] for name in ("with_test", "with_doc", "prefer_oldest", "solver")}
+    assert chosen == {"with_test": True, "with_doc": False, "prefer_oldest": True, "solver": "builtin-0install"}
+    assert steps["lock"]["record_out_of_reach"] is True
+    lock = read_opam_lock("p", "default", read(rule_runner, "3rdparty/opam/default.lock").encode())
+    assert lock.options == ("prefer_oldest", "with_test", "solver=builtin-0install")
+
+
+@pytest.mark.parametrize(
+    ("value", "root"),
+    [
+        ("5.3.0", "ocaml=5.3.0"),
+        (">= 5.2, <5.4", "ocaml>=5.2,<5.4"),
+        ("ocaml-variants = 5.3.0+options", "ocaml-variants=5.3.0+options"),
+        ("ocaml-system", "ocaml-system"),
+    ],
+)
+def test_the_ocaml_of_a_resolve(rule_runner: RuleRunner, value: str, root: str) -> None:
+    rule_runner.write_files(FILES)
+    rule_runner.set_options([*OPTIONS, f"--opam-resolves-to-ocaml={{'__default__': '{value}'}}"])
+    inputs = rule_runner.request(ResolveInputs, [ResolveInputsRequest("other")])
+    assert inputs.requirements == tuple(sorted(("o", root)))
+
+
+def test_an_option_for_a_resolve_that_is_not_there(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(FILES)
+    message = problem(rule_runner, "default", options=("--opam-resolves-with-test=defualt",))
+    assert "The resolve `defualt`, named by `[opam].resolves_with_test`, is not defined" in message
+
+
+def test_what_is_the_same_for_all_resolves_is_done_once(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock()})
+    base = "--opam-resolves-to-base={'default': '//3rdparty/debian:trixie', 'other': '//3rdparty/debian:trixie'}"
+    generate(rule_runner, "default", "other", options=(base,))
+    first = seen(rule_runner)
+    second = seen(rule_runner, "3rdparty/opam/other.lock", "other")
+    assert first["indexes"] == second["indexes"]  # the time included
+    assert first["repositories"] == second["repositories"]
+
+
+def test_notes_are_warnings(rule_runner: RuleRunner, caplog: pytest.LogCaptureFixture) -> None:
+    build = 'opam_requirement(name="r", requirements=["old"])'
+    rule_runner.write_files({**FILES, "3rdparty/opam/BUILD": build, "3rdparty/debian/trixie.lock": debian_lock()})
+    generate(rule_runner, "default")
+    assert "The resolve `default`: old is deprecated." in caplog.text
+
+
+def test_unsolvable(rule_runner: RuleRunner) -> None:
+    build = 'opam_requirement(name="r", requirements=["unsolvable"])'
+    rule_runner.write_files({**FILES, "3rdparty/opam/BUILD": build, "3rdparty/debian/trixie.lock": debian_lock()})
+    message = problem(rule_runner, "default")
+    assert message == "Cannot generate the lockfile of the resolve `default`:\nerror: opam finds no solution"
+    assert not Path(rule_runner.build_root, "3rdparty/opam/default.lock").exists()
+
+
+@pytest.fixture
+def git_repository(tmp_path: Path) -> Path:
+    repository = tmp_path / "git"
+    (repository / "packages/a/a.1").mkdir(parents=True)
+    (repository / "packages/a/a.1/opam").write_text("one")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@example.org",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@example.org",
+    }
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=one"]):
+        subprocess.run(["git", *command], cwd=repository, env=environment, check=True)
+    (repository / "packages/a/a.1/opam").write_text("two")
+    subprocess.run(["git", "commit", "--quiet", "--all", "--message=two"], cwd=repository, env=environment, check=True)
+    return repository
+
+
+def commit_of(repository: Path, revision: str) -> str:
+    done = subprocess.run(["git", "rev-parse", revision], cwd=repository, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("revision", ["HEAD", "HEAD~1"])
+def test_a_git_repository_at_a_commit(rule_runner: RuleRunner, git_repository: Path, revision: str) -> None:
+    commit = commit_of(git_repository, revision)
+    location = f"git+file://{git_repository}#{commit}"
+    rule_runner.set_options([*OPTIONS])
+    found = rule_runner.request(OpamRepository, [OpamRepositoryRequest("upstream", location)])
+    assert (found.path, found.fingerprint) == ("repos/upstream/repository.tar", f"git:{commit}")
+    [entry] = rule_runner.request(DigestContents, [found.digest])
+    with tarfile.open(fileobj=io.BytesIO(entry.content)) as archive:
+        content = archive.extractfile("packages/a/a.1/opam")
+        assert content is not None
+        assert content.read() == (b"two" if revision == "HEAD" else b"one")
+
+
+def test_a_commit_that_is_not_there(rule_runner: RuleRunner, git_repository: Path) -> None:
+    with pytest.raises(ExecutionError) as raised:
+        rule_runner.request(
+            OpamRepository, [OpamRepositoryRequest("upstream", f"git+file://{git_repository}#{'1' * 40}")]
+        )
+    message = str(raised.value.wrapped_exceptions[0])
+    assert f"The commit {'1' * 40} of the opam repository upstream" in message and str(git_repository) in message
 
 
 def test_repositories_keep_the_order_of_the_configuration(tmp_path: Path) -> None:
@@ -119,14 +281,14 @@ def test_repositories_keep_the_order_of_the_configuration(tmp_path: Path) -> Non
     runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock()})
     arguments = [f"--pants-config-files={config}", *OPTIONS]
     runner.run_goal_rule(GenerateLockfilesGoal, global_args=arguments, args=["--resolve=default"])
-    assert [repository["name"] for repository in seen(runner)["repositories"]] == ["z", "m", "a"]
+    assert [repository["name"] for repository in seen(runner)["repositories"]["repositories"]] == ["z", "m", "a"]
 
 
 def test_another_resolve_on_another_base(rule_runner: RuleRunner) -> None:
     rule_runner.write_files({**FILES, "3rdparty/debian/second.lock": debian_lock("second")})
     generate(rule_runner, "other")
     request = seen(rule_runner, "3rdparty/opam/other.lock", "other")
-    assert (request["base"], request["requirements"]) == ("//3rdparty/debian:second", ["o"])
+    assert (request["lock"]["base"], request["lock"]["requirements"]) == ("//3rdparty/debian:second", ["o"])
 
 
 def test_the_base_of_the_same_run_counts(rule_runner: RuleRunner) -> None:
@@ -140,7 +302,9 @@ def test_the_base_of_the_same_run_counts(rule_runner: RuleRunner) -> None:
 def test_diff(rule_runner: RuleRunner) -> None:
     old = opam_lock(Pkg("a", version="3"), Pkg("b", version="1.10"), Pkg("gone"))
     rule_runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock(), "3rdparty/opam/default.lock": old})
-    printed = generate(rule_runner, "default", args=("--diff",)).stderr
+    assert "Lockfile diff" not in generate(rule_runner, "default", args=("--no-diff",)).stderr
+    rule_runner.write_files({"3rdparty/opam/default.lock": old})
+    printed = generate(rule_runner, "default").stderr
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     assert "Lockfile diff: 3rdparty/opam/default.lock [default]" in lines
     assert "a 3 --> 2" in lines and "b 1.10 --> 2" in lines and "gone 1" in lines
@@ -207,6 +371,7 @@ SHA = "ab" * 32
         ("3rdparty/opam/overlay/", "3rdparty/opam/overlay"),
         (f"https://h.example/r.tar.gz#sha256={SHA}&size=12", Archive("https://h.example/r.tar.gz", SHA, 12, ".tar.gz")),
         (f"file:///a/../r.tgz#size=1&sha256={SHA}", Archive("file:///a/../r.tgz", SHA, 1, ".tgz")),
+        (f"git+https://h.example/r.git#{'1a' * 20}", GitCommit("https://h.example/r.git", "1a" * 20)),
         (f"https://h.example/archive#sha256={SHA}&size=1", Archive("https://h.example/archive", SHA, 1, "")),
     ],
 )
@@ -214,7 +379,18 @@ def test_locations(location: str, expected: object) -> None:
     assert parse_location("name", location) == expected
 
 
-@pytest.mark.parametrize("location", ["/abs", "../up", ".", "https://h/r.tar", f"https://h/r.tar#sha256={SHA}"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/abs",
+        "../up",
+        ".",
+        "https://h/r.tar",
+        "git+https://h/r",
+        "git+https://h/r#main",
+        f"https://h/r.tar#sha256={SHA}",
+    ],
+)
 def test_wrong_locations(location: str) -> None:
     with pytest.raises(InvalidRepositoryError, match=r"`\[opam\].repositories` has name = "):
         parse_location("name", location)

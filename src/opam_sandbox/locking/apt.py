@@ -1,23 +1,25 @@
-"""apt with directories of its own: resolves package names to exact .debs, and finds source archives by checksum.
+"""apt with directories of its own: resolves package names to exact .debs, and lists the files of Debian's sources.
 
 Uses the host's apt-get (package apt) and its keyring of Debian's archive keys; a mirror's index is only believed if it is
-signed by one of them.
+signed by one of them. Lists are downloaded once for all resolves of a run, and only what changed since the run before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 from urllib.parse import unquote
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.locking.cache import Memo
 
 _KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")
 
@@ -43,156 +45,228 @@ class SourceFile:
     checksums: Tuple[Tuple[str, str], ...]
 
 
-class Apt:
-    """A context manager: `mirrors` in order of preference, the `suites` to read. Raises ToolError with apt's own words.
+def _run(
+    at: Path, arguments: Sequence[str], architecture: str, options: Dict[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    settings = {
+        "Dir::Etc": f"{at}/etc",
+        "Dir::Etc::sourcelist": f"{at}/sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::parts": "/dev/null",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::State": f"{at}/state",
+        "Dir::State::status": f"{at}/status",
+        "Dir::Cache": f"{at}/cache",
+        "Dir::Log": f"{at}/log",
+        "APT::Architecture": architecture,
+        "APT::Architectures": architecture,
+        "APT::Sandbox::User": "",
+        "APT::Install-Recommends": "false",
+        "Acquire::Languages": "none",
+        "Acquire::GzipIndexes": "false",
+        "Debug::NoLocking": "true",
+        **options,
+    }
+    command = [arguments[0]]
+    for key, value in settings.items():
+        command += ["-o", f"{key}={value}"]
+    env = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "APT_CONFIG": "/dev/null"}
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        if name in os.environ:
+            env[name] = os.environ[name]
+    return subprocess.run(
+        [*command, *arguments[1:]], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
+    )
 
-    `status`: the text of a dpkg status file, the packages that are there already.
+
+@dataclass(frozen=True)
+class Lists:
+    """A mirror's lists as they were at one time: `path/lists` and `path/sources.list`."""
+
+    path: Path
+    architecture: str
+
+
+def update(
+    cache: Path, mirrors: Sequence[str], suites: Sequence[str], architecture: str, *, sources: bool = False
+) -> Lists:
+    """Bring the lists of the first mirror that has them up to date. They are never changed afterwards.
+
+    `cache`: a directory that is kept. `sources`: lists of source packages instead of binary ones. Raises ToolError with
+    apt's own words.
     """
+    from filelock import FileLock
 
-    def __init__(
-        self, mirrors: Sequence[str], suites: Sequence[str], architecture: str, status: str = "", sources: bool = False
-    ) -> None:
-        if not mirrors:
-            raise ToolError(
-                "no Debian mirror is known: set [debian].mirrors, or give this host an /etc/apt/sources.list"
-            )
-        if shutil.which("apt-get") is None:
-            raise ToolError("apt resolves Debian packages and is not on this machine (Debian package apt)")
-        self._mirrors = [mirror.rstrip("/") for mirror in mirrors]
-        self._suites = suites
-        self._architecture = architecture
+    if not mirrors:
+        raise ToolError("no Debian mirror is known: set [debian].mirrors, or give this host an /etc/apt/sources.list")
+    if shutil.which("apt-get") is None:
+        raise ToolError("apt resolves Debian packages and is not on this machine (Debian package apt)")
+    errors = []
+    for mirror in mirrors:
+        lines = _sources_list(mirror.rstrip("/"), suites, architecture, sources)
+        at = cache / hashlib.sha256(lines.encode()).hexdigest()[:16]
+        for name in ("etc", "state/lists/partial", "cache/archives/partial", "log"):
+            (at / name).mkdir(parents=True, exist_ok=True)
+        with FileLock(at / "lock"):
+            (at / "status").write_text("")
+            (at / "sources.list").write_text(lines)
+            # The cache of another architecture or another apt would be in the way, and is not needed for this.
+            none = {"Dir::Cache::pkgcache": "", "Dir::Cache::srcpkgcache": ""}
+            done = _run(at, ["apt-get", "update", "--error-on=any"], architecture, none)
+            if done.returncode == 0:
+                return Lists(_snapshot(at, architecture, sources), architecture)
+        errors.append(f"{mirror}: {_complaint(done)}")
+    raise ToolError(f"no mirror gives the index of {', '.join(suites)} ({architecture}):\n  " + "\n  ".join(errors))
+
+
+def _sources_list(mirror: str, suites: Sequence[str], architecture: str, sources: bool) -> str:
+    keyring = next((path for path in _KEYRINGS if os.path.exists(path)), None)
+    signed = f" signed-by={keyring}" if keyring else ""
+    # What is taken from a source index is compared with opam's own checksums, so an old one does no harm.
+    valid = " check-valid-until=no" if sources else ""
+    kind = "deb-src" if sources else "deb"
+    return "".join(f"{kind} [arch={architecture}{signed}{valid}] {mirror} {suite} main\n" for suite in suites)
+
+
+# Kept of each mirror: the newest, and what processes that started before may still read.
+_KEPT = 3
+
+
+def _snapshot(at: Path, architecture: str, sources: bool) -> Path:
+    """A copy of the lists that the next update leaves alone, made once per content."""
+    lists = at / "state" / "lists"
+    sha256 = hashlib.sha256()
+    for path in sorted(lists.glob("*Release")):
+        sha256.update(path.read_bytes())
+    target = at / "snapshots" / sha256.hexdigest()
+    if target.is_dir():
+        os.utime(target)
+        return target
+    target.parent.mkdir(exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=at))
+    shutil.copytree(lists, beside / "lists", ignore=shutil.ignore_patterns("partial", "lock", "auxfiles"))
+    shutil.copy2(at / "sources.list", beside / "sources.list")
+    for name in ("etc", "cache"):
+        (beside / name).mkdir()
+    (beside / "lists" / "partial").mkdir()
+    (beside / "status").write_text("")
+    os.rename(beside, target)
+    # Reading the lists takes apt a second or two. The result is used by all that resolve against them.
+    if not sources:
+        _run(target, ["apt-cache", "gencaches"], architecture, _cached(target))
+    old = sorted(target.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[_KEPT:]
+    for path in old:
+        shutil.rmtree(path, ignore_errors=True)
+    return target
+
+
+def _cached(lists: Path) -> Dict[str, str]:
+    return {
+        "Dir::State::lists": f"{lists}/lists",
+        "Dir::Cache::srcpkgcache": f"{lists}/srcpkgcache.bin",
+        "Dir::Cache::pkgcache": "",
+    }
+
+
+class Apt:
+    """A context manager. `status`: the text of a dpkg status file, the packages that are there already."""
+
+    def __init__(self, lists: Lists, status: str = "") -> None:
+        self._lists = lists
         self._status = status
-        self._kind = "deb-src" if sources else "deb"
-        self._directory = ""
+        self._directory = Path()
 
     def __enter__(self) -> "Apt":
-        self._directory = tempfile.mkdtemp(prefix="apt-")
-        for name in ("etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial", "log"):
-            os.makedirs(f"{self._directory}/{name}")
-        Path(self._directory, "status").write_text(self._status, encoding="utf-8", errors="surrogateescape")
-        errors = []
-        for mirror in self._mirrors:
-            error = self._update(mirror)
-            if not error:
-                return self
-            errors.append(f"{mirror}: {error}")
-        self.__exit__(None, None, None)
-        raise ToolError(
-            f"no mirror gives the index of {', '.join(self._suites)} ({self._architecture}):\n  " + "\n  ".join(errors)
-        )
+        self._directory = Path(tempfile.mkdtemp(prefix="apt-"))
+        for name in ("etc", "state", "cache/archives/partial", "log"):
+            (self._directory / name).mkdir(parents=True)
+        shutil.copy2(self._lists.path / "sources.list", self._directory / "sources.list")
+        (self._directory / "status").write_text(self._status, encoding="utf-8", errors="surrogateescape")
+        return self
 
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _update(self, mirror: str) -> str:
-        keyring = next((path for path in _KEYRINGS if os.path.exists(path)), None)
-        signed = f" signed-by={keyring}" if keyring else ""
-        # What is taken from a source index is compared with opam's own checksums, so an old one does no harm.
-        valid = " check-valid-until=no" if self._kind == "deb-src" else ""
-        options = f"[arch={self._architecture}{signed}{valid}]"
-        lines = [f"{self._kind} {options} {mirror} {suite} main\n" for suite in self._suites]
-        Path(self._directory, "etc/sources.list").write_text("".join(lines))
-        done = self._apt("apt-get", ["update", "--error-on=any"])
-        return "" if done.returncode == 0 else _complaint(done)
-
-    def _apt(self, program: str, arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-        at = self._directory
-        options = {
-            "Dir::Etc": f"{at}/etc",
-            "Dir::Etc::sourcelist": f"{at}/etc/sources.list",
-            "Dir::Etc::sourceparts": "/dev/null",
-            "Dir::Etc::parts": f"{at}/etc/apt.conf.d",
-            "Dir::Etc::preferencesparts": f"{at}/etc/preferences.d",
-            "Dir::State": f"{at}/state",
-            "Dir::State::status": f"{at}/status",
-            "Dir::Cache": f"{at}/cache",
-            "Dir::Log": f"{at}/log",
-            "APT::Architecture": self._architecture,
-            "APT::Architectures": self._architecture,
-            "APT::Sandbox::User": "",
-            "APT::Install-Recommends": "false",
-            "Acquire::Languages": "none",
-            "Acquire::GzipIndexes": "false",
-            "Debug::NoLocking": "true",
-        }
-        command = [program]
-        for key, value in options.items():
-            command += ["-o", f"{key}={value}"]
-        env = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "APT_CONFIG": "/dev/null"}
-        for name in ("http_proxy", "https_proxy", "no_proxy"):
-            if name in os.environ:
-                env[name] = os.environ[name]
-        return subprocess.run(
-            [*command, *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
-        )
-
     def resolve(self, packages: Sequence[str]) -> List[LockedDeb]:
         """The .debs that installing `packages` needs beyond `status`, sorted by name."""
-        done = self._apt("apt-get", ["install", "--yes", "--no-install-recommends", "--print-uris", "-qq", *packages])
+        key = hashlib.sha256("\0".join([self._status, *packages]).encode("utf-8", "surrogateescape")).hexdigest()
+        memo = Memo(self._lists.path / "answers")
+        answer = memo.get(key)
+        if answer is None:
+            answer = self._ask(packages)
+            memo.put(key, answer)
+        if "error" in answer:
+            raise ToolError(answer["error"])
+        return [LockedDeb(**deb) for deb in answer["debs"]]
+
+    def _ask(self, packages: Sequence[str]) -> Dict[str, Any]:
+        arguments = ["install", "--yes", "--no-install-recommends", "--print-uris", "-qq", "--", *packages]
+        options = {**_cached(self._lists.path), "Acquire::ForceHash": "sha256"}
+        done = _run(self._directory, ["apt-get", *arguments], self._lists.architecture, options)
         if done.returncode != 0:
-            raise ToolError(f"apt cannot install {', '.join(packages)}: {_complaint(done)}")
-        wanted: Dict[Tuple[str, str], None] = {}
+            return {"error": f"apt cannot install {', '.join(packages)}: {_complaint(done)}"}
+        mirror = (self._lists.path / "sources.list").read_text().split("] ")[1].split()[0]
+        debs = {}
         for line in done.stdout.splitlines():
-            match = re.match(r"'[^']*' (\S+)_(\S+)_(\S+)\.deb \d+", line)
-            if match:
-                wanted[(match.group(1), unquote(match.group(2)))] = None
-        index = {(deb.name, deb.version): deb for deb in self._packages()}
-        missing = [f"{name}={version}" for name, version in wanted if (name, version) not in index]
-        if missing:
-            raise ToolError(f"the mirror's index lacks {', '.join(missing)}")
-        return sorted((index[key] for key in wanted), key=lambda deb: deb.name)
+            deb = parse_uri_line(line, mirror)
+            if deb:
+                debs[deb.name] = asdict(deb)
+        return {"debs": [debs[name] for name in sorted(debs)]}
 
-    def has(self, package: str) -> bool:
-        """Whether the index knows a package of this name, or one that provides it."""
-        done = self._apt("apt-cache", ["showpkg", package])
-        return done.returncode == 0 and "Package:" in done.stdout
 
-    def _packages(self) -> Iterator[LockedDeb]:
-        for fields in self._stanzas("_Packages"):
-            yield LockedDeb(
-                fields["Package"],
-                fields["Version"],
-                fields["Architecture"],
-                fields["Filename"],
-                fields["SHA256"],
-                int(fields["Size"]),
-            )
+_URI_LINE = re.compile(
+    r"'(?P<uri>[^']*)' (?P<name>[^_ ]+)_(?P<version>[^_ ]+)_(?P<arch>\S+)\.deb (?P<size>\d+) (?P<hash>\S+)"
+)
 
-    def source_files(self) -> Iterator[SourceFile]:
-        """Every file of every source package in the index."""
-        for fields in self._stanzas("_Sources"):
-            directory = fields["Directory"]
-            found: Dict[str, Dict[str, str]] = {}
-            sizes: Dict[str, int] = {}
-            for key, kind in (("Files", "md5"), ("Checksums-Sha256", "sha256")):
-                for line in fields.get(key, "").split("\n"):
-                    parts = line.split()
-                    if len(parts) == 3:
-                        found.setdefault(parts[2], {})[kind] = parts[0]
-                        sizes[parts[2]] = int(parts[1])
-            for name, checksums in found.items():
-                yield SourceFile(f"{directory}/{name}", sizes[name], tuple(sorted(checksums.items())))
 
-    def _stanzas(self, suffix: str) -> Iterator[Dict[str, str]]:
-        for path in sorted(Path(self._directory, "state/lists").glob(f"*{suffix}")):
-            fields: Dict[str, str] = {}
-            key = ""
-            with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-                for line in lines:
-                    line = line.rstrip("\n")
-                    if not line:
-                        if fields:
-                            yield fields
-                        fields, key = {}, ""
-                    elif line[0] in " \t":
-                        fields[key] += "\n" + line[1:]
-                    else:
-                        key, _, value = line.partition(":")
-                        fields[key] = value.strip()
-            if fields:
-                yield fields
+def parse_uri_line(line: str, mirror: str) -> Optional[LockedDeb]:
+    """A line of `apt-get --print-uris`; None for other lines. Raises ToolError for a file without sha256."""
+    match = _URI_LINE.match(line)
+    if not match:
+        return None
+    kind, _, sha256 = match["hash"].partition(":")
+    path = unquote(match["uri"])
+    path = path[len(mirror) :].lstrip("/") if path.startswith(mirror) else path[path.index("/pool/") + 1 :]
+    if kind != "SHA256":
+        raise ToolError(f"the mirror's index has no sha256 of {path}")
+    version = unquote(match["version"])
+    return LockedDeb(match["name"], version, match["arch"], path, sha256, int(match["size"]))
+
+
+def _stanzas(path: Path) -> Iterator[str]:
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        text = lines.read()
+    for stanza in text.split("\n\n"):
+        if stanza.startswith("Package: "):
+            yield stanza
+
+
+def source_files(lists: Lists) -> Iterator[SourceFile]:
+    """Every file of every source package in the lists, but for Debian's own descriptions of them."""
+    for path in sorted((lists.path / "lists").glob("*_Sources")):
+        for stanza in _stanzas(path):
+            yield from _source_files(stanza)
+
+
+def _source_files(stanza: str) -> Iterator[SourceFile]:
+    directory = ""
+    key = ""
+    found: Dict[str, Dict[str, str]] = {}
+    sizes: Dict[str, int] = {}
+    for line in stanza.split("\n"):
+        if line[:1] != " ":
+            key, _, value = line.partition(":")
+            if key == "Directory":
+                directory = value.strip()
+        elif key in ("Files", "Checksums-Sha256"):
+            checksum, size, name = line.split()
+            if not name.endswith((".dsc", ".asc")):
+                found.setdefault(name, {})["md5" if key == "Files" else "sha256"] = checksum
+                sizes[name] = int(size)
+    for name, checksums in found.items():
+        yield SourceFile(f"{directory}/{name}", sizes[name], tuple(sorted(checksums.items())))
 
 
 def _complaint(done: "subprocess.CompletedProcess[str]") -> str:

@@ -5,8 +5,8 @@ apt runs on the host with directories of its own, so the host's package lists, s
 
 from __future__ import annotations
 
-from opam_sandbox.locking import toml_text
-from opam_sandbox.locking.apt import Apt, LockedDeb
+from opam_sandbox.locking import cache, toml_text
+from opam_sandbox.locking.apt import Apt, LockedDeb, update
 from opam_sandbox.request import Request
 
 
@@ -14,7 +14,8 @@ def run(request: Request, jobs: int) -> int:
     suite = request.get("suite", str)
     architecture = request.get("architecture", str)
     packages = request.strings("packages")
-    with Apt(request.strings("mirrors"), [suite], architecture) as apt:
+    lists = update(cache.directory(request.get("store", str), "apt"), request.strings("mirrors"), [suite], architecture)
+    with Apt(lists) as apt:
         debs = apt.resolve(["?essential", "apt", *packages])
     with open("lockfile", "w", encoding="utf-8") as out:
         out.write(lock_text(request.get("resolve", str), suite, architecture, packages, debs))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cmp_to_key
 from itertools import zip_longest
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from opam_sandbox.opamfile import Binary, Group, Ident, Int, ListOf, Option_, Prefix, Str, Value
 
@@ -34,6 +35,11 @@ def _split(version: str) -> List[Tuple[Tuple[int, ...], int]]:
         for text, number in re.findall(r"([^0-9]*)([0-9]*)", version)
         if text or number
     ]
+
+
+def version_key(version: str) -> Any:
+    """A key that sorts as `compare_versions` compares."""
+    return cmp_to_key(compare_versions)(version)
 
 
 def _order(char: str) -> int:
@@ -182,3 +188,12 @@ def _strings(value: Value) -> Iterator[str]:
 def strings(value: Optional[Value]) -> List[str]:
     """The strings of a field that holds one string or a list of them."""
     return [] if value is None else list(_strings(value))
+
+
+def idents(value: Optional[Value]) -> Set[str]:
+    """The identifiers of a field that holds one or a list of them (`flags`)."""
+    if isinstance(value, Ident):
+        return {value.name}
+    if isinstance(value, (ListOf, Group)):
+        return {name for item in value.items for name in idents(item)}
+    return set()

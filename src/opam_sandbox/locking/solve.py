@@ -1,26 +1,50 @@
 """Asks opam's own solver, inside the base, for the packages that meet a resolve's requirements.
 
-The requirements become one package of a repository of their own, so that any number of roots, and constraints on packages
-that may or may not be chosen, are one ordinary request to opam.
+The requirements are named to opam as a user would name them to `opam install` in an empty switch, so that its solution is
+the one that he would get. What a command line cannot say, such as bounds of packages that may or may not be chosen, is in
+the opam file of one pinned package, which stands for the resolve.
+
+The request: {"store", "layers", "prepared": directory, "repositories": [names], "requirements": [...],
+"constraints": [...], "with_test", "with_doc", "prefer_oldest": booleans, "solver": name or ""}. Writes solution.json:
+
+    {"packages": [{"name", "version", "opam" (undecodable bytes as surrogates), "files": [[path, base64]], "depends", "post",
+                   "test", "doc": [names], "depexts": [names]}], "notes": [sentences for the user]}
 """
 
 from __future__ import annotations
 
+import base64
+import difflib
 import json
-import os
 import re
+import zipfile
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
+from opam_sandbox import opamfile
 from opam_sandbox.errors import ToolError
-from opam_sandbox.maker import LOG, View
+from opam_sandbox.isolation import is_rootless, run_isolated
+from opam_sandbox.layer import read_layers
+from opam_sandbox.locking import formulas
+from opam_sandbox.locking.repositories import Packages, Variables, configure
+from opam_sandbox.maker import LOG, Timer, View
 from opam_sandbox.opamfile import quote
-from opam_sandbox.opamroot import HOME, OPAM_ROOT, REPO_FILE, environment, write_files
+from opam_sandbox.opamroot import HOME, OPAM_ROOT, environment, write_files
+from opam_sandbox.overlay import Overlay
+from opam_sandbox.request import Request
+from opam_sandbox.store import Store
 
 ROOTS = "pants-requirements"
+SOLUTION = "solution.json"
 _BOUNDS = r"(?:\s*[,&]?\s*(?:=|!=|<=|>=|<|>)\s*[^\s<>=!,&]+)*"
 _REQUIREMENT = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9_+-]*)(?:\.([^\s<>=!,&]+)|({_BOUNDS}))\s*$")
 _BOUND = re.compile(r"(=|!=|<=|>=|<|>)\s*([^\s<>=!,&]+)")
+_SWITCH = f"{OPAM_ROOT}/default/.opam-switch"
+_FLAGS = {
+    "avoid-version": "is flagged avoid-version: its maintainers advise against it unless it is asked for",
+    "deprecated": "is flagged deprecated: its maintainers no longer support it",
+}
+_LISTED_VERSIONS = 12
 
 
 def parse_requirement(text: str) -> Tuple[str, List[Tuple[str, str]]]:
@@ -38,58 +62,122 @@ _NEGATED = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
 def roots_opam(requirements: Sequence[str], constraints: Sequence[str]) -> str:
-    """The opam file of the package that stands for the request."""
+    """The opam file of the package that stands for the request; "" where the command line says all of it."""
 
     def atom(name: str, bounds: Sequence[Tuple[str, str]], joint: str) -> str:
-        if not bounds:
-            return f"  {quote(name)}\n"
         return f"  {quote(name)} {{{joint.join(f'{op} {quote(version)}' for op, version in bounds)}}}\n"
 
-    depends = "".join(atom(*parse_requirement(text), " & ") for text in requirements)
+    depends = "".join(
+        atom(name, bounds, " & ") for name, bounds in map(parse_requirement, requirements) if len(bounds) > 1
+    )
     conflicts = ""
     for text in constraints:
         name, bounds = parse_requirement(text)
         if not bounds:
             raise ToolError(f"the constraint {text!r} bounds nothing: write {name}=VERSION or {name}>=VERSION")
         conflicts += atom(name, [(_NEGATED[op], version) for op, version in bounds], " | ")
-    return f'opam-version: "2.0"\ndepends: [\n{depends}]\nconflicts: [\n{conflicts}]\n'
+    if not depends and not conflicts:
+        return ""
+    return f'opam-version: "2.0"\nname: "{ROOTS}"\nversion: "1"\ndepends: [\n{depends}]\nconflicts: [\n{conflicts}]\n'
 
 
-def solve(
-    view: View, repositories: Sequence[Tuple[str, Path]], requirements: Sequence[str], constraints: Sequence[str]
-) -> Dict[str, str]:
-    """Name -> version of every package of opam's solution. `repositories`: name and directory, first wins.
+def atoms(requirements: Sequence[str]) -> List[str]:
+    """The requirements as `opam install` takes them; of several bounds none, as it takes but one."""
+    result = []
+    for text in requirements:
+        name, bounds = parse_requirement(text)
+        result.append(f"{name}{bounds[0][0]}{bounds[0][1]}" if len(bounds) == 1 else name)
+    return list(dict.fromkeys(result))
 
-    Raises ToolError with opam's own explanation where there is no solution.
-    """
-    directory = f"{ROOTS}/packages/{ROOTS}/{ROOTS}.1"
-    own = Path("scratch/requirements")
-    (own / directory).mkdir(parents=True)
-    (own / ROOTS / "repo").write_text(REPO_FILE)
-    (own / directory / "opam").write_text(roots_opam(requirements, constraints))
-    shown = [(ROOTS, own / ROOTS), *repositories]
-    base = f"{OPAM_ROOT}/repo"
-    config = (view.overlay.root / OPAM_ROOT / "config").read_text()
-    names = " ".join(quote(name) for name, _ in shown)
-    urls = " ".join(f"{quote(name)} {{{quote('file:///nonexistent/' + name)}}}" for name, _ in shown)
-    write_files(
-        view.overlay,
-        [
-            (f"{OPAM_ROOT}/config", re.sub(r"(?m)^repositories:.*$", f"repositories: [{names}]", config).encode()),
-            (f"{base}/repos-config", f'opam-version: "2.0"\nrepositories: [{urls}]\n'.encode()),
-            *((f"{base}/{name}/.mount", b"") for name, _ in shown),
-        ],
+
+def solve(request: Request) -> int:
+    requirements = request.strings("requirements")
+    prepared = Path(request.get("prepared", str))
+    try:
+        packages = Packages(prepared / "packages.zip")
+        base = json.loads((prepared / "base.json").read_text())
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ToolError(f"{prepared}: what was prepared of the repositories cannot be read: {error}") from None
+    check_known(requirements, packages, request.strings("repositories"))
+    layers = read_layers(request.strings("layers"))
+    rootless = is_rootless()
+
+    def inside() -> int:
+        store = Store(Path(request.get("store", str)), rootless)
+        overlay = Overlay([store.get(layer) for layer in layers], Path("scratch"), rootless)
+        try:
+            overlay.mount()
+            with open(LOG, "wb") as log:
+                view = View(overlay, layers, log, Timer(), rootless)
+                solution = _ask_opam(view, request, base["variables"])
+        finally:
+            overlay.remove()
+        Path(SOLUTION).write_text(json.dumps(_described(solution, packages, base["variables"], request), indent=1))
+        return 0
+
+    return run_isolated(inside)
+
+
+def check_known(requirements: Sequence[str], packages: Packages, repositories: Sequence[str]) -> None:
+    """Raise ToolError for requirements that no repository has, with names and versions that were perhaps meant."""
+    problems = []
+    for text in requirements:
+        name, bounds = parse_requirement(text)
+        versions = packages.versions(name)
+        if not versions:
+            close = difflib.get_close_matches(name, packages.names(), 3)
+            meant = f" (did you mean {' or '.join(close)}?)" if close else ""
+            problems.append(f"no package {name} in the opam repositories {', '.join(repositories)}{meant}")
+        for op, version in bounds:
+            if op == "=" and versions and not any(formulas.compare_versions(version, one) == 0 for one in versions):
+                newest = sorted(versions, key=formulas.version_key, reverse=True)[:_LISTED_VERSIONS]
+                problems.append(
+                    f"no version {version} of {name} in the opam repositories {', '.join(repositories)}; they have "
+                    f"{', '.join(newest)}{' and older ones' if len(versions) > len(newest) else ''}"
+                )
+    if problems:
+        raise ToolError("\n".join(problems))
+
+
+def _ask_opam(view: View, request: Request, variables: Variables) -> Dict[str, str]:
+    """Name -> version of every package of opam's solution. Raises ToolError with opam's explanation if there is none."""
+    requirements, constraints = request.strings("requirements"), request.strings("constraints")
+    configure(view, request.strings("repositories"))
+    prepared = Path(request.get("prepared", str))
+    caches = [(f"{OPAM_ROOT}/repo/{path.name}", path.read_bytes()) for path in prepared.glob("state-*.cache")]
+    own = roots_opam(requirements, constraints)
+    pinned = [
+        (f"{_SWITCH}/overlay/{ROOTS}/opam", own.encode()),
+        (f"{_SWITCH}/switch-state", f'opam-version: "2.0"\npinned: ["{ROOTS}.1"]\n'.encode()),
+    ]
+    write_files(view.overlay, [*caches, *(pinned if own else [])])
+    argv = ["opam", "install", "--dry-run", "--yes", "--no-depexts", f"--json=/tmp/{SOLUTION}"]
+    argv += [f"--{option.replace('_', '-')}" for option in ("with_test", "with_doc") if request.get_or(option, False)]
+    env = {**environment(1), "OPAMSOLVERTIMEOUT": "600", "OPAMERRLOGLEN": "100", **_solver(request)}
+    done = view.overlay.run(
+        [*argv, *atoms(requirements), *([ROOTS] if own else [])], env, view.log, user=True, cwd=f"/{HOME}"
     )
-    for name, path in shown:
-        view.overlay.bind(path, f"{base}/{name}")
-    argv = ["opam", "install", "--dry-run", "--yes", "--no-depexts", "--json=/tmp/solution.json", ROOTS]
-    env = {**environment(1), "OPAMSOLVERTIMEOUT": "600", "OPAMERRLOGLEN": "100"}
-    with view.timer.step("opam"):
-        done = view.overlay.run(argv, env, view.log, user=True, cwd=f"/{HOME}")
     view.log.flush()
     if done.returncode != 0:
-        raise ToolError(f"opam finds no solution for {', '.join(requirements)}:\n{_explanation(constraints)}")
-    return _read(view.overlay.root / "tmp" / "solution.json")
+        where = ", ".join(
+            f"{key}={variables[key]}" for key in ("os-distribution", "os-version", "arch") if key in variables
+        )
+        raise ToolError(
+            f"opam finds no solution for {', '.join(requirements)} on {where}:\n{_explanation(constraints)}"
+        )
+    return _read(view.overlay.root / "tmp" / SOLUTION)
+
+
+def _solver(request: Request) -> Dict[str, str]:
+    solver = request.get_or("solver", "")
+    if request.get_or("prefer_oldest", False):
+        # What opam's own tests of lower bounds use. mccs, with a criterion that maximises, takes a minute, and installs
+        # packages that nobody asked for as they are old.
+        return {
+            "OPAMEXTERNALSOLVER": solver or "builtin-0install",
+            "OPAMCRITERIA": "+removed,+count[version-lag,solution]",
+        }
+    return {"OPAMEXTERNALSOLVER": solver} if solver else {}
 
 
 def _explanation(constraints: Sequence[str]) -> str:
@@ -115,11 +203,60 @@ def _read(path: Path) -> Dict[str, str]:
     return solution
 
 
-def find_package(repositories: Sequence[Tuple[str, Path]], name: str, version: str) -> Path:
-    """The directory of a package in the first repository that has it."""
-    for _, repository in repositories:
-        for relative in (f"packages/{name}/{name}.{version}", f"packages/{name}.{version}"):
-            path = repository / relative
-            if os.path.exists(path / "opam"):
-                return path
-    raise ToolError(f"no repository holds {name}.{version}, which opam chose")
+def _described(
+    solution: Mapping[str, str], packages: Packages, variables: Mapping[str, str], request: Request
+) -> Dict[str, Any]:
+    roots = {parse_requirement(text)[0] for text in request.strings("requirements")}
+    known: Variables = {
+        **variables,
+        "build": True,
+        "with-test": False,
+        "with-doc": False,
+        "with-dev-setup": False,
+        "with-tools": False,
+        "dev": False,
+    }
+    found = []
+    notes: List[str] = []
+    for name, version in sorted(solution.items()):
+        kinds = [kind for kind in ("test", "doc") if name in roots and request.get_or(f"with_{kind}", False)]
+        item, flags = describe(packages, name, version, solution, known, kinds)
+        found.append(item)
+        notes += [f"{name}.{version} {text}." for flag, text in _FLAGS.items() if flag in flags]
+    return {"packages": found, "notes": notes}
+
+
+def describe(
+    packages: Packages,
+    name: str,
+    version: str,
+    solution: Mapping[str, str],
+    variables: Variables,
+    kinds: Sequence[str],
+) -> Tuple[Dict[str, Any], Set[str]]:
+    """A package as solution.json has it, and its flags. `kinds`: "test" and "doc", where those dependencies count."""
+    text = packages.opam(name, version).decode("utf-8", "surrogateescape")
+    items = {item.name: item for item in opamfile.parse(text, f"{name}.{version}: opam file")}
+    formula = [items[field].value for field in ("depends", "depopts") if field in items]
+    values = [value for value in formula if value is not None]
+    needed = formulas.dependencies(values, name, version, solution, variables)
+    extra = {
+        kind: sorted(
+            set(formulas.dependencies(values, name, version, solution, {**variables, f"with-{kind}": True}).build)
+            - set(needed.build)
+        )
+        for kind in kinds
+    }
+    depexts = items["depexts"].value if "depexts" in items else None
+    flags = items["flags"].value if "flags" in items else None
+    return {
+        "name": name,
+        "version": version,
+        "opam": text,
+        "files": [[path, base64.b64encode(content).decode()] for path, content in packages.files(name, version)],
+        "depends": needed.build,
+        "post": needed.post,
+        "test": extra.get("test", []),
+        "doc": extra.get("doc", []),
+        "depexts": formulas.depexts(depexts, variables) if depexts is not None else [],
+    }, formulas.idents(flags)

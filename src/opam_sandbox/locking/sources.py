@@ -11,15 +11,19 @@ import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from urllib.parse import urlsplit
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.apt import SourceFile
+from opam_sandbox.locking.cache import Memo
 from opam_sandbox.locking.formulas import strings
 from opam_sandbox.opamfile import Item
 
 DEBIAN = "debian:"
 _TIMEOUT = 60
+_CHUNK = 1 << 20
+_CHECKSUM_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
 _ORIGINAL = re.compile(r"/([^/_]+)_([^/_]+)\.orig\.tar\.[a-z0-9]+$")
 
 
@@ -30,6 +34,10 @@ class Wanted:
     name: str
     urls: Tuple[str, ...]
     checksums: Tuple[Tuple[str, str], ...]
+
+
+class OutOfReach(ToolError):
+    """A source that no place gave: the message says which, and lists the places."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Locked:
 
 
 def wanted_sources(items: Iterable[Item], package: str) -> List[Wanted]:
-    """The url and extra-source sections of an opam file. Raises ToolError for a source without a checksum."""
+    """The url and extra-source sections of an opam file. Raises ToolError for one that makes no sense."""
     result = []
     for item in items:
         if item.name not in ("url", "extra-source"):
@@ -56,22 +64,31 @@ def wanted_sources(items: Iterable[Item], package: str) -> List[Wanted]:
         checksums = []
         for text in strings(fields.get("checksum")):
             kind, _, value = text.rpartition("=")
-            checksums.append((kind or "md5", value.lower()))
+            kind, value = kind or "md5", value.lower()
+            # It becomes part of addresses and file names.
+            if len(value) != _CHECKSUM_LENGTHS.get(kind) or not re.fullmatch("[0-9a-f]+", value):
+                raise ToolError(f"{package}: its opam file has {text!r}, which is no checksum")
+            checksums.append((kind, value))
         if not urls:
             raise ToolError(f"{package}: its opam file has a {item.name} section without src")
-        if not checksums:
-            raise ToolError(
-                f"{package}: its source {urls[0]} has no checksum, so it cannot be locked: "
-                "put the package with an archive and its sha256 into an overlay repository"
-            )
         result.append(Wanted(item.label if item.name == "extra-source" else "", tuple(urls), tuple(checksums)))
     return result
 
 
 class SourceFinder:
-    """`pool`: the files of Debian's source packages; `mirrors`: Debian mirrors; `archive_mirrors`: opam caches."""
+    """`pool`: the files of Debian's source packages; `mirrors`: Debian mirrors; `archive_mirrors`: opam caches.
 
-    def __init__(self, pool: Iterable[SourceFile], mirrors: Sequence[str], archive_mirrors: Sequence[str]) -> None:
+    `known` keeps what is known of archives by their checksums, for ever; `session` what was seen in this run.
+    """
+
+    def __init__(
+        self,
+        pool: Iterable[SourceFile],
+        mirrors: Sequence[str],
+        archive_mirrors: Sequence[str],
+        known: Optional[Memo] = None,
+        session: Optional[Memo] = None,
+    ) -> None:
         self._by_checksum: Dict[Tuple[str, str], List[SourceFile]] = {}
         self._by_path: Dict[str, SourceFile] = {}
         self._by_version: Dict[str, List[SourceFile]] = {}
@@ -84,39 +101,65 @@ class SourceFinder:
                 self._by_checksum.setdefault(checksum, []).append(file)
         self._mirrors = [mirror.rstrip("/") for mirror in mirrors]
         self._archive_mirrors = [mirror.rstrip("/") for mirror in archive_mirrors]
+        self._known = known
+        self._session = session
 
     def lock(self, package: str, wanted: Wanted) -> Locked:
-        """Raises ToolError, naming every place asked, where nothing with the right checksums can be had."""
+        """Raises OutOfReach, naming every place asked, where nothing with the right checksums can be had."""
+        if not wanted.checksums:
+            raise OutOfReach(
+                f"{package}: its source {_public(wanted.urls[0])} has no checksum in the opam file: put the package with an "
+                "archive and its sha256 into an overlay repository"
+            )
+        key = _key("source", *wanted.urls, *(f"{kind}={value}" for kind, value in wanted.checksums))
+        found = self._session.get(key) if self._session else None
+        if found is None:
+            try:
+                locked = self._lock(package, wanted)
+                found = {"urls": locked.urls, "sha256": locked.sha256, "size": locked.size}
+            except OutOfReach as error:
+                found = {"error": str(error)}
+            if self._session:
+                self._session.put(key, found)
+        if "error" in found:
+            raise OutOfReach(found["error"])
+        return Locked(wanted.name, tuple(found["urls"]), found["sha256"], found["size"])
+
+    def _lock(self, package: str, wanted: Wanted) -> Locked:
         tried: List[str] = []
         file = self._in_pool(wanted, tried)
         if file is not None:
             checksums = dict(file.checksums)
             upstream = [url for url in wanted.urls if not url.startswith(DEBIAN)]
             return Locked(wanted.name, (*upstream, DEBIAN + file.path), checksums["sha256"], file.size)
+        before = self._seen_before(wanted)
+        if before is not None:
+            return before
         for url in self._candidates(wanted):
-            content = self._download(url, tried)
-            if content is not None and self._fits(url, content, wanted, tried):
-                return Locked(wanted.name, wanted.urls, hashlib.sha256(content).hexdigest(), len(content))
+            content = self._download(url, wanted, tried)
+            if content is not None:
+                return self._remember(wanted, Locked(wanted.name, wanted.urls, *content))
         for file in self._namesakes(package):
-            for mirror in self._mirrors:
-                content = self._download(f"{mirror}/{file.path}", tried)
-                if content is not None:
-                    if self._fits(DEBIAN + file.path, content, wanted, tried):
-                        urls = (*wanted.urls, DEBIAN + file.path)
-                        return Locked(wanted.name, urls, hashlib.sha256(content).hexdigest(), len(content))
-                    break
+            if self._has(file, wanted, tried):
+                checksums = dict(file.checksums)
+                urls = (*wanted.urls, DEBIAN + file.path)
+                return self._remember(wanted, Locked(wanted.name, urls, checksums["sha256"], file.size))
         what = f"its source {wanted.name}" if wanted.name else "its archive"
-        places = "\n  ".join(tried)
-        raise ToolError(f"{package}: {what} cannot be had, so it cannot be locked:\n  {places}")
+        places = "\n    ".join(tried) or "no place to ask"
+        raise OutOfReach(f"{package}: {what} cannot be had:\n    {places}")
 
-    @staticmethod
-    def _fits(url: str, content: bytes, wanted: Wanted, tried: List[str]) -> bool:
-        for kind, value in wanted.checksums:
-            found = _digest(kind, content)
-            if found != value:
-                tried.append(f"{url}: its {kind} is {found}, not {value}")
-                return False
-        return True
+    def _seen_before(self, wanted: Wanted) -> Optional[Locked]:
+        """What an earlier run downloaded and verified. Only a whole match counts: all of the same checksums."""
+        found = self._known.get(_archive_key(wanted)) if self._known else None
+        if found is None:
+            return None
+        return Locked(wanted.name, (*wanted.urls, *found["more"]), found["sha256"], found["size"])
+
+    def _remember(self, wanted: Wanted, locked: Locked) -> Locked:
+        if self._known:
+            more = [url for url in locked.urls if url not in wanted.urls]
+            self._known.put(_archive_key(wanted), {"sha256": locked.sha256, "size": locked.size, "more": more})
+        return locked
 
     def _namesakes(self, package: str) -> Iterator[SourceFile]:
         """Upstream archives of the same version in Debian source packages of about the same name.
@@ -129,6 +172,30 @@ class SourceFinder:
             match = _ORIGINAL.search(file.path)
             if match and _bare(match.group(1)) == bare:
                 yield file
+
+    def _has(self, file: SourceFile, wanted: Wanted, tried: List[str]) -> bool:
+        """Whether a file of the pool has all of the wanted checksums, those that the index does not state included.
+
+        The index's sha256 stands for the content, so that a file is downloaded once and never again.
+        """
+        stated = dict(file.checksums)
+        if "sha256" not in stated:
+            return False
+        key = _key("pool", stated["sha256"])
+        found = self._known.get(key) if self._known else None
+        if found is None:
+            for mirror in self._mirrors:
+                found = self._hashes(f"{mirror}/{file.path}", ("sha256", *_CHECKSUM_LENGTHS), tried)
+                if found is not None:
+                    break
+            if found is None or found["sha256"] != stated["sha256"]:
+                return False
+            if self._known:
+                self._known.put(key, found)
+        elif not self._is_there(file):
+            tried.append(f"{DEBIAN}{file.path}: in the index, but on no mirror")
+            return False
+        return self._fits(DEBIAN + file.path, found, wanted, tried)
 
     def _in_pool(self, wanted: Wanted, tried: List[str]) -> Optional[SourceFile]:
         found: Dict[str, SourceFile] = {}
@@ -157,7 +224,7 @@ class SourceFinder:
             try:
                 with urllib.request.urlopen(request, timeout=_TIMEOUT):
                     return True
-            except OSError:
+            except (OSError, ValueError):
                 continue
         return False
 
@@ -172,23 +239,61 @@ class SourceFinder:
             else:
                 yield url
 
+    def _download(self, url: str, wanted: Wanted, tried: List[str]) -> "Optional[Tuple[str, int]]":
+        """sha256 and size of what the URL has, if it has all the wanted checksums."""
+        found = self._hashes(url, ("sha256", *(kind for kind, _ in wanted.checksums)), tried)
+        if found is None or not self._fits(url, found, wanted, tried):
+            return None
+        return found["sha256"], found["size"]
+
     @staticmethod
-    def _download(url: str, tried: List[str]) -> Optional[bytes]:
+    def _fits(url: str, found: Dict[str, Any], wanted: Wanted, tried: List[str]) -> bool:
+        for kind, value in wanted.checksums:
+            if found[kind] != value:
+                tried.append(f"{_public(url)}: its {kind} is {found[kind]}, not {value}")
+                return False
+        return True
+
+    def _hashes(self, url: str, kinds: Iterable[str], tried: List[str]) -> Optional[Dict[str, Any]]:
+        """Download: checksums by kind, and `size`. None, with the reason in `tried`, where that fails."""
+        host = urlsplit(url).netloc
+        key = _key("host", host)
+        silent = self._session.get(key) if self._session and host else None
+        if silent is not None:
+            tried.append(f"{_public(url)}: {silent['reason']}")
+            return None
+        hashes = {kind: hashlib.new(kind) for kind in kinds}
+        size = 0
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-                content: bytes = answer.read()
-                return content
-        except (OSError, ValueError, urllib.error.URLError) as error:
-            tried.append(f"{url}: {getattr(error, 'reason', error)}")
+                for chunk in iter(lambda: answer.read(_CHUNK), b""):
+                    size += len(chunk)
+                    for one in hashes.values():
+                        one.update(chunk)
+        except (OSError, ValueError) as error:
+            reason = str(getattr(error, "reason", error))
+            tried.append(f"{_public(url)}: {reason}")
+            # A host that does not answer would cost its timeout once for each of its archives.
+            unreachable = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
+            if self._session and host and unreachable:
+                self._session.put(key, {"reason": reason})
             return None
+        return {"size": size, **{kind: one.hexdigest() for kind, one in hashes.items()}}
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _archive_key(wanted: Wanted) -> str:
+    return _key("archive", *(f"{kind}={value}" for kind, value in sorted(wanted.checksums)))
+
+
+def _public(url: str) -> str:
+    """The URL without the user and password that it may have."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", url)
 
 
 def _bare(name: str) -> str:
     """`ocaml-react`, `react` and `react-ocaml` are one name."""
     return name.replace("ocaml-", "").replace("-ocaml", "").replace("-", "").replace("_", "").lower()
-
-
-def _digest(kind: str, content: bytes) -> str:
-    if kind not in ("md5", "sha256", "sha512", "sha384", "sha1"):
-        return f"unknown checksum {kind}"
-    return hashlib.new(kind, content).hexdigest()

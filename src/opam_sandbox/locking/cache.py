@@ -1,0 +1,48 @@
+"""What lock commands keep between processes: package lists, and what is known of archives. Losing it costs time only.
+
+It lies in the directory that layers are unpacked into. A request names it as `store`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+# A change of what lies here must not meet files of the old kind.
+_FORMAT = "locking-v1"
+
+
+def directory(store: str, *names: str) -> Path:
+    """A directory below this user's own part of the cache, made if it is not there."""
+    path = Path(os.path.realpath(store), _FORMAT, f"uid-{os.getuid()}", *names)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a file so that readers see all of it or nothing."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    beside.write_text(content, encoding="utf-8", errors="surrogateescape")
+    os.replace(beside, path)
+
+
+class Memo:
+    """JSON objects by a key that is a file name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, key: str) -> Optional[Dict[str, Any]]:
+        """None where there is nothing, or nothing that can be read."""
+        try:
+            found = json.loads((self._path / key).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def put(self, key: str, value: Dict[str, Any]) -> None:
+        self._path.mkdir(parents=True, exist_ok=True)
+        write_whole(self._path / key, json.dumps(value))

@@ -1,0 +1,243 @@
+"""Reads the opam repositories once for all resolves that are solved against them.
+
+opam takes some ten seconds to read all opam files of the public repository, and much less to load what it then keeps of
+them. So it reads them here, in the base; what it keeps, the base's variables and the packages' files are this step's
+result, in the directory `prepared`:
+
+    state-*.cache    what opam keeps
+    packages.zip     NAME.VERSION/opam and NAME.VERSION/files/...; of a package that several repositories have, the first's
+    base.json        {"variables": {opam's global variables in the base}, "status": dpkg's status file}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import Dict, Iterator, List, Sequence, Set, Tuple, Union
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from opam_sandbox import opamfile
+from opam_sandbox.dpkg import DATABASE
+from opam_sandbox.errors import ToolError
+from opam_sandbox.isolation import is_rootless, run_isolated
+from opam_sandbox.layer import read_layers
+from opam_sandbox.maker import LOG, Timer, View
+from opam_sandbox.opamroot import HOME, OPAM_ROOT, environment, write_files
+from opam_sandbox.overlay import Overlay
+from opam_sandbox.request import Request
+from opam_sandbox.store import Store
+
+PREPARED = "prepared"
+_PACKAGE = re.compile(rb"[A-Za-z0-9_+-]+\.[A-Za-z0-9_+.~-]+\Z")
+
+
+def prepare(request: Request) -> int:
+    layers = read_layers(request.strings("layers"))
+    repositories = [(item.get("name", str), Path(item.get("path", str))) for item in request.objects("repositories")]
+    rootless = is_rootless()
+
+    def inside() -> int:
+        store = Store(Path(request.get("store", str)), rootless)
+        overlay = Overlay([store.get(layer) for layer in layers], Path("scratch"), rootless)
+        try:
+            overlay.mount()
+            with open(LOG, "wb") as log:
+                _prepare(View(overlay, layers, log, Timer(), rootless), repositories)
+        finally:
+            overlay.remove()
+        return 0
+
+    return run_isolated(inside)
+
+
+def _prepare(view: View, repositories: Sequence[Tuple[str, Path]]) -> None:
+    directories = [(name, _directory(view, name, path)) for name, path in repositories]
+    target = Path(PREPARED)
+    target.mkdir()
+    with zipfile.ZipFile(target / "packages.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in package_files(directories):
+            # A fixed time: the same repositories give the same bytes.
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED, 1)
+    configure(view, [name for name, _ in directories])
+    for name, path in directories:
+        view.overlay.bind(path, f"{OPAM_ROOT}/repo/{name}")
+    _opam(view, "list", "--all", "--short")
+    for cache in (view.overlay.root / OPAM_ROOT / "repo").glob("state-*.cache"):
+        (target / cache.name).write_bytes(cache.read_bytes())
+    status = (view.overlay.root / DATABASE / "status").read_text(encoding="utf-8", errors="surrogateescape")
+    variables = parse_variables(_opam(view, "var", "--global"))
+    (target / "base.json").write_text(json.dumps({"variables": variables, "status": status}, sort_keys=True))
+
+
+def configure(view: View, names: Sequence[str]) -> None:
+    """Tell opam in the merged view of its repositories, each with an empty directory to bind or mount it to."""
+    config = (view.overlay.root / OPAM_ROOT / "config").read_text()
+    listed = " ".join(opamfile.quote(name) for name in names)
+    urls = " ".join(f"{opamfile.quote(name)} {{{opamfile.quote('file:///nonexistent/' + name)}}}" for name in names)
+    write_files(
+        view.overlay,
+        [
+            (
+                f"{OPAM_ROOT}/config",
+                re.sub(r"(?m)^repositories:.*$", lambda _: f"repositories: [{listed}]", config).encode(),
+            ),
+            (f"{OPAM_ROOT}/repo/repos-config", f'opam-version: "2.0"\nrepositories: [{urls}]\n'.encode()),
+            *((f"{OPAM_ROOT}/repo/{name}/.mount", b"") for name in names),
+        ],
+    )
+
+
+def _opam(view: View, *arguments: str) -> str:
+    output = Path("scratch/output")
+    with open(output, "wb") as out:
+        done = view.overlay.run(
+            ["opam", *arguments], environment(1), view.log, user=True, cwd=f"/{HOME}", stdout=out.fileno()
+        )
+    view.log.flush()
+    if done.returncode != 0:
+        raise ToolError(
+            f"`opam {arguments[0]}` failed in the base:\n{Path(LOG).read_text(errors='replace')[-4000:].rstrip()}"
+        )
+    return output.read_text(errors="replace")
+
+
+def parse_variables(text: str) -> Dict[str, str]:
+    """`opam var --global`: lines of a name, the value, and `# ` with an explanation. Variables without value left out."""
+    found = {}
+    for line in text.splitlines():
+        match = re.match(r"(\S+) +(.*?) *# ", line)
+        if match and match.group(2):
+            found[match.group(1)] = match.group(2)
+    return found
+
+
+def _directory(view: View, name: str, path: Path) -> Path:
+    """The repository as a directory; an archive is unpacked with the base's tar."""
+    if path.is_dir():
+        return _top(path)
+    target = Path("scratch/repositories") / name
+    target.mkdir(parents=True)
+    inside = view.overlay.root / "tmp"
+    (inside / "archive").touch()
+    (inside / "unpacked").mkdir(exist_ok=True)
+    view.overlay.chown_to_opam(target)
+    view.overlay.bind(path, "tmp/archive")
+    view.overlay.bind(target, "tmp/unpacked", writable=True)
+    argv = ["tar", "--extract", "--file=/tmp/archive", "--directory=/tmp/unpacked", "--no-same-owner"]
+    done = view.overlay.run(argv, environment(1), view.log, user=True, cwd=f"/{HOME}")
+    if done.returncode != 0:
+        view.log.flush()
+        raise ToolError(
+            f"the archive of the opam repository {name!r} does not unpack:\n{Path(LOG).read_text(errors='replace')}"
+        )
+    return _top(target)
+
+
+def _top(path: Path) -> Path:
+    """The directory that has `packages/`: the repository itself, or the one directory that an archive wraps it in."""
+    if (path / "packages").is_dir():
+        return path
+    below = [child for child in sorted(path.iterdir()) if (child / "packages").is_dir()]
+    if len(below) == 1:
+        return below[0]
+    raise ToolError(f"{path} is no opam repository: it has no directory `packages`")
+
+
+def package_files(repositories: Sequence[Tuple[str, Path]]) -> Iterator[Tuple[str, bytes]]:
+    """(name in packages.zip, content) of every package of the repositories, first wins.
+
+    Raises ToolError for a file that lies outside of its repository.
+    """
+    seen: Set[bytes] = set()
+    for name, path in repositories:
+        root = os.path.realpath(path).encode()
+        for directory in sorted(_package_directories(os.path.join(root, b"packages"))):
+            package = os.path.basename(directory)
+            if package in seen:
+                continue
+            seen.add(package)
+            title = package.decode()
+            yield f"{title}/opam", _read(os.path.join(directory, b"opam"), root, name)
+            files = os.path.join(directory, b"files")
+            if os.path.isdir(files):
+                for file in sorted(_files_below(files)):
+                    relative = quote_from_bytes(os.path.relpath(file, files))
+                    yield f"{title}/files/{relative}", _read(file, root, name)
+
+
+def _package_directories(top: bytes) -> Iterator[bytes]:
+    for directory, below, files in os.walk(top):
+        if b"opam" in files and _PACKAGE.match(os.path.basename(directory)):
+            below.clear()
+            yield directory
+
+
+def _files_below(top: bytes) -> Iterator[bytes]:
+    for directory, _, files in os.walk(top):
+        for file in files:
+            yield os.path.join(directory, file)
+
+
+def _read(path: bytes, root: bytes, repository: str) -> bytes:
+    # This process stands outside of the base: a link would lead it to the host's files.
+    if not os.path.realpath(path).startswith(root + b"/"):
+        raise ToolError(
+            f"the opam repository {repository!r}: {os.fsdecode(os.path.relpath(path, root))} is a link to a file that is "
+            "not in the repository"
+        )
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ToolError(
+            f"the opam repository {repository!r}: {os.fsdecode(os.path.relpath(path, root))}: {error.strerror}"
+        ) from None
+
+
+class Packages:
+    """What `prepare` put into packages.zip."""
+
+    def __init__(self, path: Path) -> None:
+        self._archive = zipfile.ZipFile(path)
+        self._versions: Dict[str, List[str]] = {}
+        self._files: Dict[str, List[str]] = {}
+        for entry in self._archive.namelist():
+            title, _, rest = entry.partition("/")
+            if rest == "opam":
+                name, _, version = title.partition(".")
+                self._versions.setdefault(name, []).append(version)
+            else:
+                self._files.setdefault(title, []).append(rest)
+
+    def names(self) -> Sequence[str]:
+        return list(self._versions)
+
+    def versions(self, name: str) -> Sequence[str]:
+        """None at all where no repository has the package."""
+        return self._versions.get(name, [])
+
+    def opam(self, name: str, version: str) -> bytes:
+        if version not in self._versions.get(name, ()):
+            raise ToolError(f"no repository holds {name}.{version}, which opam chose")
+        return self._archive.read(f"{name}.{version}/opam")
+
+    def files(self, name: str, version: str) -> List[Tuple[str, bytes]]:
+        """The files of the package's directory `files`, by their paths in there. Raises ToolError for unusable names."""
+        found = []
+        title = f"{name}.{version}"
+        for entry in self._files.get(title, ()):
+            raw = unquote_to_bytes(entry[len("files/") :])
+            try:
+                found.append((raw.decode("utf-8"), self._archive.read(f"{title}/{entry}")))
+            except UnicodeDecodeError:
+                raise ToolError(
+                    f"{title}: the name of its file {raw!r} is not UTF-8, so a lockfile cannot hold it: put the package "
+                    "with a renamed file into an overlay repository"
+                ) from None
+        return found
+
+
+Variables = Dict[str, Union[bool, str]]
