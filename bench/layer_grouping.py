@@ -163,7 +163,9 @@ def main() -> None:
     orders = {}
     for root in roots:
         order = closure(graph, root)
-        if len(order) >= 5 and "ocaml" in order:  # not what stands for a Debian package, and not what a cycle leaves out
+        if (
+            len(order) >= 5 and "ocaml" in order
+        ):  # not what stands for a Debian package, and not what a cycle leaves out
             orders[root] = order
         if len(orders) == IMAGES:
             break
@@ -184,12 +186,16 @@ def main() -> None:
         alone = {root: group({root: units[root]}, {root: limit})[root] for root in units}
         popular = [popularity(graph, order, limit) for order in orders.values()]
         over = sum(len(order) > limit for order in orders.values())
-        rows.append({"limit": limit, "how": f"ours, all in one layout ({over} over)", **measure(grouped.values(), sizes)})
+        rows.append(
+            {"limit": limit, "how": f"ours, all in one layout ({over} over)", **measure(grouped.values(), sizes)}
+        )
         rows.append({"limit": limit, "how": "ours, each image by itself", **measure(alone.values(), sizes)})
         rows.append({"limit": limit, "how": "nixpkgs' popularity", **measure(popular, sizes)})
     flat = measure(([order] for order in orders.values()), sizes, whole=BASE)
     rows.append({"limit": 1, "how": "flat, the base in each", **flat})
-    print(f"{'layers of packages':>18}  {'how':36} {'blobs':>7} {'MB':>10} {'of ideal':>9} {'pushed by a change, MB':>23}")
+    print(
+        f"{'layers of packages':>18}  {'how':36} {'blobs':>7} {'MB':>10} {'of ideal':>9} {'pushed by a change, MB':>23}"
+    )
     for row in rows:
         print(
             f"{row['limit'] or 'no limit':>18}  {row['how']:36} {row['blobs']:>7} {row['bytes'] / 1e6:>10.0f} "

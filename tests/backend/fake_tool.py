@@ -93,7 +93,9 @@ def image(request):
 
 
 def archive(request):
-    files = {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in pathlib.Path("layout").rglob("*") if p.is_file()}
+    files = {
+        str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in pathlib.Path("layout").rglob("*") if p.is_file()
+    }
     layers = [[json.loads(pathlib.Path(d, "layer.json").read_text()) for d in i["layers"]] for i in request["images"]]
     pathlib.Path("image.tar").write_text(json.dumps({"request": request, "files": files, "layers": layers}))
 

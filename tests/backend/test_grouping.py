@@ -104,9 +104,7 @@ def test_contents_say_nothing(build: Any, data: Any) -> None:
     changed = data.draw(st.sampled_from(sorted(graph)))
     contents = {changed: "0 other contents"}
     after = {
-        image: [
-            Unit(contents.get(u.key, u.key), u.name, tuple(contents.get(d, d) for d in u.depends)) for u in held
-        ]
+        image: [Unit(contents.get(u.key, u.key), u.name, tuple(contents.get(d, d) for d in u.depends)) for u in held]
         for image, held in images.items()
     }
     expected = {

@@ -84,7 +84,9 @@ def test_versions_that_conflict(rule_runner: RuleRunner) -> None:
     )
     message = failure(rule_runner)
     assert "images:image" in message
-    assert "c.1 and c.2: a.1 -> b.1 -> c.1 in the resolve `default`; d.1 -> e.1 -> c.2 in the resolve `other`" in message
+    assert (
+        "c.1 and c.2: a.1 -> b.1 -> c.1 in the resolve `default`; d.1 -> e.1 -> c.2 in the resolve `other`" in message
+    )
 
 
 def test_one_version_built_over_others(rule_runner: RuleRunner) -> None:
@@ -265,7 +267,9 @@ def index_files(runner: RuleRunner, architecture: str) -> Dict[str, str]:
     """A project with the image's layout as another machine made it."""
     runner.write_files(project(*MANY, image=image("p1")))
     made = build(runner)
-    files = {f"prebuilt/{path[len('images/image/') :]}": text.decode() for path, text in made.items() if "image/" in path}
+    files = {
+        f"prebuilt/{path[len('images/image/') :]}": text.decode() for path, text in made.items() if "image/" in path
+    }
     index = 'oci_image_index(name="index", images=[":image"], layouts=["prebuilt"], tag="v1")\n'
     bases = f'debian_rootfs(name="trixie", suite="trixie", packages=["opam"], architecture="{architecture}")\n'
     lock = project()["3rdparty/debian/trixie.lock"].replace('"amd64"', f'"{architecture}"')

@@ -201,7 +201,9 @@ def many(clone: Pants) -> None:
     shutil.rmtree(clone.root / "images/kinds")
     text = (clone.root / "pants.toml").read_text()
     text = text.replace("[opam.resolves]\n", '[opam.resolves]\nmany = "3rdparty/opam/many.lock"\n')
-    text = text.replace("[opam.resolves_to_base]\n", '[opam.resolves_to_base]\nmany = "//3rdparty/debian:trixie-ocaml"\n')
+    text = text.replace(
+        "[opam.resolves_to_base]\n", '[opam.resolves_to_base]\nmany = "//3rdparty/debian:trixie-ocaml"\n'
+    )
     (clone.root / "pants.toml").write_text(text)
 
 

@@ -85,7 +85,9 @@ def test_defaults(compression: str, level: int, media_type: str) -> None:
     assert packing.media_type == f"application/vnd.oci.image.layer.v1.{media_type}"
 
 
-@pytest.mark.parametrize("data", [{"compression": "xz"}, {"compression": "gzip", "level": 10}, {"compression": "none", "level": 1}])
+@pytest.mark.parametrize(
+    "data", [{"compression": "xz"}, {"compression": "gzip", "level": 10}, {"compression": "none", "level": 1}]
+)
 def test_wrong_requests(data: Dict[str, Any]) -> None:
     with pytest.raises(RequestError):
         read_packing(Request(data, "r"))
@@ -124,10 +126,14 @@ def test_commands(namespaces: Namespaces, root: Path, tmp_path: Path, monkeypatc
     shutil.rmtree("blobs")
     request = {**packing, "compression": "none", "layers": ["in/0", "in/1", "in/2"], "name": "group"}
     assert merge.run(Request({**request, "whole": False}, "r"), 1) == 0
-    listed = subprocess.run(["tar", "-tf", str(read_layer(Path(".")).blob)], stdout=subprocess.PIPE, text=True, check=True)
+    listed = subprocess.run(
+        ["tar", "-tf", str(read_layer(Path(".")).blob)], stdout=subprocess.PIPE, text=True, check=True
+    )
     assert listed.stdout.split() == [".wh.one", "two"]
     shutil.rmtree("blobs")
     assert merge.run(Request({**request, "whole": True}, "r"), 1) == 0
-    listed = subprocess.run(["tar", "-tf", str(read_layer(Path(".")).blob)], stdout=subprocess.PIPE, text=True, check=True)
+    listed = subprocess.run(
+        ["tar", "-tf", str(read_layer(Path(".")).blob)], stdout=subprocess.PIPE, text=True, check=True
+    )
     assert listed.stdout.split() == ["base", "two"]
     assert json.loads(Path("layer.json").read_text())["files"] == 2
