@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opam_oci.grouping import Groups, Unit, group
+from opam_oci.grouping import Groups, Unit, cost, group
 from opam_oci.image_packages import build_order
 
 # A run says the same as the run before it.
@@ -117,15 +116,27 @@ def test_contents_say_nothing(build: Any, data: Any) -> None:
 
 @given(builds())
 def test_the_less_shared_are_joined_first(build: Any) -> None:
-    """In the one image that has too many packages, neighbours are joined only where all less shared ones are."""
+    """In the one image that has too many packages, neighbours are joined only where all that cost less are.
+
+    Packages of this image alone cost the least, and those that all hold but few others together the most."""
     _, images, budgets = build
-    holders = Counter(key for held in images.values() for key in {unit.key for unit in held})
+    holders: Dict[str, frozenset[str]] = {
+        unit.key: frozenset(i for i, held in images.items() if unit in held) for one in images.values() for unit in one
+    }
     groups = group(images, {image: budgets["i0"] if image == "i0" else 99 for image in images})["i0"]
     if all(len(one) == 1 for one in groups):
         return
-    joined = [holders[key] for one in groups for key in one[:-1]]
-    apart = [holders[one[-1]] for one in groups[:-1]]
-    assert not joined or not apart or max(joined) <= min(apart)
+    sequence = flat(groups)
+    last = {one[-1] for one in groups}
+    costs: Dict[bool, List[Tuple[bool, int]]] = {True: [], False: []}
+    for below, above in zip(sequence, sequence[1:]):
+        costs[below in last].append(cost(holders[below], holders[above]))
+    assert not costs[True] or max(costs[False]) <= min(costs[True])
+
+
+def test_what_joining_costs() -> None:
+    own, two, both = frozenset("a"), frozenset("b"), frozenset("ab")
+    assert cost(own, own) < cost(own, two) < cost(both, both) < cost(both, own) < cost(frozenset("abcdef"), own)
 
 
 def test_shared_packages_stay_alone() -> None:

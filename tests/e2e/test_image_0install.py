@@ -38,10 +38,10 @@ def test_one_layer_per_package(zero_install: Layout, lock: Dict[str, Dict[str, o
 
 
 def test_skopeo_reads_and_copies_it(zero_install: Layout, tmp_path: Path) -> None:
-    inspected = json.loads(tool("skopeo", "inspect", f"oci:{zero_install.path}").stdout)
+    inspected = json.loads(tool("skopeo", "inspect", f"oci:{zero_install.path}:latest").stdout)
     assert inspected["Architecture"] == "amd64" and len(inspected["Layers"]) == len(zero_install.layers)
     # Copying reads every blob and compares its digest.
-    tool("skopeo", "copy", "--quiet", f"oci:{zero_install.path}", f"dir:{tmp_path}/copy")
+    tool("skopeo", "copy", "--quiet", f"oci:{zero_install.path}:latest", f"dir:{tmp_path}/copy")
     assert len(list((tmp_path / "copy").iterdir())) == len(zero_install.layers) + 3
 
 

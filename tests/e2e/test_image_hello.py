@@ -15,7 +15,7 @@ def test_podman_takes_it(hello: Layout) -> None:
     with tempfile.TemporaryDirectory(prefix="podman") as directory:
         storage = ["--root", f"{directory}/s", "--runroot", f"{directory}/r", "--cgroup-manager=cgroupfs"]
         try:
-            pulled = tool("podman", *storage, "pull", "--quiet", f"oci:{hello.path}").stdout.strip()
+            pulled = tool("podman", *storage, "pull", "--quiet", f"oci:{hello.path}:latest").stdout.strip()
             history = json.loads(tool("podman", *storage, "history", "--format", "json", pulled).stdout)
             assert len(history) == len(hello.layers)
             inspected = json.loads(tool("podman", *storage, "image", "inspect", pulled).stdout)[0]

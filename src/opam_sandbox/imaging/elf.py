@@ -28,7 +28,7 @@ def read_elf(path: Path) -> Optional[Elf]:
     try:
         with open(path, "rb") as file:
             return _read(file)
-    except (OSError, struct.error, ValueError, UnicodeDecodeError):
+    except (OSError, struct.error, ValueError, LookupError):
         return None
 
 

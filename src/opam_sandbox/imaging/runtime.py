@@ -37,7 +37,15 @@ _KEPT = {b"etc/ld.so.cache"}
 
 _SHARED_OBJECT = re.compile(r"\.so(?:\.[0-9.]+)?\Z")
 # For editors and people only.
-_NO_USE = ("share/doc/", "share/man/", "share/emacs/", "share/vim/", "share/merlin/")
+_NO_USE = (
+    "share/doc/",
+    "share/man/",
+    "share/emacs/",
+    "share/vim/",
+    "share/merlin/",
+    "share/ocaml/",
+    "share/ocaml-config/",
+)
 _BYTECODE_RUNTIME = ("lib/ocaml/stublibs/", "lib/ocaml/ld.conf")
 
 

@@ -1,0 +1,139 @@
+"""repack, merge and packing: other blobs of the same contents, the same on any number of cores."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+
+from opam_sandbox.errors import RequestError, ToolError
+from opam_sandbox.imaging.packing import PackedWriter, Packing, read_packing
+from opam_sandbox.imaging.plain import copy_plain
+from opam_sandbox.request import Request
+from tests.unit.conftest import Namespaces, make_layer, make_tar, member
+
+DATA = os.urandom(3 << 20) + bytes(6 << 20) + b"end"
+
+
+@pytest.fixture(scope="module")
+def root(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny root with zstd."""
+    target = tmp_path_factory.mktemp("root") / "r"
+    shutil.copytree(tiny_root, target, symlinks=True)
+    zstd = shutil.which("zstd")
+    if zstd is None:
+        pytest.skip("this machine lacks zstd")
+    shutil.copy(zstd, target / "bin/zstd")
+    listed = subprocess.run(["ldd", zstd], stdout=subprocess.PIPE, text=True, check=True).stdout
+    for word in listed.split():
+        if word.startswith("/"):
+            (target / word.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(word, target / word.lstrip("/"))
+    return target
+
+
+def pack(root: Path, packing: Packing, workers: int) -> "tuple[bytes, Any]":
+    out = io.BytesIO()
+    writer = PackedWriter(out, root, packing, workers)
+    for at in range(0, len(DATA), 1000003):
+        writer.write(DATA[at : at + 1000003])
+    written = writer.close()
+    return out.getvalue(), written
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_bytes_do_not_depend_on_cores(namespaces: Namespaces, root: Path, compression: str) -> None:
+    packing = Packing(compression, 0 if compression == "none" else 3)
+    one, written = namespaces(lambda: pack(root, packing, 1))
+    many, again = namespaces(lambda: pack(root, packing, 7))
+    assert one == many and written == again
+    assert written.diff_id == hashlib.sha256(DATA).hexdigest() and written.digest == hashlib.sha256(one).hexdigest()
+    if compression == "gzip":
+        plain = gzip.decompress(one)
+    elif compression == "zstd":
+        plain = subprocess.run(["zstd", "-dc"], input=one, stdout=subprocess.PIPE, check=True).stdout
+    else:
+        plain = one
+    assert plain == DATA
+
+
+def test_levels_differ(namespaces: Namespaces, root: Path) -> None:
+    sizes = [namespaces(lambda level=level: pack(root, Packing("gzip", level), 2)[1].size) for level in (1, 9)]  # type: ignore
+    assert sizes[1] < sizes[0]
+
+
+def test_a_base_without_zstd(tiny_root: Path) -> None:
+    with pytest.raises(ToolError, match="add the Debian package zstd to its `packages`"):
+        PackedWriter(io.BytesIO(), tiny_root, Packing("zstd", 3))
+
+
+@pytest.mark.parametrize(
+    ("compression", "level", "media_type"),
+    [("gzip", 5, "tar+gzip"), ("zstd", 3, "tar+zstd"), ("none", 0, "tar")],
+)
+def test_defaults(compression: str, level: int, media_type: str) -> None:
+    packing = read_packing(Request({"compression": compression}, "r"))
+    assert packing.level == level
+    assert packing.media_type == f"application/vnd.oci.image.layer.v1.{media_type}"
+
+
+@pytest.mark.parametrize(
+    "data", [{"compression": "xz"}, {"compression": "gzip", "level": 10}, {"compression": "none", "level": 1}]
+)
+def test_wrong_requests(data: Dict[str, Any]) -> None:
+    with pytest.raises(RequestError):
+        read_packing(Request(data, "r"))
+
+
+def test_damaged_layers_are_refused(tmp_path: Path) -> None:
+    layer = make_layer(tmp_path / "l", make_tar([member("a", content=b"x" * 1000)]))
+    collected = io.BytesIO()
+    copy_plain(layer, collected.write)
+    assert hashlib.sha256(collected.getvalue()).hexdigest() == layer.diff_id.partition(":")[2]
+    layer.blob.write_bytes(layer.blob.read_bytes()[:-9])
+    with pytest.raises(ToolError, match="p.1"):
+        copy_plain(layer, lambda data: None)
+    layer.blob.write_bytes(gzip.compress(b"other"))
+    with pytest.raises(ToolError, match="damaged"):
+        copy_plain(layer, lambda data: None)
+
+
+def test_commands(namespaces: Namespaces, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """repack keeps the contents, merge makes one layer; both write a layer directory."""
+    from opam_sandbox.imaging import merge, repack
+    from opam_sandbox.layer import read_layer
+    from opam_sandbox.store import Store
+
+    monkeypatch.chdir(tmp_path)
+    base = make_layer(tmp_path / "in/0", make_tar([member("base")]), "base", "b")
+    one = make_layer(tmp_path / "in/1", make_tar([member("one")]))
+    make_layer(tmp_path / "in/2", make_tar([member("two"), member(".wh.one")]))
+    store = Store(tmp_path / "store", False)
+    store.put(base.diff_id, lambda target: shutil.copytree(root, target, symlinks=True, dirs_exist_ok=True) and None)
+    packing = {"store": "store", "compression": "zstd"}
+    assert repack.run(Request({**packing, "layers": ["in/0", "in/1"]}, "r"), 1) == 0
+    packed = read_layer(Path("."))
+    assert (packed.diff_id, packed.title, packed.opam) == (one.diff_id, one.title, one.opam)
+    assert packed.digest != one.digest and packed.media_type.endswith("+zstd")
+    shutil.rmtree("blobs")
+    request = {**packing, "compression": "none", "layers": ["in/0", "in/1", "in/2"], "name": "group"}
+    assert merge.run(Request({**request, "whole": False}, "r"), 1) == 0
+    listed = subprocess.run(
+        ["tar", "-tf", str(read_layer(Path(".")).blob)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert listed.stdout.split() == [".wh.one", "two"]
+    shutil.rmtree("blobs")
+    assert merge.run(Request({**request, "whole": True}, "r"), 1) == 0
+    listed = subprocess.run(
+        ["tar", "-tf", str(read_layer(Path(".")).blob)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert listed.stdout.split() == ["base", "two"]
+    assert json.loads(Path("layer.json").read_text())["files"] == 2

@@ -1,0 +1,236 @@
+"""Runtime images: what is kept, what ELF files need, and what is said where something is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opam_sandbox.imaging import runtime
+from opam_sandbox.imaging.elf import read_elf
+from opam_sandbox.imaging.runtime import Package, _resolve, runtime_packages, wanted
+from opam_sandbox.layer import read_layer
+from opam_sandbox.request import Request
+from opam_sandbox.store import Store
+from tests.unit.conftest import Namespaces, make_layer, make_tar, member
+
+# -- ELF
+
+
+def test_elf_says_what_ldd_says() -> None:
+    shell = shutil.which("bash") or "/bin/sh"
+    elf = read_elf(Path(os.path.realpath(shell)))
+    assert elf is not None and "libc.so.6" in elf.needed and elf.interpreter.startswith("/lib")
+    listed = subprocess.run(["ldd", shell], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert all(name in listed for name in elf.needed)
+
+
+def test_no_elf(tmp_path: Path) -> None:
+    for number, content in enumerate((b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF" + bytes(200))):
+        (tmp_path / str(number)).write_bytes(content)
+        assert read_elf(tmp_path / str(number)) is None
+    assert read_elf(tmp_path / "absent") is None
+
+
+@given(st.binary(max_size=64), st.integers(0, 4000))
+def test_damaged_elf(junk: bytes, at: int) -> None:
+    """A broken file is no program, and no reason to fail."""
+    original = Path(os.path.realpath("/bin/sh")).read_bytes()[:8000]
+    path = Path("/tmp") / f"elf-test-{os.getpid()}"
+    try:
+        path.write_bytes(original[:at] + junk + original[at + len(junk) :])
+        read_elf(path)
+    finally:
+        path.unlink()
+
+
+# -- what is needed at run time
+
+
+def package(name: str, depends: str, *names: str, root: bool = False) -> Package:
+    return Package(name, f'opam-version: "2.0"\ndepends: [{depends}]\n', names, root)
+
+
+def test_build_dependencies_are_left_out() -> None:
+    packages = [
+        package(
+            "r", '"a" {>= "1"} "dune" {build & >= "2"} "t" {with-test} ("b" | "c")', "a", "dune", "t", "b", root=True
+        ),
+        package("a", '"ppx" {build | dev} "d"', "ppx", "d"),
+        package("b", '"e" {build | os = "linux"}', "e"),
+        *(package(name, "") for name in ("dune", "t", "ppx", "d", "e", "other")),
+    ]
+    assert runtime_packages(packages) == {"r", "a", "b", "d", "e"}
+
+
+@pytest.mark.parametrize(
+    ("path", "of_root", "of_others"),
+    [
+        ("bin/x", True, False),
+        ("share/x/data", True, True),
+        ("share/man/man1/x.1", False, False),
+        ("doc/x/README.md", False, False),
+        ("lib/x/x.cmxa", False, False),
+        ("lib/x/x.h", False, False),
+        ("lib/stublibs/dllx.so", True, True),
+        ("lib/x/libx.so.1.2", True, True),
+        ("lib/ocaml/libasmrun_shared.so", False, False),
+        ("etc/x.conf", True, True),
+    ],
+)
+def test_places(path: str, of_root: bool, of_others: bool) -> None:
+    assert (wanted(path, True), wanted(path, False)) == (of_root, of_others)
+
+
+def test_links_are_followed_inside(tmp_path: Path) -> None:
+    (tmp_path / "usr/lib").mkdir(parents=True)
+    (tmp_path / "usr/lib/a.so.1").touch()
+    (tmp_path / "lib").symlink_to("usr/lib")
+    (tmp_path / "usr/lib/a.so").symlink_to("/lib/a.so.1")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "out").symlink_to("../../../etc/passwd")
+    assert _resolve(tmp_path, "lib/a.so") == "usr/lib/a.so.1"
+    assert _resolve(tmp_path, "loop") is None and _resolve(tmp_path, "out") is None
+    assert _resolve(tmp_path, "absent") is None
+
+
+# -- the command
+
+
+def files_of(tree: Path) -> List["tuple[Any, bytes]"]:
+    found = []
+    for path in sorted(tree.rglob("*")):
+        name = os.fspath(path.relative_to(tree))
+        if path.is_symlink():
+            found.append(member(name, b"2", linkname=os.readlink(path)))
+        elif path.is_dir():
+            found.append(member(name, b"5", mode=stat.S_IMODE(path.stat().st_mode)))
+        else:
+            found.append(member(name, content=path.read_bytes(), mode=stat.S_IMODE(path.stat().st_mode)))
+    return found
+
+
+SWITCH = runtime.SWITCH
+
+
+@pytest.fixture
+def image(namespaces: Namespaces, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dict[str, Path]:
+    """A base with /usr/lib/libz-like library `lib1`, the same base without it, and packages to put files into."""
+    ldconfig = shutil.which("ldconfig", path="/sbin:/usr/sbin")
+    if ldconfig is None:
+        pytest.skip("no ldconfig on this machine")
+    monkeypatch.chdir(tmp_path)
+    trees = {name: tmp_path / "trees" / name for name in ("slim", "base", "root", "dep")}
+    for name in ("slim", "base"):
+        shutil.copytree(tiny_root, trees[name], symlinks=True)
+        (trees[name] / "sbin").mkdir()
+        shutil.copy(ldconfig, trees[name] / "sbin/ldconfig")
+        (trees[name] / "etc/ld.so.conf.d").mkdir()
+        (trees[name] / "etc/ld.so.conf.d/x.conf").write_text("/lib/x86_64-linux-gnu\n/usr/lib\n")
+    for name in ("root", "dep"):
+        (trees[name] / SWITCH / "bin").mkdir(parents=True)
+    (trees["root"] / SWITCH / "bin/script").write_text("#!/bin/sh\necho ran\n")
+    (trees["root"] / SWITCH / "bin/again").write_text("#!/bin/sh\necho ran\n")
+    for name in ("script", "again"):
+        (trees["root"] / SWITCH / "bin" / name).chmod(0o755)
+    (trees["dep"] / SWITCH / "bin/tool").write_text("#!/bin/sh\n")
+    (trees["dep"] / SWITCH / "share/dep").mkdir(parents=True)
+    (trees["dep"] / SWITCH / "share/dep/data").write_text("data")
+    (trees["dep"] / SWITCH / "lib/dep").mkdir(parents=True)
+    (trees["dep"] / SWITCH / "lib/dep/dep.cma").write_text("code")
+    return trees
+
+
+def run(trees: Dict[str, Path], **more: Any) -> "tuple[int, Path]":
+    """Run the command; its exit status and the layer unpacked."""
+    for number, name in enumerate(("slim", "base", "opam-root", "root", "dep")):
+        kind = {"slim": "base", "base": "base", "opam-root": "opam-root"}.get(name, "package")
+        content = files_of(trees[name]) if name in trees else []
+        make_layer(Path(f"in/{number}"), make_tar(content), kind, name)
+    request = {
+        "store": "store",
+        "slim": "in/0",
+        "layers": [f"in/{number}" for number in range(1, 5)],
+        "packages": [
+            {"name": "dep", "opam": "", "depends": [], "root": False},
+            {"name": "root", "opam": 'depends: ["dep"]', "depends": ["dep"], "root": True},
+        ],
+        "keep": [],
+        **more,
+    }
+    Path("store").mkdir(exist_ok=True)
+    status = runtime.run(Request(request, "r"), 1)
+    return status, Store(Path("store"), False).get(read_layer(Path("."))) if status == 0 else Path("none")
+
+
+def names(tree: Path) -> List[str]:
+    top = tree / SWITCH
+    return sorted(os.fspath(path.relative_to(top)) for path in top.rglob("*") if not path.is_dir())
+
+
+def test_what_is_kept(image: Dict[str, Path]) -> None:
+    status, layer = run(image)
+    assert status == 0
+    assert names(layer) == ["bin/again", "bin/script", "share/dep/data"]
+    # Two programs of the same bytes are one file.
+    assert (layer / SWITCH / "bin/again").stat().st_ino == (layer / SWITCH / "bin/script").stat().st_ino
+    assert "opam:x:1000:1000" in (layer / "etc/passwd").read_text()
+    assert (layer / "etc/ld.so.cache").exists()
+    owner = (layer / SWITCH / "bin/script").stat()
+    assert (owner.st_uid, owner.st_mode & 0o777) == (1000, 0o755)
+
+
+def test_more_is_kept_on_request(image: Dict[str, Path]) -> None:
+    status, layer = run(image, keep=[f"/{SWITCH}/lib/dep/*", f"/{SWITCH}/bin/tool"])
+    assert status == 0
+    assert {"lib/dep/dep.cma", "bin/tool"} < set(names(layer))
+
+
+def test_a_pattern_that_matches_nothing(image: Dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    status, _ = run(image, keep=["/nothing/*"])
+    assert status == 1 and "/nothing/* matches no file" in capfd.readouterr().err
+
+
+def library(image: Dict[str, Path], name: str) -> str:
+    """A program of the root package, and a library that it needs and that the slim base lacks; the library's path."""
+    shutil.copy(os.path.realpath(shutil.which("sh") or "/bin/sh"), image["root"] / SWITCH / "bin/program")
+    [path] = [found for found in image["slim"].rglob(name) if not found.is_dir()][:1]
+    relative = os.fspath(path.relative_to(image["slim"]))
+    path.unlink()
+    return relative
+
+
+def test_a_missing_library_is_named(image: Dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    """With the program that needs it and the Debian package of the build base that has it."""
+    path = library(image, "libc.so.6")
+    info = image["base"] / "var/lib/dpkg/info"
+    info.mkdir(parents=True)
+    (info / "libc6:amd64.list").write_text(f"/.\n/{path}\n")
+    # In the build base it stands under its own name, so the list names what is there.
+    status, _ = run(image)
+    message = capfd.readouterr().err
+    assert status == 1 and f"/{SWITCH}/bin/program needs the library libc.so.6" in message
+    assert "add the Debian package libc6 to its `packages`" in message and "Traceback" not in message
+
+
+def test_a_library_of_a_package_comes_along(image: Dict[str, Path]) -> None:
+    """And the record of the Debian package that it is of."""
+    library(image, "ls")  # anything: only the program is wanted here
+    wrapped = image["dep"] / "usr/lib/libown.so.1"
+    wrapped.parent.mkdir(parents=True)
+    source = next(path for path in image["base"].rglob("libc.so.6"))
+    shutil.copy(source, wrapped)
+    program = image["root"] / SWITCH / "bin/program"
+    content = program.read_bytes()
+    program.write_bytes(content.replace(b"\0libc.so.6\0", b"\0libown.so\0", 1)[: len(content)])
+    (image["dep"] / "usr/lib/libown.so").symlink_to("libown.so.1")
+    status, layer = run(image)
+    assert status == 0
+    assert (layer / "usr/lib/libown.so").is_symlink() and (layer / "usr/lib/libown.so.1").is_file()
