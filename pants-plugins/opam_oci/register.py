@@ -18,6 +18,7 @@ from opam_oci import (
     repositories,
     run_image,
     sandbox,
+    unpublish,
 )
 from opam_oci.target_types import TARGET_TYPES
 
@@ -39,4 +40,5 @@ def rules() -> Iterable[object]:
         *repositories.rules(),
         *run_image.rules(),
         *sandbox.rules(),
+        *unpublish.rules(),
     ]

@@ -77,13 +77,16 @@ def run(options: argparse.Namespace) -> int:
     scratch = Scratch(parent)
     keeper, held = scratch.keep()
     try:
-        return _in_namespaces(lambda: _contain(runtime, kind, container, lower, scratch.path, rootless))
+        return _in_namespaces(
+            lambda: _contain(runtime, kind, container, lower, scratch.path, rootless),
+            container.terminal,
+        )
     finally:
         os.close(held)
         _wait(keeper)
 
 
-def _in_namespaces(main: Callable[[], int]) -> int:
+def _in_namespaces(main: Callable[[], int], terminal: bool) -> int:
     """Run `main` as process 1 of new PID and mount namespaces; returns its exit status, 128 + N for a signal."""
     alive_read, alive_write = os.pipe()
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID)
@@ -113,7 +116,7 @@ def _in_namespaces(main: Callable[[], int]) -> int:
     os.close(alive_read)
     _pass_on(child)
     try:
-        return _wait(child)
+        return _wait_and_watch(child) if terminal else _wait(child)
     finally:
         os.close(alive_write)
 
@@ -128,6 +131,23 @@ def _pass_on(pid: int) -> None:
     for number in _PASSED_ON:
         signal.signal(number, handle)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+
+
+def _wait_and_watch(pid: int) -> int:
+    """Wait, and say that the terminal's size changed. The kernel says so only to whom the terminal controls, which a process
+    that Pants' daemon starts is not."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    size = os.get_terminal_size(0)
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        signal.sigtimedwait([signal.SIGCHLD], 0.5)
+        try:
+            now = os.get_terminal_size(0)
+        except OSError:
+            break  # the terminal is gone
+        if now != size:
+            os.kill(pid, signal.SIGWINCH)
+        size = now
+    return _wait(pid)
 
 
 def _wait(pid: int) -> int:
@@ -161,7 +181,7 @@ def _contain(
         env=env,
         # Signals to this group come to the first process, which passes them on once.
         start_new_session=True,
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON),  # type: ignore[arg-type,return-value]
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON),
     )
     _pass_on(process.pid)
     code: Optional[int] = None
