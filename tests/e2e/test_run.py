@@ -170,6 +170,13 @@ def test_signals_are_the_commands_to_handle(runner: Runner) -> None:
     runner.check_nothing_is_left()
 
 
+def test_ends_with_the_command(runner: Runner) -> None:
+    """What the command left running ends with it, also in a session of its own."""
+    done = runner.run("sh", "-c", "setsid sleep 86444 > /dev/null 2>&1 & exit 3")
+    assert done.returncode == 3
+    runner.check_nothing_is_left("sleep 86444")
+
+
 def test_killed(runner: Runner) -> None:
     """SIGKILL of the group, as Pants does it in the end: children in sessions of their own end as well."""
     process = runner.start("sh", "-c", "setsid sleep 86422 & echo ready; sleep 86422")
@@ -284,7 +291,7 @@ def in_terminal(
 
 
 def test_terminal(hello: Layout) -> None:
-    script = "test -t 0 && test -t 1 && stty size; echo go; read x; echo got $x; sleep 1; stty size; exit 3"
+    script = "test -t 0 && test -t 1 && stty size; echo go; read x; echo got $x; sleep 3; stty size; exit 3"
     argv = ["./pants", "run", "//images:hello", "--", "sh", "-c", script]
     code, seen = in_terminal(argv, [(b"go\r\n", b"word\n")])
     assert code == 3 and b"33 111\r\n" in seen and b"got word" in seen and b"34 112\r\n" in seen

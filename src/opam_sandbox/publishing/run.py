@@ -15,10 +15,16 @@ from __future__ import annotations
 
 import argparse
 import errno
+import fcntl
 import os
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -121,7 +127,7 @@ def _in_namespaces(main: Callable[[], int], terminal: bool) -> int:
         os.close(alive_write)
 
 
-def _pass_on(pid: int) -> None:
+def _pass_on(pid: int, but: Sequence[signal.Signals] = ()) -> None:
     def handle(number: int, _: Any) -> None:
         try:
             os.kill(pid, number)
@@ -129,7 +135,8 @@ def _pass_on(pid: int) -> None:
             pass
 
     for number in _PASSED_ON:
-        signal.signal(number, handle)
+        if number not in but:
+            signal.signal(number, handle)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
 
 
@@ -143,7 +150,8 @@ def _wait_and_watch(pid: int) -> int:
         try:
             now = os.get_terminal_size(0)
         except OSError:
-            break  # the terminal is gone
+            os.kill(pid, signal.SIGHUP)  # the terminal is gone
+            break
         if now != size:
             os.kill(pid, signal.SIGWINCH)
         size = now
@@ -183,7 +191,11 @@ def _contain(
         start_new_session=True,
         preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON),
     )
-    _pass_on(process.pid)
+    # Started while signals are blocked, so that they come to this thread.
+    threading.Thread(target=_end_with_command, args=(scratch / "pid", process.pid), daemon=True).start()
+    if container.terminal:
+        signal.signal(signal.SIGWINCH, lambda *_: _resize(scratch / "pid"))
+    _pass_on(process.pid, but=[signal.SIGWINCH] if container.terminal else [])
     code: Optional[int] = None
     while code is None:
         # Everybody whose parent has ended is this process's.
@@ -203,8 +215,42 @@ def _runtime_argv(runtime: str, kind: str, scratch: Path, bundle: Path) -> List[
         "crun": ["--cgroup-manager=disabled"],
         "runc": ["--rootless=true", f"--log={scratch / 'log'}"],
     }
-    state = f"--root={scratch / 'state'}"
-    return [runtime, state, *options[kind], "run", f"--bundle={bundle}", f"opam-oci-{scratch.name}"]
+    state, pid = f"--root={scratch / 'state'}", f"--pid-file={scratch / 'pid'}"
+    return [runtime, state, *options[kind], "run", pid, f"--bundle={bundle}", f"opam-oci-{scratch.name}"]
+
+
+def _resize(pid_file: Path) -> None:
+    """Give the container's terminal the size of this one. crun 1.8 does not."""
+    try:
+        size = os.get_terminal_size(0)
+        with open(f"/proc/{int(pid_file.read_text())}/fd/0", "rb") as terminal:
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
+    except (OSError, ValueError):
+        pass  # not started yet, or ended, or its input is no terminal any more
+
+
+def _end_with_command(pid_file: Path, runtime: int) -> None:
+    """When the command has ended, end what it left running: crun waits for the last of its processes."""
+    while True:
+        try:
+            command = int(pid_file.read_text())
+            break
+        except (OSError, ValueError):
+            time.sleep(0.02)  # not started yet, and perhaps it never is: then this process ends
+    try:
+        handle = os.pidfd_open(command)
+        select.select([handle], [], [])
+    except ProcessLookupError:
+        pass
+    except OSError:  # before Linux 5.3
+        while os.path.exists(f"/proc/{command}"):
+            time.sleep(0.1)
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) not in (1, runtime):
+            try:
+                os.kill(int(name), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
 def _hide_cgroups(kind: str) -> None:
