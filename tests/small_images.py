@@ -20,7 +20,7 @@ def layer_tar(files: Dict[str, bytes]) -> bytes:
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
-            member.size, member.mtime = len(content), 1
+            member.size, member.mtime, member.mode = len(content), 1, 0o755
             archive.addfile(member, io.BytesIO(content))
     return out.getvalue()
 

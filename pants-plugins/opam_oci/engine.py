@@ -31,8 +31,8 @@ from pants.engine.fs import (
 )
 from pants.engine.goal import CurrentExecutingGoals
 from pants.engine.internals.mapper import AddressFamilies
-from pants.engine.process import FallibleProcessResult, Process
-from pants.engine.rules import Get, MultiGet, collect_rules, rule
+from pants.engine.process import FallibleProcessResult, InteractiveProcess, InteractiveProcessResult, Process
+from pants.engine.rules import Effect, Get, MultiGet, collect_rules, goal_rule, rule
 from pants.engine.rules import _uncacheable_rule as uncacheable_rule
 from pants.engine.target import (
     Targets,
@@ -94,7 +94,7 @@ from opam_oci.products import (
     TargetsOfTypeRequest,
 )
 
-__all__ = ["collect_rules", "concurrently", "rule", "uncacheable_rule"]
+__all__ = ["collect_rules", "concurrently", "goal_rule", "rule", "uncacheable_rule"]
 
 concurrently = MultiGet
 
@@ -105,6 +105,11 @@ concurrently = MultiGet
 def run_process(process: Process) -> Get:
     """A FallibleProcessResult."""
     return Get(FallibleProcessResult, Process, process)
+
+
+def run_interactively(process: InteractiveProcess) -> Effect:
+    """An InteractiveProcessResult. For goals only."""
+    return Effect(InteractiveProcessResult, InteractiveProcess, process)
 
 
 def create_digest(request: CreateDigest) -> Get:

@@ -115,11 +115,10 @@ async def find_image_layout(request: ImageLayoutRequest) -> ImageLayout:
                 await digest_subset(DigestSubset(built.digest, PathGlobs([f"{artifact.relpath}/index.json"])))
             )
             if index:
-                digests = {
-                    entry["digest"]
-                    for entry in json.loads(index[0].content)["manifests"]
-                    if "org.opencontainers.image.ref.name" in entry.get("annotations", {})
-                }
+                entries = json.loads(index[0].content)["manifests"]
+                # What has no name is about an image, or there is one image only.
+                named = [e for e in entries if "org.opencontainers.image.ref.name" in e.get("annotations", {})]
+                digests = {entry["digest"] for entry in named or entries}
                 if len(digests) == 1:
                     layout = await digest_subset(DigestSubset(built.digest, PathGlobs([f"{artifact.relpath}/**"])))
                     return ImageLayout(digests.pop(), await remove_prefix(RemovePrefix(layout, artifact.relpath)))

@@ -23,6 +23,7 @@ from opam_oci import (
     run_image,
     sandbox,
     trace,
+    unpublish,
 )
 from opam_oci.target_types import TARGET_TYPES
 
@@ -49,4 +50,5 @@ def rules() -> Iterable[object]:
         *run_image.rules(),
         *sandbox.rules(),
         *trace.rules(),
+        *unpublish.rules(),
     ]

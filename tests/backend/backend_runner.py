@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pants.backend.project_info import dependencies, dependents, list_targets, peek
 from pants.core import register as core
-from pants.core.goals import generate_lockfiles, package
+from pants.core.goals import generate_lockfiles, package, publish, run
 from pants.engine.fs import Digest, DownloadFile
 from pants.engine.internals.parametrize import Parametrize
 from pants.engine.rules import QueryRule
@@ -29,6 +29,8 @@ from opam_oci.products import (
     ResolveInputsRequest,
     SandboxTool,
 )
+from opam_oci.publish import PublishOciImageRequest
+from opam_oci.run_image import OciImageRunFieldSet
 
 
 def new_runner(*bootstrap_args: str) -> RuleRunner:
@@ -42,6 +44,8 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             *list_targets.rules(),
             *package.rules(),
             *peek.rules(),
+            *publish.rules(),
+            *run.rules(),
             *register.rules(),
             QueryRule(Digest, [DownloadFile]),
             QueryRule(BuildPlan, [BuildPlanRequest]),
@@ -54,6 +58,8 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             QueryRule(package.BuiltPackage, [OciPackageImageFieldSet]),
             QueryRule(package.BuiltPackage, [OciImageLayoutFieldSet]),
             QueryRule(package.BuiltPackage, [OciImageIndexFieldSet]),
+            QueryRule(publish.PublishProcesses, [PublishOciImageRequest]),
+            QueryRule(run.RunRequest, [OciImageRunFieldSet]),
         ],
         target_types=register.target_types(),
         objects={"parametrize": Parametrize},

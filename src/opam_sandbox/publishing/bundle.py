@@ -48,11 +48,16 @@ def _config(root: Path, container: Container) -> Dict[str, Any]:
     env = dict(entry.partition("=")[::2] for entry in container.env)
     if container.terminal:
         env.setdefault("TERM", os.environ.get("TERM", "xterm"))
+    size: Dict[str, Any] = {}
+    if container.terminal:
+        columns, lines = os.get_terminal_size(0)
+        size = {"consoleSize": {"height": lines, "width": columns}}
     namespaces = ["mount", "ipc", "uts"] + ([] if container.host_network else ["network"])
     return {
         "ociVersion": "1.0.2",
         "process": {
             "terminal": container.terminal,
+            **size,
             "user": {"uid": ids.uid, "gid": ids.gid, "additionalGids": list(ids.groups)},
             "args": list(container.argv),
             "env": [f"{name}={value}" for name, value in env.items()],

@@ -92,7 +92,9 @@ def _run(options: argparse.Namespace) -> int:
     else:
         names: List[str] = options.name if options.command == "remove" else []
         if options.command == "remove" and options.missing_ok:
-            known = layout.names()
+            known = layout.names() if layout.directory.exists() else {}
             names = [name for name in names if name in known]
+            if not known:
+                return 0
         print(json.dumps(asdict(layout.remove(names) if names else layout.collect()), sort_keys=True))
     return 0

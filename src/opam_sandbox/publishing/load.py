@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,9 +58,17 @@ def load(request: Request, layout: Path) -> List[str]:
     names = request.strings("names")
     command = [engine, *request.strings("engine_args")]
     if kind == "podman":
-        # Takes a layout as it is, and leaves out the layers that it has.
-        loaded = _output([*command, "pull", "--quiet", f"oci:{layout}"]).split()[-1]
+        # Takes a layout as it is, and leaves out the layers that it has. It names the image after the path, which must
+        # therefore look like a name.
+        directory = f"/tmp/opam-oci-{secrets.token_hex(8)}"
+        os.mkdir(directory, 0o700)
+        try:
+            os.symlink(layout, f"{directory}/image")
+            loaded = _output([*command, "pull", "--quiet", f"oci:{directory}/image"]).split()[-1]
+        finally:
+            shutil.rmtree(directory)
         _output([*command, "tag", loaded, *names])
+        _output([*command, "untag", loaded, f"localhost{directory}/image"])
     else:
         # Of the formats that `docker load` has always taken.
         with tempfile.TemporaryDirectory(prefix="opam-oci-load-") as directory:

@@ -15,10 +15,16 @@ from __future__ import annotations
 
 import argparse
 import errno
+import fcntl
 import os
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -77,13 +83,16 @@ def run(options: argparse.Namespace) -> int:
     scratch = Scratch(parent)
     keeper, held = scratch.keep()
     try:
-        return _in_namespaces(lambda: _contain(runtime, kind, container, lower, scratch.path, rootless))
+        return _in_namespaces(
+            lambda: _contain(runtime, kind, container, lower, scratch.path, rootless),
+            container.terminal,
+        )
     finally:
         os.close(held)
         _wait(keeper)
 
 
-def _in_namespaces(main: Callable[[], int]) -> int:
+def _in_namespaces(main: Callable[[], int], terminal: bool) -> int:
     """Run `main` as process 1 of new PID and mount namespaces; returns its exit status, 128 + N for a signal."""
     alive_read, alive_write = os.pipe()
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID)
@@ -113,12 +122,12 @@ def _in_namespaces(main: Callable[[], int]) -> int:
     os.close(alive_read)
     _pass_on(child)
     try:
-        return _wait(child)
+        return _wait_and_watch(child) if terminal else _wait(child)
     finally:
         os.close(alive_write)
 
 
-def _pass_on(pid: int) -> None:
+def _pass_on(pid: int, but: Sequence[signal.Signals] = ()) -> None:
     def handle(number: int, _: Any) -> None:
         try:
             os.kill(pid, number)
@@ -126,8 +135,27 @@ def _pass_on(pid: int) -> None:
             pass
 
     for number in _PASSED_ON:
-        signal.signal(number, handle)
+        if number not in but:
+            signal.signal(number, handle)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+
+
+def _wait_and_watch(pid: int) -> int:
+    """Wait, and say that the terminal's size changed. The kernel says so only to whom the terminal controls, which a process
+    that Pants' daemon starts is not."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    size = os.get_terminal_size(0)
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        signal.sigtimedwait([signal.SIGCHLD], 0.5)
+        try:
+            now = os.get_terminal_size(0)
+        except OSError:
+            os.kill(pid, signal.SIGHUP)  # the terminal is gone
+            break
+        if now != size:
+            os.kill(pid, signal.SIGWINCH)
+        size = now
+    return _wait(pid)
 
 
 def _wait(pid: int) -> int:
@@ -161,9 +189,13 @@ def _contain(
         env=env,
         # Signals to this group come to the first process, which passes them on once.
         start_new_session=True,
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON),  # type: ignore[arg-type,return-value]
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON),
     )
-    _pass_on(process.pid)
+    # Started while signals are blocked, so that they come to this thread.
+    threading.Thread(target=_end_with_command, args=(scratch / "pid", process.pid), daemon=True).start()
+    if container.terminal:
+        signal.signal(signal.SIGWINCH, lambda *_: _resize(scratch / "pid"))
+    _pass_on(process.pid, but=[signal.SIGWINCH] if container.terminal else [])
     code: Optional[int] = None
     while code is None:
         # Everybody whose parent has ended is this process's.
@@ -183,8 +215,42 @@ def _runtime_argv(runtime: str, kind: str, scratch: Path, bundle: Path) -> List[
         "crun": ["--cgroup-manager=disabled"],
         "runc": ["--rootless=true", f"--log={scratch / 'log'}"],
     }
-    state = f"--root={scratch / 'state'}"
-    return [runtime, state, *options[kind], "run", f"--bundle={bundle}", f"opam-oci-{scratch.name}"]
+    state, pid = f"--root={scratch / 'state'}", f"--pid-file={scratch / 'pid'}"
+    return [runtime, state, *options[kind], "run", pid, f"--bundle={bundle}", f"opam-oci-{scratch.name}"]
+
+
+def _resize(pid_file: Path) -> None:
+    """Give the container's terminal the size of this one. crun 1.8 does not."""
+    try:
+        size = os.get_terminal_size(0)
+        with open(f"/proc/{int(pid_file.read_text())}/fd/0", "rb") as terminal:
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
+    except (OSError, ValueError):
+        pass  # not started yet, or ended, or its input is no terminal any more
+
+
+def _end_with_command(pid_file: Path, runtime: int) -> None:
+    """When the command has ended, end what it left running: crun waits for the last of its processes."""
+    while True:
+        try:
+            command = int(pid_file.read_text())
+            break
+        except (OSError, ValueError):
+            time.sleep(0.02)  # not started yet, and perhaps it never is: then this process ends
+    try:
+        handle = os.pidfd_open(command)
+        select.select([handle], [], [])
+    except ProcessLookupError:
+        pass
+    except OSError:  # before Linux 5.3
+        while os.path.exists(f"/proc/{command}"):
+            time.sleep(0.1)
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) not in (1, runtime):
+            try:
+                os.kill(int(name), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
 def _hide_cgroups(kind: str) -> None:
