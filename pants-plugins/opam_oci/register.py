@@ -6,7 +6,7 @@ from typing import Iterable
 
 from pants.engine.target import Target
 
-from opam_oci import fetch, generate_lockfiles, host, image, layers, locks, packages, repositories, sandbox
+from opam_oci import fetch, generate_lockfiles, host, image, layers, locks, packages, repositories, sandbox, tailor
 from opam_oci.target_types import TARGET_TYPES
 
 
@@ -25,4 +25,5 @@ def rules() -> Iterable[object]:
         *packages.rules(),
         *repositories.rules(),
         *sandbox.rules(),
+        *tailor.rules(),
     ]

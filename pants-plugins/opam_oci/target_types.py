@@ -13,6 +13,7 @@ from pants.engine.target import (
     DictStringToStringField,
     InvalidFieldException,
     InvalidTargetException,
+    OptionalSingleSourceField,
     SpecialCasedDependencies,
     StringField,
     StringSequenceField,
@@ -65,7 +66,7 @@ class OpamRequirementsField(StringSequenceField):
         Packages that the resolve must contain, each with a version bound or without one: `"lwt"`,
         `"lwt>=5.6"`, `"0install=2.18"`.
 
-        Default: none; the target then only adds `constraints`.
+        Default: none; the roots are then those of `source`, or the target only adds `constraints`.
         """
     )
 
@@ -74,6 +75,18 @@ class OpamRequirementsField(StringSequenceField):
         value = super().compute_value(raw_value, address)
         _check_each(cls.alias, address, value, _OPAM_REQUIREMENT, '"lwt" or "lwt>=5.6"')
         return value
+
+
+class OpamFileField(OptionalSingleSourceField):
+    expected_file_extensions = (".opam",)
+    help = help_text(
+        """
+        An opam file of this project, such as `"mylib.opam"`: what it depends on are roots of the resolve, as for
+        `opam install --deps-only`. Its name without `.opam` is the package's. The package itself is not in the lockfile.
+
+        Default: none.
+        """
+    )
 
 
 class OpamConstraintsField(StringSequenceField):
@@ -97,7 +110,13 @@ class OpamConstraintsField(StringSequenceField):
 
 class OpamRequirementTarget(Target):
     alias = "opam_requirement"
-    core_fields = (*COMMON_TARGET_FIELDS, OpamRequirementsField, OpamConstraintsField, OpamResolveField)
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        OpamRequirementsField,
+        OpamFileField,
+        OpamConstraintsField,
+        OpamResolveField,
+    )
     help = help_text(
         f"""
         Roots of a resolve: opam packages that its lockfile must contain.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pants.backend.project_info import dependencies, dependents, list_targets, peek
 from pants.core import register as core
 from pants.core.goals import generate_lockfiles, package
+from pants.core.goals.tailor import PutativeTargets
 from pants.engine.fs import Digest, DownloadFile
 from pants.engine.internals.parametrize import Parametrize
 from pants.engine.rules import QueryRule
@@ -27,6 +28,7 @@ from opam_oci.products import (
     ResolveInputsRequest,
     SandboxTool,
 )
+from opam_oci.tailor import PutativeOpamTargetsRequest
 
 
 def new_runner(*bootstrap_args: str) -> RuleRunner:
@@ -43,6 +45,7 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             *register.rules(),
             QueryRule(Digest, [DownloadFile]),
             QueryRule(BuildPlan, [BuildPlanRequest]),
+            QueryRule(PutativeTargets, [PutativeOpamTargetsRequest]),
             QueryRule(Fetched, [FetchRequest]),
             QueryRule(OpamLock, [OpamLockRequest]),
             QueryRule(OpamRepository, [OpamRepositoryRequest]),
