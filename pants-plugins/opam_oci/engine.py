@@ -26,6 +26,7 @@ from pants.engine.fs import (
     DownloadFile,
     MergeDigests,
     PathGlobs,
+    Paths,
     RemovePrefix,
     Snapshot,
 )
@@ -155,6 +156,11 @@ def contents_of_globs(globs: PathGlobs) -> Get:
 def snapshot_of_globs(globs: PathGlobs) -> Get:
     """A Snapshot of files in the build root."""
     return Get(Snapshot, PathGlobs, globs)
+
+
+def paths_of_globs(globs: PathGlobs) -> Get:
+    """Paths in the build root."""
+    return Get(Paths, PathGlobs, globs)
 
 
 def download_file(request: DownloadFile) -> Get:

@@ -380,10 +380,10 @@ async def generate_opam_lockfile(
     """Solving runs in the base, with the opam that will build: so the base is made first."""
     path, resolve = request.lockfile_dest, request.resolve_name
     inputs: ResolveInputs = await resolve_inputs(ResolveInputsRequest(resolve))
-    if not inputs.requirements:
+    if not inputs.requirements and not inputs.opam_files:
         raise InvalidTargetException(
             f"The resolve `{resolve}` has no roots: add an `{OpamRequirementTarget.alias}` target with "
-            f'`resolve="{resolve}"` and `requirements`.'
+            f'`resolve="{resolve}"` and `requirements`, or with an opam file as `source`.'
         )
     if not opam.repositories:
         raise InvalidRepositoryError("No opam repository is set: name at least one in `[opam].repositories`.")
@@ -417,6 +417,7 @@ async def generate_opam_lockfile(
             "repositories": list(opam.repositories),
             "requirements": list(inputs.requirements),
             "constraints": list(inputs.constraints),
+            "local": [{"name": file.package, "opam": file.text} for file in inputs.opam_files],
             **dataclasses.asdict(inputs.options),
         },
         ("solution.json",),
@@ -433,6 +434,7 @@ async def generate_opam_lockfile(
             "requirements": list(inputs.requirements),
             "constraints": list(inputs.constraints),
             "options": list(inputs.options.lines()),
+            "opam_files": [file.line() for file in inputs.opam_files],
             "repositories": list(fingerprints.lines),
             "solution": "solution.json",
             "base_json": "prepared/base.json",

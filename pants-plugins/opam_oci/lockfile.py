@@ -144,6 +144,7 @@ class OpamLock:
     packages: FrozenDict[str, LockedPackage]
     debs: FrozenDict[str, Deb]
     options: tuple[str, ...] = ()
+    opam_files: tuple[str, ...] = ()
     repositories: tuple[str, ...] | None = None
 
     def build_closure(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -228,7 +229,15 @@ def read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
     metadata = top.table("metadata")
     top.refuse_unknown("metadata", "package", "deb")
     metadata.refuse_unknown(
-        "lock_version", "kind", "resolve", "base", "requirements", "constraints", "repositories", "options"
+        "lock_version",
+        "kind",
+        "resolve",
+        "base",
+        "requirements",
+        "constraints",
+        "repositories",
+        "options",
+        "opam_files",
     )
     debs = _debs(top)
     packages: dict[str, LockedPackage] = {}
@@ -246,6 +255,7 @@ def read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
         packages=FrozenDict(packages),
         debs=debs,
         options=metadata.optional_texts("options"),
+        opam_files=metadata.optional_texts("opam_files"),
         repositories=metadata.texts("repositories") if "repositories" in metadata.values else None,
     )
     _check_references(lock)

@@ -36,6 +36,7 @@ from opam_oci.products import (
     DebianLockRequest,
     DebianRootfs,
     DebianRootfsRequest,
+    LocalOpamFile,
     OpamLockRequest,
     RepositoryFingerprints,
     ResolveInputs,
@@ -51,6 +52,7 @@ from opam_oci.target_types import (
     DebianRootfsTarget,
     DebianSuiteField,
     OpamConstraintsField,
+    OpamFileField,
     OpamRequirementsField,
     OpamRequirementTarget,
     OpamResolveField,
@@ -186,17 +188,39 @@ async def find_targets_of_type(request: TargetsOfTypeRequest) -> UnexpandedTarge
     return targets
 
 
+async def read_opam_files(files: list[tuple[Address, str]]) -> tuple[LocalOpamFile, ...]:
+    """The files that targets name, sorted by path. Raises InvalidTargetException for one that is not there."""
+    contents = await contents_of_globs(PathGlobs(sorted({path for _, path in files})))
+    found = {file.path: LocalOpamFile(file.path, file.content) for file in contents}
+    names: dict[str, str] = {}
+    for address, path in files:
+        if path not in found:
+            raise InvalidTargetException(
+                f"The `{OpamFileField.alias}` field in target {address} names {path}, which does not exist."
+            )
+        other = names.setdefault(found[path].package, path)
+        if other != path:
+            raise InvalidTargetException(
+                f"{path} and {other} are opam files of one package in one resolve; give one of them another `resolve`."
+            )
+    return tuple(found[path] for path in sorted(found))
+
+
 @rule
 async def find_resolve_inputs(request: ResolveInputsRequest, opam: OpamSubsystem) -> ResolveInputs:
     targets = await targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias))
     requirements: set[str] = set()
     constraints: set[str] = set()
+    files: list[tuple[Address, str]] = []
     ocaml = opam.ocaml_of(request.resolve)
     for target in targets:
         if target[OpamResolveField].value_or_default(opam) == request.resolve:
             requirements.update("".join(r.split()) for r in target[OpamRequirementsField].value)
+            if target[OpamFileField].value is not None:
+                files.append((target.address, target[OpamFileField].file_path))
             constraints.update("".join(c.split()) for c in target[OpamConstraintsField].value)
-    if ocaml is not None and requirements:
+    opam_files = await read_opam_files(files)
+    if ocaml is not None and (requirements or files):
         requirements.add(ocaml)
     base = await parse_address(
         AddressInput.parse(opam.base_of(request.resolve), description_of_origin="`[opam].resolves_to_base`")
@@ -207,6 +231,7 @@ async def find_resolve_inputs(request: ResolveInputsRequest, opam: OpamSubsystem
         constraints=tuple(sorted(constraints)),
         base=base,
         options=SolverOptions(**opam.solver_options(request.resolve)),
+        opam_files=opam_files,
     )
 
 
@@ -220,6 +245,7 @@ def check_opam_lock_fresh(lock: OpamLock, inputs: ResolveInputs, fingerprints: R
         _Difference("constraints", tuple(sorted(lock.constraints)), inputs.constraints),
         _Difference("base", lock.base, address_text(inputs.base)),
         _Difference("options", lock.options, inputs.options.lines()),
+        _Difference("opam files", lock.opam_files, tuple(file.line() for file in inputs.opam_files)),
     ]
     if lock.repositories is not None and fingerprints is not None:
         differences.append(_Difference("repositories", lock.repositories, fingerprints.lines))

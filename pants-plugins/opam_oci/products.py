@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from pants.core.goals.package import BuiltPackage
@@ -76,6 +77,26 @@ class SolverOptions:
 
 
 @dataclass(frozen=True)
+class LocalOpamFile:
+    """An opam file of the project: `path` in the build root, `text` with undecodable bytes as surrogates."""
+
+    path: str
+    content: bytes
+
+    @property
+    def package(self) -> str:
+        return self.path.rpartition("/")[2][: -len(".opam")]
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "surrogateescape")
+
+    def line(self) -> str:
+        """How the lockfile states it."""
+        return f"{self.path} sha256:{hashlib.sha256(self.content).hexdigest()}"
+
+
+@dataclass(frozen=True)
 class ResolveInputs:
     """Roots and bounds of a resolve, sorted, the base that it is for, and what else decides about its solution."""
 
@@ -84,6 +105,7 @@ class ResolveInputs:
     constraints: tuple[str, ...]
     base: Address
     options: SolverOptions
+    opam_files: tuple[LocalOpamFile, ...] = ()
 
 
 @dataclass(frozen=True)

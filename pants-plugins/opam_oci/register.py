@@ -22,6 +22,7 @@ from opam_oci import (
     repositories,
     run_image,
     sandbox,
+    tailor,
     trace,
     unpublish,
 )
@@ -49,6 +50,7 @@ def rules() -> Iterable[object]:
         *repositories.rules(),
         *run_image.rules(),
         *sandbox.rules(),
+        *tailor.rules(),
         *trace.rules(),
         *unpublish.rules(),
     ]

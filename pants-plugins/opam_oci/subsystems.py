@@ -159,6 +159,16 @@ class OpamSubsystem(Subsystem):
             """
         ),
     )
+    tailor_requirements = BoolOption(
+        default=True,
+        advanced=True,
+        help="If true, `tailor` adds an `opam_requirement` for each `*.opam` file that no target names.",
+    )
+    tailor_packages = BoolOption(
+        default=True,
+        advanced=True,
+        help="If true, `tailor` adds an `opam_packages` for each lockfile in `[opam].resolves` that none reads.",
+    )
     check_host = BoolOption(
         default=True,
         advanced=True,

@@ -15,6 +15,7 @@ from pants.engine.target import (
     IntField,
     InvalidFieldException,
     InvalidTargetException,
+    OptionalSingleSourceField,
     SpecialCasedDependencies,
     StringField,
     StringSequenceField,
@@ -72,7 +73,7 @@ class OpamRequirementsField(StringSequenceField):
         Packages that the resolve must contain, each with a version bound or without one: `"lwt"`,
         `"lwt>=5.6"`, `"0install=2.18"`.
 
-        Default: none; the target then only adds `constraints`.
+        Default: none; the roots are then those of `source`, or the target only adds `constraints`.
         """
     )
 
@@ -81,6 +82,18 @@ class OpamRequirementsField(StringSequenceField):
         value = super().compute_value(raw_value, address)
         _check_each(cls.alias, address, value, _OPAM_REQUIREMENT, '"lwt" or "lwt>=5.6"')
         return value
+
+
+class OpamFileField(OptionalSingleSourceField):
+    expected_file_extensions = (".opam",)
+    help = help_text(
+        """
+        An opam file of this project, such as `"mylib.opam"`: what it depends on are roots of the resolve, as for
+        `opam install --deps-only`. Its name without `.opam` is the package's. The package itself is not in the lockfile.
+
+        Default: none.
+        """
+    )
 
 
 class OpamConstraintsField(StringSequenceField):
@@ -104,7 +117,13 @@ class OpamConstraintsField(StringSequenceField):
 
 class OpamRequirementTarget(Target):
     alias = "opam_requirement"
-    core_fields = (*COMMON_TARGET_FIELDS, OpamRequirementsField, OpamConstraintsField, OpamResolveField)
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        OpamRequirementsField,
+        OpamFileField,
+        OpamConstraintsField,
+        OpamResolveField,
+    )
     help = help_text(
         f"""
         Roots of a resolve: opam packages that its lockfile must contain.

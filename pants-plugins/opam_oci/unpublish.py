@@ -19,7 +19,7 @@ from opam_oci.engine import (
     sandbox_tool,
 )
 from opam_oci.host_programs import find_python
-from opam_oci.image import OciPackageImageFieldSet
+from opam_oci.image_products import OciPackageImageFieldSet
 from opam_oci.products import ImageLayout, ImageLayoutRequest, ImageNaming, ImageNamingRequest, SandboxTool
 from opam_oci.publish import PublishOciImageFieldSet
 from opam_oci.publish_options import OciPublishSubsystem

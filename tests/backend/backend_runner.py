@@ -5,15 +5,16 @@ from __future__ import annotations
 from pants.backend.project_info import dependencies, dependents, list_targets, peek
 from pants.core import register as core
 from pants.core.goals import generate_lockfiles, package, publish, run
+from pants.core.goals.tailor import PutativeTargets
 from pants.engine.fs import Digest, DownloadFile
 from pants.engine.internals.parametrize import Parametrize
 from pants.engine.rules import QueryRule
 from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci import register
-from opam_oci.image import OciPackageImageFieldSet
 from opam_oci.image_index import OciImageIndexFieldSet
 from opam_oci.image_layout import OciImageLayoutFieldSet
+from opam_oci.image_products import OciPackageImageFieldSet
 from opam_oci.lockfile import OpamLock
 from opam_oci.products import (
     BuildPlan,
@@ -31,6 +32,7 @@ from opam_oci.products import (
 )
 from opam_oci.publish import PublishOciImageRequest
 from opam_oci.run_image import OciImageRunFieldSet
+from opam_oci.tailor import PutativeOpamTargetsRequest
 
 
 def new_runner(*bootstrap_args: str) -> RuleRunner:
@@ -49,6 +51,7 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             *register.rules(),
             QueryRule(Digest, [DownloadFile]),
             QueryRule(BuildPlan, [BuildPlanRequest]),
+            QueryRule(PutativeTargets, [PutativeOpamTargetsRequest]),
             QueryRule(Fetched, [FetchRequest]),
             QueryRule(OpamLock, [OpamLockRequest]),
             QueryRule(OpamRepository, [OpamRepositoryRequest]),

@@ -161,6 +161,7 @@ requirements = {json.dumps(request["requirements"])}
 constraints = {json.dumps(request["constraints"])}
 repositories = {json.dumps(request["repositories"])}
 options = {json.dumps(request["options"])}
+opam_files = {json.dumps(request["opam_files"])}
 """
     for name in names:
         text += f"""

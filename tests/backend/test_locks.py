@@ -103,3 +103,62 @@ def test_a_base_whose_resolve_is_not_defined(rule_runner: RuleRunner) -> None:
     rule_runner.write_files({**project(Pkg("a")), "3rdparty/debian/BUILD": build})
     message = problem(rule_runner)
     assert "The resolve `nowhere`" in message and "`[debian].resolves`: second, trixie" in message
+
+
+def test_other_options(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(project(Pkg("a")))
+    rule_runner.set_options([*OPTIONS, "--opam-resolves-prefer-oldest=default"])
+    assert "options: not in the lockfile: prefer_oldest" in problem(rule_runner)
+
+
+def test_another_ocaml(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(project(Pkg("a"), requirements=["a"]))
+    rule_runner.set_options([*OPTIONS, "--opam-resolves-to-ocaml={'default': '5.3.0'}"])
+    assert "requirements: not in the lockfile: ocaml=5.3.0" in problem(rule_runner)
+
+
+SHA = "ab" * 32
+
+
+def with_repositories(*lines: str) -> str:
+    return opam_lock(Pkg("a")).replace("constraints = []", f"constraints = []\nrepositories = {list(lines)}")
+
+
+def test_repositories(rule_runner: RuleRunner) -> None:
+    """By content, in their order; nothing is fetched. A lockfile that does not say for which it was made is fresh."""
+    archive = f"https://127.0.0.1:9/r.tar.gz#sha256={SHA}&size=1"
+    git = f"git+https://127.0.0.1:9/r.git#{'1a' * 20}"
+    repositories = f"--opam-repositories={{'d': 'dir', 'g': '{git}', 'a': '{archive}'}}"
+    rule_runner.write_files({**project(Pkg("a")), "dir/packages/a/a.1/opam": "one"})
+    rule_runner.set_options([*OPTIONS, repositories])
+    plan(rule_runner)
+    rule_runner.write_files({"3rdparty/opam/default.lock": with_repositories()})
+    message = problem(rule_runner)
+    assert "repositories: not in the lockfile: " in message and "--resolve=default`" in message
+    [line] = [line for line in message.splitlines() if "repositories:" in line]
+    lines = line.partition("not in the lockfile: ")[2].split(", ")
+    assert [line.partition(":")[0] for line in sorted(lines)] == ["a sha256", "d tree", "g git"]
+    [tree] = [line for line in lines if line.startswith("d ")]
+    right = (tree, f"g git:{'1a' * 20}", f"a sha256:{SHA}")
+    rule_runner.write_files({"3rdparty/opam/default.lock": with_repositories(*right)})
+    plan(rule_runner)
+    rule_runner.write_files({"3rdparty/opam/default.lock": with_repositories(*reversed(right))})
+    assert "repositories: in another order" in problem(rule_runner)
+    rule_runner.write_files({"3rdparty/opam/default.lock": with_repositories(*right), "dir/packages/a/a.1/opam": "two"})
+    assert f"no longer asked for: {tree}" in problem(rule_runner)
+
+
+def test_opam_files_of_the_project(rule_runner: RuleRunner) -> None:
+    files = project(Pkg("a"), opam_build='opam_requirement(name="m", source="mine.opam")\n')
+    rule_runner.write_files({**files, "3rdparty/opam/mine.opam": "x"})
+    [file] = rule_runner.request(ResolveInputs, [ResolveInputsRequest("default")]).opam_files
+    assert (file.package, file.path, file.text) == ("mine", "3rdparty/opam/mine.opam", "x")
+    assert "opam files: not in the lockfile: 3rdparty/opam/mine.opam sha256:" in problem(rule_runner)
+    lock = opam_lock(Pkg("a")).replace("constraints = []", f'constraints = []\nopam_files = ["{file.line()}"]')
+    rule_runner.write_files({"3rdparty/opam/default.lock": lock})
+    plan(rule_runner)
+
+
+def test_an_opam_file_that_is_not_there(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(project(Pkg("a"), opam_build='opam_requirement(name="m", source="mine.opam")\n'))
+    assert "target 3rdparty/opam:m names 3rdparty/opam/mine.opam, which does not exist" in problem(rule_runner)

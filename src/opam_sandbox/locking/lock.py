@@ -1,8 +1,9 @@
 """The last step of an opam resolve's lockfile: finds every byte that building a solution needs, and writes the lockfile.
 
 The request: {"store", "resolve", "base", "requirements", "constraints", "repositories": [fingerprints], "options": [...],
-"solution": file, "base_json": file, "indexes": file, "sources": file, "mirrors", "archive_mirrors", "suite",
-"architecture", "record_out_of_reach": boolean}. Writes `lockfile`, and notes.json: [sentences for the user].
+"opam_files": [fingerprints], "solution": file, "base_json": file, "indexes": file, "sources": file, "mirrors",
+"archive_mirrors", "suite", "architecture", "record_out_of_reach": boolean}. Writes `lockfile`, and notes.json: [sentences
+for the user].
 """
 
 from __future__ import annotations
@@ -205,6 +206,7 @@ def _text(request: Request, packages: Sequence[_Package], debs: Sequence[LockedD
             "constraints": sorted(request.strings("constraints")),
             "repositories": request.strings("repositories"),
             "options": request.strings("options"),
+            **({"opam_files": request.strings("opam_files")} if request.get_or("opam_files", []) else {}),
         },
     )
     for package in packages:

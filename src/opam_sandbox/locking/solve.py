@@ -5,7 +5,8 @@ the one that he would get. What a command line cannot say, such as bounds of pac
 the opam file of one pinned package, which stands for the resolve.
 
 The request: {"store", "layers", "prepared": directory, "repositories": [names], "requirements": [...],
-"constraints": [...], "with_test", "with_doc", "prefer_oldest": booleans, "solver": name or ""}. Writes solution.json:
+"constraints": [...], "local": [{"name", "opam": text}], "with_test", "with_doc", "prefer_oldest": booleans,
+"solver": name or ""}. Writes solution.json:
 
     {"packages": [{"name", "version", "opam" (undecodable bytes as surrogates), "files": [[path, base64]], "depends", "post",
                    "test", "doc": [names], "depexts": [names]}], "notes": [sentences for the user]}
@@ -31,7 +32,7 @@ from opam_sandbox.maker import LOG, Timer, View
 from opam_sandbox.opamfile import quote
 from opam_sandbox.opamroot import HOME, OPAM_ROOT, environment, write_files
 from opam_sandbox.overlay import Overlay
-from opam_sandbox.request import Request
+from opam_sandbox.request import Request, safe_name
 from opam_sandbox.store import Store
 
 ROOTS = "pants-requirements"
@@ -45,6 +46,7 @@ _FLAGS = {
     "deprecated": "is flagged deprecated: its maintainers no longer support it",
 }
 _LISTED_VERSIONS = 12
+_LOCAL = "dev"
 
 
 def parse_requirement(text: str) -> Tuple[str, List[Tuple[str, str]]]:
@@ -88,6 +90,20 @@ def atoms(requirements: Sequence[str]) -> List[str]:
         name, bounds = parse_requirement(text)
         result.append(f"{name}{bounds[0][0]}{bounds[0][1]}" if len(bounds) == 1 else name)
     return list(dict.fromkeys(result))
+
+
+def local_packages(request: Request) -> List[Tuple[str, str]]:
+    """The project's own packages, whose dependencies are roots: name and text of the opam file."""
+    if not request.get_or("local", []):
+        return []
+    return [(safe_name(item.get("name", str)), item.get("opam", str)) for item in request.objects("local")]
+
+
+def local_opam(name: str, text: str) -> str:
+    """The opam file of a package of the project as it is pinned. Raises ToolError if it is none."""
+    items = opamfile.parse(text, f"{name}.opam")
+    rest = opamfile.without(text, items, ("opam-version", "name", "version", "url"))
+    return f'opam-version: "2.0"\nname: {quote(name)}\nversion: {quote(_LOCAL)}\n{rest}'
 
 
 def solve(request: Request) -> int:
@@ -145,26 +161,33 @@ def _ask_opam(view: View, request: Request, variables: Variables) -> Dict[str, s
     configure(view, request.strings("repositories"))
     prepared = Path(request.get("prepared", str))
     caches = [(f"{OPAM_ROOT}/repo/{path.name}", path.read_bytes()) for path in prepared.glob("state-*.cache")]
+    pinned = {name: (_LOCAL, local_opam(name, text)) for name, text in local_packages(request)}
     own = roots_opam(requirements, constraints)
-    pinned = [
-        (f"{_SWITCH}/overlay/{ROOTS}/opam", own.encode()),
-        (f"{_SWITCH}/switch-state", f'opam-version: "2.0"\npinned: ["{ROOTS}.1"]\n'.encode()),
-    ]
-    write_files(view.overlay, [*caches, *(pinned if own else [])])
+    if own:
+        pinned[ROOTS] = ("1", own)
+    listed = " ".join(quote(f"{name}.{version}") for name, (version, _) in pinned.items())
+    write_files(
+        view.overlay,
+        [
+            *caches,
+            *(
+                (f"{_SWITCH}/overlay/{name}/opam", text.encode("utf-8", "surrogateescape"))
+                for name, (_, text) in pinned.items()
+            ),
+            (f"{_SWITCH}/switch-state", f'opam-version: "2.0"\npinned: [{listed}]\n'.encode()),
+        ],
+    )
     argv = ["opam", "install", "--dry-run", "--yes", "--no-depexts", f"--json=/tmp/{SOLUTION}"]
     argv += [f"--{option.replace('_', '-')}" for option in ("with_test", "with_doc") if request.get_or(option, False)]
     env = {**environment(1), "OPAMSOLVERTIMEOUT": "600", "OPAMERRLOGLEN": "100", **_solver(request)}
-    done = view.overlay.run(
-        [*argv, *atoms(requirements), *([ROOTS] if own else [])], env, view.log, user=True, cwd=f"/{HOME}"
-    )
+    done = view.overlay.run([*argv, *atoms(requirements), *pinned], env, view.log, user=True, cwd=f"/{HOME}")
     view.log.flush()
     if done.returncode != 0:
         where = ", ".join(
             f"{key}={variables[key]}" for key in ("os-distribution", "os-version", "arch") if key in variables
         )
-        raise ToolError(
-            f"opam finds no solution for {', '.join(requirements)} on {where}:\n{_explanation(constraints)}"
-        )
+        asked = ", ".join([*requirements, *(name for name in pinned if name != ROOTS)])
+        raise ToolError(f"opam finds no solution for {asked} on {where}:\n{_explanation(constraints)}")
     return _read(view.overlay.root / "tmp" / SOLUTION)
 
 
@@ -207,6 +230,7 @@ def _described(
     solution: Mapping[str, str], packages: Packages, variables: Mapping[str, str], request: Request
 ) -> Dict[str, Any]:
     roots = {parse_requirement(text)[0] for text in request.strings("requirements")}
+    local = {name for name, _ in local_packages(request)}
     known: Variables = {
         **variables,
         "build": True,
@@ -219,8 +243,16 @@ def _described(
     found = []
     notes: List[str] = []
     for name, version in sorted(solution.items()):
+        if name in local:
+            continue
         kinds = [kind for kind in ("test", "doc") if name in roots and request.get_or(f"with_{kind}", False)]
         item, flags = describe(packages, name, version, solution, known, kinds)
+        own = sorted(local.intersection(item["depends"], item["post"]))
+        if own:
+            raise ToolError(
+                f"{name}.{version} depends on {', '.join(own)}, of which an opam_requirement names the project's own opam "
+                "file: it has no archive that a lockfile could name"
+            )
         found.append(item)
         notes += [f"{name}.{version} {text}." for flag, text in _FLAGS.items() if flag in flags]
     return {"packages": found, "notes": notes}

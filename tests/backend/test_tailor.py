@@ -1,0 +1,69 @@
+"""`tailor` for opam files and lockfiles."""
+
+from __future__ import annotations
+
+import pytest
+from pants.core.goals.tailor import PutativeTarget, PutativeTargets
+from pants.testutil.rule_runner import RuleRunner
+
+from opam_oci.tailor import PutativeOpamTargetsRequest
+from opam_oci.target_types import OpamPackagesTarget, OpamRequirementTarget
+from tests.backend.backend_runner import OPTIONS
+from tests.backend.locktext import DEBIAN_BUILD, opam_lock
+
+FILES = {
+    "3rdparty/debian/BUILD": DEBIAN_BUILD,
+    "src/mine/mine.opam": 'depends: ["lwt"]',
+    "src/mine/theirs.opam": "",
+    "src/mine/BUILD": 'opam_requirement(name="t", source="theirs.opam")',
+    "overlay/packages/a/a.1/a.opam": "",
+    "3rdparty/opam/default.lock": opam_lock(),
+    "3rdparty/opam/other.lock": opam_lock(resolve="other"),
+}
+DIRECTORIES = ("src/mine", "overlay/packages/a/a.1", "3rdparty/opam")
+
+
+def putative(runner: RuleRunner, *options: str, directories: tuple[str, ...] = DIRECTORIES) -> list[PutativeTarget]:
+    runner.set_options([*OPTIONS, "--opam-repositories={'o': 'overlay'}", *options])
+    found = runner.request(PutativeTargets, [PutativeOpamTargetsRequest(directories)])
+    return sorted(found)
+
+
+def requirement(path: str, name: str) -> PutativeTarget:
+    return PutativeTarget.for_target_type(
+        OpamRequirementTarget, path, name, [f"{name}.opam"], kwargs={"source": f"{name}.opam"}
+    )
+
+
+def packages(name: str, **kwargs: str) -> PutativeTarget:
+    return PutativeTarget.for_target_type(OpamPackagesTarget, "3rdparty/opam", name, [], kwargs=kwargs)
+
+
+def test_what_is_proposed(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(FILES)
+    assert putative(rule_runner) == [
+        packages("default"),
+        packages("other", resolve="other"),
+        requirement("src/mine", "mine"),
+    ]
+
+
+def test_only_in_the_directories_asked_for(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(FILES)
+    assert putative(rule_runner, directories=("src/mine",)) == [requirement("src/mine", "mine")]
+
+
+def test_nothing_for_lockfiles_that_are_read_or_not_there(rule_runner: RuleRunner) -> None:
+    files = {**FILES, "elsewhere/BUILD": 'opam_packages(name="x")'}
+    del files["3rdparty/opam/other.lock"]
+    rule_runner.write_files(files)
+    assert putative(rule_runner) == [requirement("src/mine", "mine")]
+
+
+@pytest.mark.parametrize(
+    ("option", "kept"),
+    [("--no-opam-tailor-requirements", "opam_packages"), ("--no-opam-tailor-packages", "opam_requirement")],
+)
+def test_switched_off(rule_runner: RuleRunner, option: str, kept: str) -> None:
+    rule_runner.write_files(FILES)
+    assert {target.type_alias for target in putative(rule_runner, option)} == {kept}
