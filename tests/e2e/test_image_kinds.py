@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.conftest import ROOT, Layout, Pants, Unpacked, tool, unpack
 from tests.e2e.trees import fingerprint, overlay
+from tests.oci_schema import problems
 
 KINDS = ROOT / "dist" / "images.kinds"
 OCI = ("grouped", "flat", "zstd", "uncompressed")
@@ -76,6 +77,11 @@ def test_skopeo_takes_it(kinds: Path, kind: str, tmp_path: Path) -> None:
         expected = f"application/vnd.oci.image.layer.v1.tar{suffix}"
         assert {layer["mediaType"] for layer in manifest["layers"]} == {expected}
     shutil.rmtree(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("kind", [*OCI, "index", "layout"])
+def test_json_is_what_the_specification_says(kinds: Path, kind: str) -> None:
+    assert problems(kinds / kind) == []
 
 
 def config_of(kinds: Path, kind: str) -> Dict[str, Any]:

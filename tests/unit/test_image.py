@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -13,6 +14,7 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging import image
 from opam_sandbox.layer import Layer
 from opam_sandbox.request import Request
+from tests.oci_schema import problems
 from tests.unit.conftest import make_layer, make_tar, member
 
 
@@ -109,3 +111,41 @@ def test_damaged_blobs(layers: List[Layer], how: str) -> None:
     with pytest.raises(ToolError, match="lwt.1"):
         image.run(request(4), 1)
     assert not Path("index.json").exists()
+
+
+def test_json_is_what_the_specification_says(layers: List[Layer]) -> None:
+    """With everything that a config, a manifest and an index can have here, SBOM included."""
+    config = {
+        "Env": ["A=b"],
+        "Entrypoint": ["a"],
+        "Cmd": ["b"],
+        "User": "opam",
+        "WorkingDir": "/",
+        "ExposedPorts": {"80/tcp": {}},
+        "Volumes": {"/data": {}},
+        "StopSignal": "SIGINT",
+        "Labels": {"a": "b"},
+    }
+    packages = [{"name": "lwt", "version": "1", "opam": 'license: "MIT"', "depends": [], "sources": []}]
+    wanted = {"name": "image", "attach": True, "suite": "trixie", "packages": packages, "debs": []}
+    image.run(request(4, config=config, annotations={"a": "b"}, ref_name="latest", sbom=wanted), 1)
+    for layer in layers:
+        shutil.copy(layer.blob, "blobs/sha256")
+    assert problems(Path(".")) == []
+    index = json.loads(Path("index.json").read_text())
+    assert [entry.get("artifactType") for entry in index["manifests"]] == [
+        None,
+        "application/spdx+json",
+        "application/vnd.cyclonedx+json",
+    ]
+    for entry in index["manifests"][1:]:
+        manifest = blob(entry)
+        assert manifest["subject"] == {key: index["manifests"][0][key] for key in ("mediaType", "digest", "size")}
+        assert blob(manifest["config"]) == {}
+
+
+def test_the_check_finds_mistakes(layers: List[Layer]) -> None:
+    image.run(request(4, config={"Env": ["=b"], "Shell": ["sh"]}, created="yesterday"), 1)
+    found = "\n".join(problems(Path(".")))
+    for part in ("Env", "Shell", "created", "missing or damaged"):
+        assert part in found
