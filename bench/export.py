@@ -20,7 +20,7 @@ from typing import List, Sequence
 from tests.support.checkout import CommandFailed, tool
 
 from bench.figures import Row
-from bench.session import Session, median, say, timed
+from bench.session import Session, median, say, timed, wait_for_target
 from opam_sandbox.capture import Rules, capture
 from opam_sandbox.compress import GzipWriter
 
@@ -78,14 +78,15 @@ def ours_of_built(session: Session) -> List[float]:
     directory.mkdir(parents=True, exist_ok=True)
     # Not of an earlier run with these caches: its images are known.
     word = session.work.stat().st_mtime_ns
-    samples = []
+    targets, samples = [], []
     for number, name in enumerate(names[: session.repeat]):
         packages = ", ".join(f'"3rdparty/opam:{example.resolve}#{package}"' for package in (*example.roots, name))
-        text = f'oci_package_image(name="i{number}", packages=[{packages}], labels={{"run": "{word}"}})\n'
-        (directory / "BUILD").write_text(text)
-        built.pants.run("list", "bench/export:")  # reads the changed BUILD file
+        targets.append(f'oci_package_image(name="i{number}", packages=[{packages}], labels={{"run": "{word}"}})\n')
+    (directory / "BUILD").write_text("".join(targets))
+    wait_for_target(built.pants, f"bench/export:i{len(targets) - 1}")
+    for number, _ in enumerate(targets):
         samples.append(timed(lambda n=number: built.pants.run("package", f"bench/export:i{n}")))  # type: ignore[misc]
-        shutil.rmtree(built.pants.root / "dist/bench.export", ignore_errors=True)
+        shutil.rmtree(built.pants.root / f"dist/bench.export/i{number}")
     return samples
 
 

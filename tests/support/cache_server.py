@@ -78,7 +78,7 @@ class Worker:
         self.directory.mkdir(parents=True)
         python = tool(str(ROOT / "build-support/cache-server"), "--print-python").stdout.strip()
         argv = [python, str(Path(__file__).with_name("worker.py"))]
-        argv += [str(self.cache.directory / "cas"), str(self.port), str(self.directory)]
+        argv += [str(self.cache.directory / "cas/cas/objects"), str(self.port), str(self.directory)]
         self.process = serve(argv, self.port, self.directory / "worker.log")
 
     def stop(self) -> None:

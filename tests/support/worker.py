@@ -1,6 +1,6 @@
 """A REAPI execution service that runs each action in an empty container. Runs on the Python of build-support/cache-server.
 
-    PYTHON tests/support/worker.py CAS PORT WORK    CAS: the cache server's directory `cas`; WORK: an empty directory
+    PYTHON tests/support/worker.py CAS PORT WORK    CAS: the cache server's directory `cas/cas/objects`
 
 For tests: it shows that actions declare all that they need. An action sees a root that is made for it alone: its input
 root, read from the CAS and writable; the system's /usr, read-only; an /etc of a few lines; /proc, /dev and /tmp of its own.
