@@ -9,11 +9,13 @@ Baseline: the same image from nothing, with the same sources at hand. (For the b
 from __future__ import annotations
 
 import time
-from typing import List
+from typing import Callable, List
+
+from tests.support.checkout import CommandFailed
 
 from bench.examples import change_base, change_package
 from bench.figures import Row
-from bench.session import Session, counters, median, say, timed
+from bench.session import Session, counters, median, say
 
 
 def run(session: Session) -> List[Row]:
@@ -23,12 +25,11 @@ def run(session: Session) -> List[Row]:
     texts = [path.read_text() for path in locks]
     rows: List[Row] = []
 
-    def measure(what: str, change: "object", repeat: int) -> None:
-        assert callable(change)
+    def measure(what: str, change: Callable[[str], None], repeat: int) -> None:
         samples, processes = [], 0
         for number in range(repeat):
             change(f"changed {time.time_ns()} {number}")
-            pants.run("--version")  # pantsd sees the change
+            time.sleep(3)  # pantsd learns of changes a moment later
             say(f"{what} ...")
             begin = time.perf_counter()
             done = pants.run("--stats-log", "package", example.address)
@@ -36,6 +37,8 @@ def run(session: Session) -> List[Row]:
             processes = counters(done.stderr).get("local_execution_requests", 0)
             for path, text in zip(locks, texts):
                 path.write_text(text)
+            if not processes:
+                raise CommandFailed(f"{what}: nothing was built, the change was not seen")
         details = {"samples": samples, "processes": processes}
         subject = f"{what}, {processes} processes"
         rows.append(Row("change", subject, median(samples), "the image from nothing", cold, details=details))
@@ -48,5 +51,6 @@ def run(session: Session) -> List[Row]:
     finally:
         for path, text in zip(locks, texts):
             path.write_text(text)
-        timed(lambda: pants.run("package", example.address))
+        time.sleep(3)
+        pants.run("package", example.address)
     return rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Tuple
 
-from opam_oci.lockfile import DebianLock, LockedPackage, OpamLock, read_debian_lock, read_opam_lock
+from opam_oci.lockfile import Deb, DebianLock, LockedPackage, OpamLock, read_debian_lock, read_opam_lock
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,14 @@ class Example:
 
     def debian_lock(self, root: Path) -> DebianLock:
         return read_debian_lock(self.debian_lock_file, self.base, (root / self.debian_lock_file).read_bytes())
+
+    def added_deb(self, root: Path) -> Deb:
+        """The .deb that `change_base` adds."""
+        name, path = self.more
+        content = (root / path).read_bytes()
+        if path.startswith("3rdparty/opam/"):
+            return read_opam_lock(path, Path(path).stem, content).debs[name]
+        return read_debian_lock(path, Path(path).stem, content).debs[name]
 
     def packages(self, root: Path) -> Tuple[LockedPackage, ...]:
         """The image's packages, dependencies first."""

@@ -13,7 +13,7 @@ from typing import List
 from tests.support.layouts import Layout
 
 from bench.figures import Row
-from bench.session import Session, caches_of, disk_use, timed
+from bench.session import Session, caches_of, disk_use, timed, wait_for_target
 
 
 def run(session: Session) -> List[Row]:
@@ -22,7 +22,7 @@ def run(session: Session) -> List[Row]:
     directory.mkdir(parents=True, exist_ok=True)
     packages = ", ".join(f'"3rdparty/opam:{example.resolve}#{name}"' for name in example.second)
     (directory / "BUILD").write_text(f'oci_package_image(name="second", packages=[{packages}])\n')
-    built.pants.run("list", "bench/second:")
+    wait_for_target(built.pants, "bench/second:second")
     store, named = caches_of(built.pants)
     before_store, before_named = disk_use(store), disk_use(named)
     seconds = timed(lambda: built.pants.run("package", "bench/second:second"))
@@ -31,9 +31,10 @@ def run(session: Session) -> List[Row]:
     first = {layer["digest"]: layer["size"] for layer in built.layout.layers}
     own = [layer["size"] for layer in second.layers if layer["digest"] not in first]
     dist = disk_use(second.path)
+    count = len(second.layers)
     shutil.rmtree(second.path.parent)
-    subject = f"{len(second.layers)} layers, {len(second.layers) - len(own)} of them shared"
-    details = {"layers": len(second.layers), "own": own}
+    subject = f"{count} layers, {count - len(own)} of them shared"
+    details = {"layers": count, "own": own}
     layers = f"its own {len(own)} layers, compressed"
     rows = [
         Row("second", f"{subject}: new in Pants' store", new_store, layers, sum(own), "B", details=details),

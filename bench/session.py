@@ -81,6 +81,16 @@ def counters(stderr: str) -> Dict[str, int]:
     return found
 
 
+def wait_for_target(pants: Pants, address: str) -> None:
+    """Until pantsd has seen the BUILD file that was just written: it learns of changes a moment later."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if address.removeprefix("//") in pants.run("list", address, check=False).stdout.split():
+            return
+        time.sleep(0.5)
+    raise CommandFailed(f"Pants does not see {address} in {pants.root}")
+
+
 @dataclass
 class Built:
     """The example image, built by `pants`. seconds: what it took from nothing, None where it came from the user's caches.
@@ -152,6 +162,7 @@ class Session:
         """Every file that the example's image is built from, and the .deb by which its base is changed."""
         lock = self.example.opam_lock(ROOT)
         found: List[FetchRequest] = list(deb_requests("base", self.example.debian_lock(ROOT).debs.values()))
+        found += deb_requests("base", [self.example.added_deb(ROOT)])
         for package in self.example.packages(ROOT):
             found += source_requests(package)
             found += deb_requests(package.full_name, [lock.debs[name] for name in package.debs])

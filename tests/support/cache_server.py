@@ -66,10 +66,13 @@ class RemoteCache:
 
 @dataclass
 class Worker:
-    """An execution service beside a remote cache, which runs each action in an empty container (see worker.py)."""
+    """An execution service beside a remote cache, which runs each action in an empty container (see worker.py).
+
+    keeps_layers: unpacked layers outlive an action; else each action unpacks all that it stands on."""
 
     cache: RemoteCache
     directory: Path
+    keeps_layers: bool = True
     port: int = 0
     process: Optional["subprocess.Popen[bytes]"] = None
 
@@ -78,7 +81,7 @@ class Worker:
         self.directory.mkdir(parents=True)
         python = tool(str(ROOT / "build-support/cache-server"), "--print-python").stdout.strip()
         argv = [python, str(Path(__file__).with_name("worker.py"))]
-        argv += [str(self.cache.directory / "cas"), str(self.port), str(self.directory)]
+        argv += [str(self.cache.directory / "cas/cas/objects"), str(self.port), str(self.directory)]
         self.process = serve(argv, self.port, self.directory / "worker.log")
 
     def stop(self) -> None:
@@ -98,4 +101,5 @@ class Worker:
             *self.cache.options,
             "--remote-execution",
             f"--remote-execution-address=grpc://127.0.0.1:{self.port}",
+            *(["--remote-execution-append-only-caches-base-path=/worker/caches"] if self.keeps_layers else []),
         ]

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, FrozenSet, Optional, Sequence
@@ -68,8 +69,13 @@ class Pants:
 
     def stop(self, keep: FrozenSet[int] = frozenset()) -> None:
         """End this checkout's pantsd, by its pid, unless it is one to keep."""
-        for pid in self.daemons() - keep:
+        ending = self.daemons() - keep
+        for pid in ending:
             os.kill(pid, signal.SIGTERM)
+        # A client that meets a daemon which is about to end may do nothing, and say that all went well.
+        deadline = time.monotonic() + 30
+        while self.daemons() & ending and time.monotonic() < deadline:
+            time.sleep(0.1)
 
 
 def tool(*argv: str, check: bool = True, **kwargs: Any) -> "subprocess.CompletedProcess[str]":

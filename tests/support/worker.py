@@ -1,11 +1,12 @@
 """A REAPI execution service that runs each action in an empty container. Runs on the Python of build-support/cache-server.
 
-    PYTHON tests/support/worker.py CAS PORT WORK    CAS: the cache server's directory `cas`; WORK: an empty directory
+    PYTHON tests/support/worker.py CAS PORT WORK    CAS: the cache server's directory `cas/cas/objects`
 
 For tests: it shows that actions declare all that they need. An action sees a root that is made for it alone: its input
 root, read from the CAS and writable; the system's /usr, read-only; an /etc of a few lines; /proc, /dev and /tmp of its own.
-No home, no checkout, no cache of Pants, no network, and of the environment only what its Command says. What it prints and
-makes goes into the CAS. Needs root. Every action is noted in WORK/actions.jsonl.
+No home, no checkout, no store of Pants, no network, and of the environment only what its Command says. Where Pants asks for
+it (CACHES as the base path of append-only caches), unpacked layers outlive an action. What it prints and makes goes into
+the CAS. Needs root. Every action is noted in WORK/actions.jsonl.
 """
 
 from __future__ import annotations
@@ -27,16 +28,35 @@ from buildgrid._protos.build.bazel.remote.execution.v2 import remote_execution_p
 from buildgrid._protos.build.bazel.semver import semver_pb2
 from buildgrid._protos.google.longrunning import operations_pb2
 
+# Where an action may keep what outlives it.
+CACHES = "/worker/caches"
+
 # Of the host's /etc: how programs of /usr find each other and their libraries.
 ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "debian_version", "dpkg", "perl")
 
-# $0: the new root, $1: the action's directory, then argv. The host is unmounted before the command starts.
+# It ends with the worker, whatever ends that.
+ISOLATE = (
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--ipc",
+    "--uts",
+    "--net",
+)
+
+# $0: the new root, $1: the worker's directory, $2: the action's in it, then argv. The host is unmounted before the command
+# starts. The worker's directory is one mount, as an action moves what it made into the caches beside it.
 CONTAINER = """
 set -e
-root=$0 action=$1; shift
+root=$0 work=$1 action=$2; shift 2
 mount -t tmpfs -o mode=755 tmpfs "$root"
 cd "$root"
-mkdir usr etc proc dev tmp var run root old action
+mkdir usr etc proc dev tmp var run root old worker
 mount --bind /usr usr && mount -o remount,bind,ro usr
 for name in bin sbin lib lib32 lib64 libx32; do [ ! -L /$name ] || ln -s "usr/$name" $name; done
 for name in %s; do [ ! -e /etc/$name ] || cp -a /etc/$name etc/; done
@@ -46,11 +66,11 @@ chmod 1777 tmp && mkdir -p var/tmp && chmod 1777 var/tmp
 mount -t proc proc proc
 for name in null zero full random urandom tty; do : >dev/$name; mount --bind /dev/$name dev/$name; done
 ln -s /proc/self/fd dev/fd
-mount --bind "$action" action
+mount --bind "$work" worker
 pivot_root . old
 umount -l /old
 rmdir /old
-cd /action
+cd "/worker/$action"
 exec "$@"
 """ % " ".join(ETC)
 
@@ -150,18 +170,15 @@ class Execution(services.ExecutionServicer):
         top = self._work / digest.hash[:16]
         shutil.rmtree(top, ignore_errors=True)
         root, directory = top / "root", top / "action"
+        inside = f"{top.name}/action"
         root.mkdir(parents=True)
         try:
             put_inputs(self._store, action.input_root_digest, directory)
             for output in (*command.output_files, *command.output_directories, *command.output_paths):
                 (directory / output).parent.mkdir(parents=True, exist_ok=True)
-            isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--net"]
-            done = subprocess.run(
-                [*isolate, "/bin/bash", "-c", CONTAINER, str(root), str(directory), *self._argv(command)],
-                env={},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-            )
+            argv = [*ISOLATE, "/bin/bash", "-c", CONTAINER, str(root), str(self._work), inside]
+            argv += self._argv(command, inside)
+            done = subprocess.run(argv, env={}, stdin=subprocess.DEVNULL, capture_output=True)
             result = reapi.ActionResult(exit_code=done.returncode, stdout_raw=done.stdout, stderr_raw=done.stderr)
             self._outputs(command, directory, result)
         finally:
@@ -172,11 +189,11 @@ class Execution(services.ExecutionServicer):
         return result
 
     @staticmethod
-    def _argv(command: Any) -> List[str]:
+    def _argv(command: Any, inside: str) -> List[str]:
         # The container's own shell has PATH and such in its environment; the action gets what it declares.
         env = [f"{variable.name}={variable.value}" for variable in command.environment_variables]
-        inside = os.path.join("/action", command.working_directory)
-        return ["/usr/bin/env", "-i", f"--chdir={inside}", *env, *command.arguments]
+        there = os.path.join("/worker", inside, command.working_directory)
+        return ["/usr/bin/env", "-i", f"--chdir={there}", *env, *command.arguments]
 
     def _outputs(self, command: Any, directory: Path, result: Any) -> None:
         top = directory / command.working_directory

@@ -1,0 +1,91 @@
+"""The benchmarks' own parts: what they change in lockfiles, and how they show figures."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import xml.etree.ElementTree
+from pathlib import Path
+
+import pytest
+from bench.examples import EXAMPLES, CannotChange, Example, change_base, change_package
+from bench.figures import Row, plot, table, write_json
+from bench.scale import generate, packages_of
+
+from opam_oci.lockfile import read_opam_lock
+from tests.support.checkout import ROOT
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The locks and configuration of this checkout, to be changed."""
+    for name in ("3rdparty/opam", "3rdparty/debian"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "pants.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(params=sorted(EXAMPLES))
+def example(request: pytest.FixtureRequest) -> Example:
+    return EXAMPLES[request.param]
+
+
+def test_one_package_changes(root: Path, example: Example) -> None:
+    before = example.opam_lock(root).packages
+    for name in (example.leaf, example.middle):
+        change_package(root, example, name, "another")
+    after = example.opam_lock(root).packages
+    assert {name for name in before if before[name] != after[name]} == {example.leaf, example.middle}
+    assert after[example.leaf].opam == "# another\n" + before[example.leaf].opam
+    with pytest.raises(CannotChange):
+        change_package(root, example, "no-such-package", "another")
+
+
+def test_nothing_stands_on_the_leaf_and_much_on_the_middle(example: Example) -> None:
+    packages = example.packages(ROOT)
+    above = {name: {p.name for p in packages if name in p.depends} for name in (example.leaf, example.middle)}
+    assert not above[example.leaf] and above[example.middle]
+
+
+def test_the_base_gets_one_more_deb(root: Path, example: Example) -> None:
+    before = example.debian_lock(root)
+    change_base(root, example)
+    after = example.debian_lock(root)
+    assert set(after.debs) - set(before.debs) == {example.more[0]} and set(before.debs) <= set(after.debs)
+    assert after.debs[example.more[0]] == example.added_deb(ROOT)
+    [target] = re.findall(rf'debian_rootfs\(name="{example.base}".*?\)', (root / "3rdparty/debian/BUILD").read_text())
+    assert sorted(re.findall(r'"([^"]+)"', target.partition("packages=")[2])) == sorted(after.packages)
+    with pytest.raises(CannotChange):
+        change_base(root, example)
+
+
+def test_the_second_image_shares_all_but_its_last_layers(example: Example) -> None:
+    lock = example.opam_lock(ROOT)
+    first, second = (set(lock.image_closure(names)) for names in (example.roots, example.second))
+    assert second < first and len(second) >= 0.8 * len(first)
+
+
+def test_generated_images_have_fifty_layers(root: Path) -> None:
+    generate(root, "trixie", 3)
+    content = (root / "bench/generated/bench.lock").read_bytes()
+    lock = read_opam_lock("bench.lock", "bench", content)
+    for image in range(3):
+        closure = lock.image_closure(packages_of(image))
+        assert len(closure) + 3 == 50  # the base, opam's root, the state
+    assert 'bench = "bench/generated/bench.lock"' in (root / "pants.toml").read_text()
+
+
+def test_figures(tmp_path: Path) -> None:
+    rows = [
+        Row("a", "one & two", 2.0, "base <line>", 8.0, goal=0.2),
+        Row("b", "bytes", 3e6, "more bytes", 1e6, "B"),
+    ]
+    text = table(rows)
+    assert "0.25  <= 0.2 MISSED" in text and "3.0 MB" in text and "3.00" in text
+    drawn = xml.etree.ElementTree.fromstring(plot(rows, "a < b"))
+    texts = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert "a: one & two" in texts and "0.25" in texts
+    write_json(tmp_path / "x/figures.json", rows, {"image": "hello"})
+    written = json.loads((tmp_path / "x/figures.json").read_text())
+    assert written["rows"][0]["ratio"] == 0.25 and written["image"] == "hello"
