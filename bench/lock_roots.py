@@ -69,7 +69,7 @@ def worker(directory: Path) -> int:
             overlay.mount()
             (overlay.root / "tmp/repository").mkdir()
             overlay.bind(directory.parent / "repository", "tmp/repository")
-            env = {**environment(1), "OPAMROOT": "/tmp/root"}
+            env = {**environment(1), "OPAMROOT": "/tmp/root", "OPAMSOLVERTIMEOUT": "600"}
 
             def opam(*arguments: str) -> "tuple[int, float]":
                 start = time.perf_counter()

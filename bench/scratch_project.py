@@ -16,7 +16,7 @@ from typing import Dict, Mapping, Sequence
 ROOT = Path(__file__).resolve().parents[1]
 SNAPSHOT = ROOT.parent / "shared/data/opam-repository-2026-08-22.tar.zst"
 SNAPSHOT_FRAGMENT = "sha256=f61e3d1b993da6bd5905ac4e8314f687e1eae3cf0a299b1e8671046cee4969d4&size=2540746"
-_PARTS = ("3rdparty/python", "3rdparty/debian", "3rdparty/opam/overlay")
+_PARTS = ("3rdparty/python", "3rdparty/debian")
 
 
 @dataclass
@@ -30,15 +30,16 @@ class Run:
 
 class ScratchProject:
     """`resolves`: names, each with the lockfile 3rdparty/opam/NAME.lock; `options`: lines of [opam] in pants.toml;
-    `snapshot`: the repository's name."""
+    `snapshot`: what
+    the snapshot of the public repository is called; `repositories`: lines to have instead of it."""
 
     def __init__(
         self,
         directory: Path,
         resolves: Sequence[str],
         options: str = "",
-        overlay: bool = False,
         snapshot: str = "snapshot",
+        repositories: str = "",
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True)
@@ -46,9 +47,7 @@ class ScratchProject:
         for name in _PARTS:
             shutil.copytree(ROOT / name, directory / name)
         shutil.copy(ROOT / "pants", directory / "pants")
-        repositories = [f'{snapshot} = "file://{SNAPSHOT}#{SNAPSHOT_FRAGMENT}"']
-        if overlay:
-            repositories.insert(0, 'overlay = "3rdparty/opam/overlay"')
+        repositories = repositories or f'{snapshot} = "file://{SNAPSHOT}#{SNAPSHOT_FRAGMENT}"'
         listed = "\n".join(f'{json.dumps(name)} = "3rdparty/opam/{name}.lock"' for name in resolves)
         bases = "\n".join(f'{json.dumps(name)} = "//3rdparty/debian:trixie"' for name in resolves)
         (directory / "pants.toml").write_text(
@@ -73,7 +72,7 @@ default_resolve = {json.dumps(resolves[0])}
 {bases}
 
 [opam.repositories]
-{chr(10).join(repositories)}
+{repositories}
 
 [debian.resolves]
 trixie = "3rdparty/debian/trixie.lock"

@@ -386,8 +386,10 @@ def _check_cycles(lock: OpamLock) -> None:
 def _top(path: str, resolve: str, content: bytes, *, kind: str) -> _Table:
     try:
         values = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+    except ValueError as e:  # what is no UTF-8 or no TOML, and numbers of thousands of digits
         raise LockfileError(path, f"not valid TOML: {e}") from None
+    except RecursionError:
+        raise LockfileError(path, "not valid TOML: it is nested too deeply") from None
     top = _Table(path, "", values)
     metadata = top.table("metadata")
     version = metadata.integer("lock_version")

@@ -3,7 +3,8 @@ it makes of the answers.
 
 It takes the tool's commands and writes files of the right shape, but builds nothing: a layer's blob is the text of its
 request. What packages do is said in their opam files: `fail` exits with an error, `corrupt` writes a blob under another
-name than its sha256, `environment` logs argv and the environment. Real builds are tested elsewhere.
+name than its sha256, `environment` logs argv and the environment, `note_in=FILE` adds a line to a file each time that
+the package is really built. Real builds are tested elsewhere.
 """
 
 import hashlib
@@ -55,6 +56,9 @@ def build(request):
         log = json.dumps({"argv": sys.argv, "env": dict(os.environ), "files": sorted(os.listdir())})
     pathlib.Path("build.log").write_text(log + f"\nbuilt at {time.time()}\n")
     for word in words:
+        if word.startswith("note_in="):
+            with open(word.partition("=")[2], "a") as notes:
+                notes.write(f"{package['name']}.{package['version']}\n")
         if word.startswith("fail_if_missing="):
             if not os.path.exists(word.partition("=")[2]):
                 raise SystemExit("error: the file is missing")

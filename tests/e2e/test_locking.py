@@ -1,0 +1,120 @@
+"""Lockfiles by the base's real opam and a real Debian mirror."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Dict, Iterator
+
+import pytest
+
+from tests.e2e.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "bench"))
+
+from scratch_project import SNAPSHOT, ScratchProject  # noqa: E402
+
+ARCHIVE = b"an archive"
+PACKAGES = {
+    "app.2": 'depends: ["lib" {>= "1"} "check" {with-test} "post" {post} "dev" {dev}]\ndepopts: ["opt" "absent"]',
+    "app.1": 'depends: ["lib"]',
+    "lib.1": "",
+    "lib.2": 'flags: avoid-version\nurl { src: "file://%s/lib.tgz" checksum: "md5=%s" }',
+    "lib.1.9": 'depexts: [["libgmp-dev"] {os-family = "debian"} ["gmp"] {os-family = "arch"}]',
+    "check.1": "",
+    "post.1": 'depends: ["lib" {= "1.9"}]',
+    "opt.1": "",
+    "windows.1": 'available: os = "win32"',
+    "both.1": 'depends: ["lib" {= "1"} "lib" {= "2"}]',
+}
+RESOLVES = {
+    "default": ["app", "opt"],
+    "tests": ["app"],
+    "oldest": ["app"],
+    "sourced": ["lib=2"],
+    "windows": ["windows"],
+    "both": ["both"],
+    "mine": [],
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScratchProject]:
+    directory = tmp_path_factory.mktemp("locking") / "project"
+    options = 'resolves_with_test = ["tests"]\nresolves_prefer_oldest = ["oldest"]'
+    project = ScratchProject(directory, list(RESOLVES), options, repositories='own = "repository"')
+    (directory.parent / "lib.tgz").write_bytes(ARCHIVE)
+    source = (directory.parent, hashlib.md5(ARCHIVE).hexdigest())
+    files = {
+        f"repository/packages/{title.partition('.')[0]}/{title}/opam": 'opam-version: "2.0"\n'
+        + (text % source if "%s" in text else text)
+        + "\n"
+        for title, text in PACKAGES.items()
+    }
+    build = "".join(
+        f'opam_requirement(name="{name}-roots", resolve="{name}", requirements={roots!r}'
+        + (', source="mine.opam"' if name == "mine" else "")
+        + ")\n"
+        for name, roots in RESOLVES.items()
+    )
+    project.write(
+        {**files, "BUILD": build, "mine.opam": 'opam-version: "2.0"\ndepends: ["lib" {< "2"} "check" {post}]\n'}
+    )
+    yield project
+    project.stop_daemon()
+
+
+def text_of(project: ScratchProject, resolve: str) -> str:
+    return (project.directory / f"3rdparty/opam/{resolve}.lock").read_text()
+
+
+def versions(project: ScratchProject, resolve: str) -> Dict[str, str]:
+    return dict(re.findall(r'(?m)^\[\[package\]\]\nname = "(.*)"\nversion = "(.*)"$', text_of(project, resolve)))
+
+
+def test_solutions(project: ScratchProject) -> None:
+    names = ("default", "tests", "oldest", "sourced", "mine")
+    run = project.must("generate-lockfiles", *(f"--resolve={name}" for name in names))
+    assert versions(project, "default") == {"app": "2", "lib": "1.9", "opt": "1", "post": "1"}
+    assert versions(project, "tests") == {"app": "2", "lib": "1.9", "post": "1", "check": "1"}
+    assert versions(project, "oldest") == {"app": "1", "lib": "1"}
+    assert versions(project, "mine") == {"lib": "1.9", "check": "1"}
+
+    default = text_of(project, "default")
+    assert 'depends = [\n  "lib",\n  "opt",\n]\npost_depends = ["post"]' in default
+    assert 'depexts = ["libgmp-dev"]' in default and '[[deb]]\nname = "libgmp-dev"' in default
+    assert re.search(r'path = "pool/main/g/gmp/libgmp-dev_[^"]*"\nsha256 = "[0-9a-f]{64}"', default)
+    assert 'test_depends = ["check"]' in text_of(project, "tests")
+    sha256 = hashlib.sha256(ARCHIVE).hexdigest()
+    assert f'sha256 = "{sha256}"\nsize = {len(ARCHIVE)}' in text_of(project, "sourced")
+    assert "The resolve `sourced`: lib.2 is flagged avoid-version" in run.output
+    assert "Lockfile diff: 3rdparty/opam/default.lock [default]" in run.output
+
+
+@pytest.mark.parametrize(
+    ("resolve", "reason"),
+    [("windows", "windows: unmet availability conditions"), ("both", "No solution found")],
+)
+def test_opams_explanation(project: ScratchProject, resolve: str, reason: str) -> None:
+    run = project.pants("generate-lockfiles", f"--resolve={resolve}")
+    assert run.status == 1 and "Traceback" not in run.output
+    assert f"opam finds no solution for {resolve} on os-distribution=debian" in run.output and reason in run.output
+    assert not (project.directory / f"3rdparty/opam/{resolve}.lock").exists()
+
+
+@pytest.mark.skipif(not SNAPSHOT.exists(), reason=f"there is no {SNAPSHOT}")
+@pytest.mark.skipif(os.geteuid() != 0, reason="opam by hand runs in an overlay that root mounts")
+def test_the_same_as_opam_by_hand(tmp_path: Path) -> None:
+    """On the public repository. bench/lock_roots.py does it for many roots."""
+    from lock_roots import by_hand
+
+    project = ScratchProject(tmp_path / "project", ["react"], 'out_of_reach = "record"')
+    project.write({"BUILD": 'opam_requirement(name="r", requirements=["react"])'})
+    try:
+        project.must("generate-lockfiles", "--resolve=react")
+    finally:
+        project.stop_daemon()
+    assert versions(project, "react") == by_hand(tmp_path / "hand", ["react"], 1)["answers"]["react"]
