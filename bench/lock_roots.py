@@ -1,6 +1,6 @@
 """Locks many roots in separate resolves in one command, against `opam install --dry-run` of each of them by hand.
 
-    PYTHONPATH=src $(build-support/test-python) bench/lock_roots.py [--roots=100] [--by-hand=N]
+    PYTHONPATH=src $(build-support/test-python) -m bench.lock_roots [--roots=100] [--by-hand=N]
 
 Needs root, the snapshot of the opam-repository beside this checkout, and the base in Pants' cache (`./pants package
 //images:0install`, or any `generate-lockfiles` of an opam resolve over //3rdparty/debian:trixie).
@@ -29,8 +29,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Set
 
-from scratch_project import ROOT, SNAPSHOT, ScratchProject
-
+from bench.scratch_project import ROOT, SNAPSHOT, ScratchProject
 from opam_sandbox.isolation import run_isolated
 from opam_sandbox.opamroot import HOME, environment
 from opam_sandbox.overlay import Overlay

@@ -1,6 +1,6 @@
 """Thousands of generated targets: `pants list ::` and `pants dependencies`, without and with a running daemon.
 
-    PYTHONPATH=src $(build-support/test-python) bench/many_targets.py [--packages=4000] [--resolves=1]
+    PYTHONPATH=src $(build-support/test-python) -m bench.many_targets [--packages=4000] [--resolves=1]
 
 The lockfiles are made up: `packages` packages in all, spread over `resolves`, each with an opam file of the usual size and
 dependencies on up to eight packages before it. Baseline, in the same run: the same commands in the same project with one
@@ -20,7 +20,7 @@ import uuid
 from pathlib import Path
 from typing import Dict, List
 
-from scratch_project import ScratchProject
+from bench.scratch_project import ScratchProject
 
 RUNS = 5
 

@@ -161,11 +161,11 @@ class Session:
     def requests(self) -> List[FetchRequest]:
         """Every file that the example's image is built from, and the .deb by which its base is changed."""
         lock = self.example.opam_lock(ROOT)
-        found: List[FetchRequest] = list(deb_requests("base", self.example.debian_lock(ROOT).debs.values()))
-        found += deb_requests("base", [self.example.added_deb(ROOT)])
+        found: List[FetchRequest] = list(deb_requests("base", self.example.debian_lock(ROOT).debs.values(), ""))
+        found += deb_requests("base", [self.example.added_deb(ROOT)], "")
         for package in self.example.packages(ROOT):
-            found += source_requests(package)
-            found += deb_requests(package.full_name, [lock.debs[name] for name in package.debs])
+            found += source_requests(package, "")
+            found += deb_requests(package.full_name, [lock.debs[name] for name in package.debs], "")
         return found
 
     def mirror(self) -> Path:
