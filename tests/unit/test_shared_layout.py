@@ -18,8 +18,9 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.publishing import cli, shared
 from opam_sandbox.publishing.shared import SharedLayout
 from opam_sandbox.publishing.verify import problems
-from tests.layout_stress import Killing, concurrent_round, fork, make_images
+from tests.layout_stress import fork, make_images
 from tests.small_images import MANIFEST_TYPE, make_image, numbered_image, write_index, write_json_blob
+from tests.unit.conftest import REPOSITORY
 
 
 def index(layout: Path) -> Dict[str, str]:
@@ -289,17 +290,20 @@ def test_a_live_writers_staging_directory_is_left_alone(tmp_path: Path, images: 
     assert not stage.exists()
 
 
-def test_many_writers(tmp_path: Path) -> None:
-    images = make_images(tmp_path / "images", 40, 2_000)
-    for number in range(2):
-        assert concurrent_round(tmp_path / f"layout-{number}", images, 8) == 40
-
-
-def test_killed_publishers(tmp_path: Path) -> None:
-    (tmp_path / "k").mkdir()
-    killing = Killing(tmp_path / "k" / "layout", make_images(tmp_path / "images", 20, 100_000), seed=7, publishers=8)
-    killing.run(12)
-    assert killing.kills == 12 and killing.published
+def test_many_writers_and_killed_publishers() -> None:
+    """In a process of its own: forking one that has run Pants' engine takes long."""
+    done = subprocess.run(
+        [sys.executable, "bench/shared_layout.py", "--rounds=2", "--kills=12", "--seed=7"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(["src", ".", *sys.path])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["entries"] == [40, 40]
+    assert figures["kills"] == 12 and figures["published"]
 
 
 # The command line.
