@@ -141,7 +141,9 @@ def by_hand(top: Path, roots: List[str], workers: int) -> Dict[str, Any]:
         directory = top / f"worker{number}"
         directory.mkdir()
         (directory / "roots.json").write_text(json.dumps(roots[number::workers]))
-        processes.append(subprocess.Popen([sys.executable, __file__, f"--worker={directory}"]))
+        processes.append(
+            subprocess.Popen([sys.executable, "-m", "bench.lock_roots", f"--worker={directory}"], cwd=ROOT)
+        )
     memory.start()
     if any([process.wait() for process in processes]):
         sys.exit("a worker failed")

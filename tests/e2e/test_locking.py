@@ -5,17 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Dict, Iterator
 
 import pytest
-
-from tests.e2e.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "bench"))
-
-from scratch_project import SNAPSHOT, ScratchProject  # noqa: E402
+from bench.scratch_project import SNAPSHOT, ScratchProject  # noqa: E402
 
 ARCHIVE = b"an archive"
 PACKAGES = {
@@ -109,7 +103,7 @@ def test_opams_explanation(project: ScratchProject, resolve: str, reason: str) -
 @pytest.mark.skipif(os.geteuid() != 0, reason="opam by hand runs in an overlay that root mounts")
 def test_the_same_as_opam_by_hand(tmp_path: Path) -> None:
     """On the public repository. bench/lock_roots.py does it for many roots."""
-    from lock_roots import by_hand
+    from bench.lock_roots import by_hand
 
     project = ScratchProject(tmp_path / "project", ["react"], 'out_of_reach = "record"')
     project.write({"BUILD": 'opam_requirement(name="r", requirements=["react"])'})
