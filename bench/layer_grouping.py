@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from opam_oci.grouping import Unit, group
-from opam_oci.image_packages import build_order
+from opam_oci.lockfile import build_order
 from opam_sandbox import opamfile
 from opam_sandbox.errors import ToolError
 

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from opam_oci.image_packages import build_order
+from opam_oci.lockfile import build_order
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Iterable, Mapping, Sequence
 from pants.engine.addresses import Address
 from pants.engine.target import InvalidFieldException, Target
 
-from opam_oci.lockfile import LockedPackage, OpamLock
+from opam_oci.lockfile import LockedPackage, OpamLock, build_order
 from opam_oci.target_types import (
     OciImagePackagesField,
     OpamPackageNameField,
@@ -144,25 +143,3 @@ def way(lock: OpamLock, roots: Iterable[str], name: str) -> list[str]:
         chain.append(lock.packages[at].full_name)
         at = came_from.get(at, "")
     return chain[::-1]
-
-
-def build_order(depends: Mapping[str, Iterable[str]]) -> list[str]:
-    """The names sorted so that dependencies come first, and by name among those that are ready at the same time.
-
-    Dependencies that are no keys count for nothing; what is on a cycle comes last, by name.
-    """
-    waiting = {name: {d for d in below if d in depends and d != name} for name, below in depends.items()}
-    dependents: dict[str, list[str]] = {name: [] for name in waiting}
-    for name, below in waiting.items():
-        for dependency in below:
-            dependents[dependency].append(name)
-    ready = sorted(name for name, below in waiting.items() if not below)
-    order: list[str] = []
-    while ready:
-        name = heapq.heappop(ready)
-        order.append(name)
-        for dependent in dependents[name]:
-            waiting[dependent].discard(name)
-            if not waiting[dependent]:
-                heapq.heappush(ready, dependent)
-    return [*order, *sorted(set(depends) - set(order))]

@@ -129,6 +129,34 @@ class DebianLock:
     debs: FrozenDict[str, Deb]
 
 
+def build_order(depends: Mapping[str, Iterable[str]]) -> list[str]:
+    """As `ready_order`, but what is on a cycle comes last, by name; a dependency on itself counts for nothing."""
+    order = ready_order({name: [d for d in below if d != name] for name, below in depends.items()})
+    return [*order, *sorted(set(depends) - set(order))]
+
+
+def ready_order(depends: Mapping[str, Iterable[str]]) -> list[str]:
+    """The names sorted so that dependencies come first, and by name among those that are ready at the same time.
+
+    Dependencies that are no keys count for nothing; what is on a cycle, or above one, is left out.
+    """
+    waiting = {name: {d for d in below if d in depends} for name, below in depends.items()}
+    dependents: dict[str, list[str]] = {name: [] for name in waiting}
+    for name, below in waiting.items():
+        for dependency in below:
+            dependents[dependency].append(name)
+    ready = sorted(name for name, below in waiting.items() if not below)
+    order: list[str] = []
+    while ready:
+        name = heapq.heappop(ready)
+        order.append(name)
+        for dependent in dependents[name]:
+            waiting[dependent].discard(name)
+            if not waiting[dependent]:
+                heapq.heappush(ready, dependent)
+    return order
+
+
 @dataclass(frozen=True)
 class OpamLock:
     """The contents of an `[opam].resolves` lockfile. The build graph in it has no cycle.
@@ -161,23 +189,7 @@ class OpamLock:
 
     def in_build_order(self, names: Iterable[str]) -> tuple[str, ...]:
         """`names` sorted so that dependencies come first, and by name among those that are ready at the same time."""
-        chosen = set(names)
-        waiting = {name: {d for d in self.packages[name].depends if d in chosen} for name in chosen}
-        dependents: dict[str, list[str]] = {name: [] for name in chosen}
-        for name, depends in waiting.items():
-            for dependency in depends:
-                dependents[dependency].append(name)
-        ready = [name for name, depends in waiting.items() if not depends]
-        heapq.heapify(ready)
-        order: list[str] = []
-        while ready:
-            name = heapq.heappop(ready)
-            order.append(name)
-            for dependent in dependents[name]:
-                waiting[dependent].discard(name)
-                if not waiting[dependent]:
-                    heapq.heappush(ready, dependent)
-        return tuple(order)
+        return tuple(ready_order({name: self.packages[name].depends for name in names}))
 
     def acyclic_post_depends(self) -> Mapping[str, tuple[str, ...]]:
         """Per package, those post-dependencies that do not lead back to it.

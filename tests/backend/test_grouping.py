@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opam_oci.grouping import Groups, Unit, cost, group
-from opam_oci.image_packages import build_order
+from opam_oci.lockfile import build_order
 
 # A run says the same as the run before it.
 settings.register_profile("grouping", deadline=None, derandomize=True, database=None, max_examples=60)
