@@ -23,7 +23,7 @@ from tests.support.checkout import CommandFailed, tool
 from bench.figures import Row
 from bench.session import Session, counters, median, say, timed, wait_for_target
 from opam_sandbox.capture import Rules, capture
-from opam_sandbox.compress import GzipWriter
+from opam_sandbox.compress import PackedWriter
 
 ONE_CORE = ["taskset", "--cpu-list", "0"]
 
@@ -43,7 +43,7 @@ def captured(trees: Sequence[Path], work: Path) -> List[str]:
     rules = Rules(skip=lambda path, directory: False, owner=lambda path, status: (status.st_uid, status.st_gid))
     for number, tree in enumerate(trees):
         with open(work / f"{number}.tar.gz", "wb") as out:
-            writer = GzipWriter(out, trees[0])
+            writer = PackedWriter(out, trees[0])
             capture(tree, rules, writer)
             digests.append(f"sha256:{writer.close().digest}")
     return digests

@@ -38,9 +38,9 @@ def write_json_blob(layout: Path, data: Any, media_type: str) -> Dict[str, Any]:
     return write_blob(layout, json.dumps(data, sort_keys=True).encode(), media_type)
 
 
-def make_image(layout: Path, layers: Sequence[Dict[str, bytes]], **config: Any) -> str:
+def make_image(layout: Path, layers: Sequence[Dict[str, bytes]], referrers: int = 0, **config: Any) -> str:
     """Write a layout of one image named `latest`, a layer for each mapping of names to contents; returns the manifest's
-    digest. The same layers are the same blobs in every image."""
+    digest. The same layers are the same blobs in every image. `referrers`: so many other manifests are about it."""
     tars = [layer_tar(files) for files in layers]
     descriptors = [write_blob(layout, gzip.compress(tar, 1, mtime=0), LAYER_TYPE) for tar in tars]
     description = {
@@ -56,7 +56,18 @@ def make_image(layout: Path, layers: Sequence[Dict[str, bytes]], **config: Any) 
         "layers": descriptors,
     }
     entry = write_json_blob(layout, manifest, MANIFEST_TYPE)
-    write_index(layout, [{**entry, "annotations": {"org.opencontainers.image.ref.name": "latest"}}])
+    entries = [{**entry, "annotations": {"org.opencontainers.image.ref.name": "latest"}}]
+    for number in range(referrers):
+        about = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": f"application/x-{number}",
+            "config": write_blob(layout, b"{}", "application/vnd.oci.empty.v1+json"),
+            "layers": [write_blob(layout, f"about {number}".encode(), f"application/x-{number}")],
+            "subject": entry,
+        }
+        entries.append(write_json_blob(layout, about, MANIFEST_TYPE))
+    write_index(layout, entries)
     return str(entry["digest"])
 
 

@@ -5,6 +5,7 @@ A moved tree is what `unpack` makes of the layer: the same names, contents, owne
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -18,13 +19,19 @@ from opam_sandbox.unpack import opaque_xattr
 def keep(store: Store, diff_id: str, tree: Path, taken: Sequence[Taken], rootless: bool) -> bool:
     """Move the paths of `tree` that were captured as the layer `diff_id` (hex) into the store; says whether it did.
 
-    Nothing is done where the store is on another file system, or the layer holds what only root can make.
+    Nothing is done where the store is on another file system or mount, or the layer holds what only root can make.
     """
     if not store.is_beside(tree):
         return False
     if rootless and any(_is_device(entry.stat.st_mode) and entry.stat.st_rdev for entry in taken):
         return False
-    store.put(diff_id, lambda target: _move(os.fsencode(tree), os.fsencode(target), taken, rootless))
+    try:
+        store.put(diff_id, lambda target: _move(os.fsencode(tree), os.fsencode(target), taken, rootless))
+    except OSError as error:
+        # Two mounts of one file system have the same device: the first rename says it, and then nothing has moved.
+        if error.errno != errno.EXDEV:
+            raise
+        return False
     return True
 
 

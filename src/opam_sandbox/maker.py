@@ -10,11 +10,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Sequence, Tuple, TypeVar
 
-from opam_sandbox import compress, owned
-from opam_sandbox.capture import Captured, Rules, Sink, capture
-from opam_sandbox.compress import GzipWriter, Written
+from opam_sandbox import owned
+from opam_sandbox.capture import Rules, Sink, capture
+from opam_sandbox.compress import GZIP, PackedWriter, Packing, Written
 from opam_sandbox.isolation import kill_stragglers
 from opam_sandbox.keep import keep
 from opam_sandbox.layer import Layer, write_json
@@ -24,6 +24,8 @@ from opam_sandbox.store import Store
 BLOBS = Path("blobs/sha256")
 LOG = "build.log"
 TIMINGS = "timings.json"
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -100,19 +102,24 @@ def make_layer(
         timer.write()
 
 
-def write_blob(gzip_root: Path, produce: Callable[[Sink], Captured]) -> Tuple[Written, Captured]:
-    """Write what `produce` sends as a compressed blob named by its digest. `gzip_root`: the base, whose gzip is used."""
+def write_blob(root: Path, produce: Callable[[Sink], T], packing: Packing = GZIP) -> Tuple[Written, T]:
+    """Write what `produce` sends as a blob named by its digest; returns what was written and what `produce` returns.
+
+    `root`: the base, whose programs compress."""
     BLOBS.mkdir(parents=True, exist_ok=True)
     temporary = BLOBS / "partial"
     with open(temporary, "wb") as out:
-        writer = GzipWriter(out, gzip_root)
-        captured = produce(writer)
+        writer = PackedWriter(out, root, packing)
+        result = produce(writer)
         written = writer.close()
     os.replace(temporary, BLOBS / written.digest)
-    return written, captured
+    return written, result
 
 
-def write_description(kind: str, name: str, version: str, written: Written, files: int, facts: Facts) -> None:
+def write_description(
+    kind: str, name: str, version: str, written: Written, files: int, facts: Facts, packing: Packing = GZIP
+) -> None:
+    """Write layer.json."""
     write_json(
         "layer.json",
         {
@@ -122,7 +129,7 @@ def write_description(kind: str, name: str, version: str, written: Written, file
             "diff_id": f"sha256:{written.diff_id}",
             "digest": f"sha256:{written.digest}",
             "size": written.size,
-            "media_type": compress.MEDIA_TYPE,
+            "media_type": packing.media_type,
             "files": files,
             "opam": facts.opam,
             "dpkg": facts.dpkg,

@@ -51,7 +51,7 @@ def _prepare(view: View) -> Facts:
     for program in ("usr/bin/opam", "bin/gzip", "usr/bin/tar"):
         if not (root / program).exists():
             raise ToolError(f"the base lacks /{program}: add the Debian package {Path(program).name} to its `packages`")
-    _add_user(root)
+    add_user(root)
     home = root / HOME
     home.mkdir(mode=0o755, parents=True, exist_ok=True)
     view.overlay.chown_to_opam(home)
@@ -71,7 +71,8 @@ def _prepare(view: View) -> Facts:
     return Facts()
 
 
-def _add_user(root: Path) -> None:
+def add_user(root: Path) -> None:
+    """Enter the user and the group `opam`, both 1000, into the accounts below `root`. Raises ToolError if 1000 is taken."""
     for name, line, mode in (
         ("passwd", "opam:x:1000:1000:opam:/home/opam:/bin/bash", 0o644),
         ("group", "opam:x:1000:", 0o644),

@@ -48,6 +48,9 @@ _WRITTEN: Dict[str, bytes] = {
     "etc/hostname": b"localhost\n",
     "etc/apt/sources.list": b"# Made from a lockfile. To install more here, name a mirror of your own.\n",
 }
+# apt, which mmdebstrap runs outside of the root, gives these to the `_apt` of the *host*, or to root where it has none.
+_APTS_OWN = {"var/cache/apt/archives/partial", "var/lib/apt/lists/partial"}
+_APT_USER = "_apt"
 _DIRECTORIES = {
     "dev": 0o755,
     "proc": 0o555,
@@ -200,6 +203,8 @@ def _rewrite(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
             if name.startswith("var/log/") and not member.isdir():
                 continue
             members[name] = member
+        for name in _APTS_OWN & set(members):
+            members[name].uid, members[name].gid = _user_id(archive, members, _APT_USER), 0
         groups = _link_groups(members)
         for name in sorted({*members, *_WRITTEN, *_DIRECTORIES}, key=os.fsencode):
             entries += 1
@@ -214,6 +219,16 @@ def _rewrite(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
                 _write_member(archive, path, members[name], groups.get(name, ""), members, epoch, write)
         write(tarstream.END)
     return digest.hexdigest(), entries
+
+
+def _user_id(archive: tarfile.TarFile, members: Dict[str, tarfile.TarInfo], user: str) -> int:
+    """The user's number in the root's own /etc/passwd, 0 if it does not know him."""
+    accounts = archive.extractfile(members["etc/passwd"]) if "etc/passwd" in members else None
+    for line in accounts.read().decode(errors="replace").splitlines() if accounts else []:
+        fields = line.split(":")
+        if fields[0] == user:
+            return int(fields[2])
+    return 0
 
 
 def _link_groups(members: Dict[str, tarfile.TarInfo]) -> Dict[str, str]:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.conftest import ROOT, tool
 from tests.e2e.registry import PASSWORD, USER, Fault, Front, Registry, Tls
-from tests.small_images import numbered_image
+from tests.small_images import make_image, numbered_image
 
 SKOPEO = shutil.which("skopeo") or "skopeo"
 
@@ -100,6 +100,15 @@ def test_second_image_uploads_its_own_blobs_only(registry: Registry, tmp_path: P
     assert sum(r.is_upload or r.is_mount for r in registry.requests()) == 0
     for reference, digest in zip((first, second, sibling), digests):
         assert pulled_digest(tmp_path, reference, "--src-tls-verify=false") == digest
+
+
+def test_an_image_with_referrers(registry: Registry, tmp_path: Path) -> None:
+    """Bills of materials and the like lie beside an image in its layout; the image is pushed as what it is."""
+    digest = make_image(tmp_path / "image", [{"a": b"1"}], referrers=2)
+    assert len(json.loads((tmp_path / "image/index.json").read_text())["manifests"]) == 3
+    reference = f"{registry.address}/ocaml/one:1"
+    assert pushed(push(tmp_path, tmp_path / "image", reference)) == f"{reference}@{digest}"
+    assert pulled_digest(tmp_path, reference, "--src-tls-verify=false") == digest
 
 
 def auth_file(path: Path, address: str, password: str = PASSWORD) -> Dict[str, str]:

@@ -52,7 +52,6 @@ def test_actions_declare_all_they_need(hello: Layout, remote: Remote) -> None:
     assert all(action["exit_code"] == 0 for action in remote.actions)
 
 
-@pytest.mark.xfail(strict=False, reason="the image differs; which layer, and why, is not known yet")
 def test_the_image_is_the_same(hello: Layout, remote: Remote) -> None:
     """Byte for byte what is built here without remote execution. The message names the first layer that differs."""
     made = [entry["created_by"] for entry in hello.config["history"]]

@@ -266,12 +266,14 @@ def in_terminal(
         os.environ["PANTS_DYNAMIC_UI"] = "true"  # without it, Pants' daemon hands on pipes
         os.execvp(argv[0], list(argv))
     seen = b""
+    poll = select.poll()  # unlike select, it takes any descriptor
+    poll.register(descriptor, select.POLLIN)
 
     def read_until(text: Optional[bytes]) -> None:
         nonlocal seen
         deadline = time.monotonic() + 100
         while time.monotonic() < deadline and (text is None or text not in seen):
-            if select.select([descriptor], [], [], 0.2)[0]:
+            if poll.poll(200):
                 try:
                     data = os.read(descriptor, 4096)
                 except OSError:

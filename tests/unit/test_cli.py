@@ -71,13 +71,13 @@ def test_malformed_requests(capfd: "pytest.CaptureFixture[str]", command: str, t
 
 
 def test_no_request(capfd: "pytest.CaptureFixture[str]") -> None:
-    assert cli.main(["image", "absent.json"]) == 2
+    assert cli.main(["build", "absent.json"]) == 2
     assert "absent.json" in capfd.readouterr().err
 
 
 def test_bytes_that_are_no_text(capfd: "pytest.CaptureFixture[str]") -> None:
     Path("request.json").write_bytes(b'{"layers": ["\xff"]}')
-    assert cli.main(["image", "request.json"]) == 2
+    assert cli.main(["build", "request.json"]) == 2
     assert capfd.readouterr().err.startswith("error: request.json: ")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from opam_sandbox.compress import PIECE, GzipWriter, Written
+from opam_sandbox.compress import PIECE, PackedWriter, Written
 from opam_sandbox.errors import ToolError
 
 pytestmark = pytest.mark.usefixtures("root_user")
@@ -26,7 +26,7 @@ def test_sizes_and_digests(size: int) -> None:
     """At every boundary of pieces: a gzip file that gives the data back, rightly described."""
     data = content(size)
     out = io.BytesIO()
-    writer = GzipWriter(out, Path("/"), 2)
+    writer = PackedWriter(out, Path("/"), workers=2)
     writer.write(data)
     written = writer.close()
     packed = out.getvalue()
@@ -41,7 +41,7 @@ def test_workers_and_chunks_do_not_show(tiny_root: Path) -> None:
     results = set()
     for workers, chunk, root in ((1, 1 << 20, Path("/")), (2, 77_777, Path("/")), (5, 5 * PIECE, tiny_root)):
         out = io.BytesIO()
-        writer = GzipWriter(out, root, workers)
+        writer = PackedWriter(out, root, workers=workers)
         for at in range(0, len(data), chunk):
             writer.write(data[at : at + chunk])
         written = writer.close()
@@ -53,7 +53,7 @@ def test_workers_and_chunks_do_not_show(tiny_root: Path) -> None:
 def test_no_name_and_no_time() -> None:
     """The header of every member has neither (RFC 1952: flags 0, time 0)."""
     out = io.BytesIO()
-    writer = GzipWriter(out, Path("/"))
+    writer = PackedWriter(out, Path("/"))
     writer.write(b"x")
     writer.close()
     assert out.getvalue()[:8] == b"\x1f\x8b\x08\0\0\0\0\0"
@@ -61,7 +61,12 @@ def test_no_name_and_no_time() -> None:
 
 def test_a_root_without_gzip(tmp_path: Path) -> None:
     """A base that cannot compress is an error that says so."""
-    writer = GzipWriter(io.BytesIO(), tmp_path)
+    with pytest.raises(ToolError, match="add the Debian package gzip to its `packages`$"):
+        PackedWriter(io.BytesIO(), tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gzip").write_text("no program")
+    (tmp_path / "bin/gzip").chmod(0o755)
+    writer = PackedWriter(io.BytesIO(), tmp_path)
     writer.write(b"x")
-    with pytest.raises(ToolError, match="gzip"):
+    with pytest.raises(ToolError, match="the base's gzip does not run"):
         writer.close()

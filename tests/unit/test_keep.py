@@ -139,6 +139,26 @@ def test_another_file_system_is_left_alone(tmp_path: Path, namespaces: Namespace
     assert (upper / "a").is_dir()
 
 
+def test_another_mount_is_left_alone(tmp_path: Path, namespaces: Namespaces) -> None:
+    """The same device, and yet no rename leads there: the layer is unpacked where it is wanted, nothing is lost."""
+    upper = tmp_path / "upper"
+    (upper / "a").mkdir(parents=True)
+    (upper / "a/file").write_text("content")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "store").mkdir()
+
+    def inside() -> bool:
+        linux.mount(tmp_path / "elsewhere", tmp_path / "store", flags=linux.MS_BIND)
+        data, result = captured(upper, tmp_path)
+        store = Store(tmp_path / "store", rootless=False)
+        assert store.is_beside(upper)
+        diff_id = hashlib.sha256(data).hexdigest()
+        return keep(store, diff_id, upper, result.taken, rootless=False) or store.path(diff_id).exists()
+
+    assert not namespaces(inside)
+    assert (upper / "a/file").read_text() == "content"
+
+
 def test_a_user_keeps_no_layer_with_devices(tmp_path: Path, root_user: None) -> None:
     upper = tmp_path / "upper"
     upper.mkdir()

@@ -14,8 +14,9 @@ from typing import Any, Dict
 
 import pytest
 
+from opam_sandbox.compress import PackedWriter, Packing
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.imaging.packing import PackedWriter, Packing, read_packing
+from opam_sandbox.imaging.packing import read_packing
 from opam_sandbox.imaging.plain import copy_plain
 from opam_sandbox.request import Request
 from tests.unit.conftest import Namespaces, make_layer, make_tar, member

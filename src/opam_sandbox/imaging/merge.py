@@ -10,12 +10,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, List
 
+from opam_sandbox.capture import Sink
 from opam_sandbox.errors import RequestError
 from opam_sandbox.imaging.merging import merge
-from opam_sandbox.imaging.packing import PackedWriter, describe, read_packing, write_packed
+from opam_sandbox.imaging.packing import read_packing
 from opam_sandbox.imaging.plain import copy_plain
 from opam_sandbox.isolation import is_rootless, run_isolated
 from opam_sandbox.layer import read_layers
+from opam_sandbox.maker import Facts, write_blob, write_description
 from opam_sandbox.request import Request
 from opam_sandbox.store import Store
 
@@ -28,7 +30,7 @@ def run(request: Request, jobs: int) -> int:
         raise RequestError("layers: expected a base, and after it the layers to merge")
     merged = layers if whole else layers[1:]
 
-    def produce(sink: PackedWriter) -> int:
+    def produce(sink: Sink) -> int:
         archives: List[BinaryIO] = []
         with ExitStack() as files:
             for layer in merged:
@@ -42,8 +44,9 @@ def run(request: Request, jobs: int) -> int:
 
     def inside() -> int:
         root = Store(Path(request.get("store", str)), is_rootless()).get(layers[0])
-        written, entries = write_packed(root, packing, produce)
-        describe("base" if whole else "package", request.get("name", str), "", written, packing, entries)
+        written, entries = write_blob(root, produce, packing)
+        kind = "base" if whole else "package"
+        write_description(kind, request.get("name", str), "", written, entries, Facts(), packing)
         return 0
 
     return run_isolated(inside)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from opam_sandbox.capture import Sink
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.imaging.packing import PackedWriter, describe, read_packing, write_packed
+from opam_sandbox.imaging.packing import read_packing
 from opam_sandbox.imaging.plain import copy_plain
 from opam_sandbox.isolation import is_rootless, run_isolated
 from opam_sandbox.layer import read_layers
+from opam_sandbox.maker import Facts, write_blob, write_description
 from opam_sandbox.request import Request
 from opam_sandbox.store import Store
 
@@ -20,16 +22,17 @@ def run(request: Request, jobs: int) -> int:
         raise RequestError("layers: expected a base, and after it the layer to compress (or only the base)")
     layer = layers[-1]
 
-    def produce(sink: PackedWriter) -> int:
+    def produce(sink: Sink) -> int:
         copy_plain(layer, sink.write)
         return layer.files
 
     def inside() -> int:
         root = Store(Path(request.get("store", str)), is_rootless()).get(layers[0])
-        written, files = write_packed(root, packing, produce)
+        written, files = write_blob(root, produce, packing)
         if f"sha256:{written.diff_id}" != layer.diff_id:
             raise ToolError(f"{layer.title} changed while it was compressed")
-        describe(layer.kind, layer.name, layer.version, written, packing, files, opam=layer.opam, dpkg=layer.dpkg)
+        facts = Facts(layer.opam, layer.dpkg)
+        write_description(layer.kind, layer.name, layer.version, written, files, facts, packing)
         return 0
 
     return run_isolated(inside)

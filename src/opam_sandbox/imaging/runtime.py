@@ -26,7 +26,7 @@ from opam_sandbox.layer import Layer, read_layer, read_layers
 from opam_sandbox.maker import LOG, Facts, View, make_layer
 from opam_sandbox.opamroot import HOME, environment
 from opam_sandbox.overlay import Overlay
-from opam_sandbox.prepare import _add_user
+from opam_sandbox.prepare import add_user
 from opam_sandbox.request import Request
 from opam_sandbox.store import Store
 
@@ -404,7 +404,7 @@ class _Selection:
 
     def _finish(self) -> None:
         if not os.path.lexists(self._slim / "etc/passwd") or not self._has_user():
-            _add_user(self._slim)
+            add_user(self._slim)
         self._make_parents(PurePosixPath(HOME) / ".")
         done = self._view.overlay.run(
             ["/sbin/ldconfig", "-X"], {"PATH": environment(1)["PATH"]}, self._view.log, user=False

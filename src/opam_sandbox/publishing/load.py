@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import List, Sequence
 
@@ -60,20 +57,15 @@ def load(request: Request, layout: Path) -> List[str]:
     if kind == "podman":
         # Takes a layout as it is, and leaves out the layers that it has. It names the image after the path, which must
         # therefore look like a name.
-        directory = f"/tmp/opam-oci-{secrets.token_hex(8)}"
-        os.mkdir(directory, 0o700)
-        try:
-            os.symlink(layout, f"{directory}/image")
-            loaded = _output([*command, "pull", "--quiet", f"oci:{directory}/image"]).split()[-1]
-        finally:
-            shutil.rmtree(directory)
+        with oci.lone_image(layout, image, parent="/tmp") as lone:
+            loaded = _output([*command, "pull", "--quiet", f"oci:{lone}"]).split()[-1]
         _output([*command, "tag", loaded, *names])
-        _output([*command, "untag", loaded, f"localhost{directory}/image"])
+        _output([*command, "untag", loaded, f"localhost{lone}"])
     else:
         # Of the formats that `docker load` has always taken.
-        with tempfile.TemporaryDirectory(prefix="opam-oci-load-") as directory:
-            archive = Path(directory) / "image.tar"
-            convert = [request.get("skopeo", str), "--insecure-policy", "copy", "--quiet", f"oci:{layout}"]
+        with oci.lone_image(layout, image) as lone:
+            archive = lone.with_name("image.tar")
+            convert = [request.get("skopeo", str), "--insecure-policy", "copy", "--quiet", f"oci:{lone}"]
             convert.append(f"docker-archive:{archive}:{names[0]}")
             convert += [f"--additional-tag={name}" for name in names[1:]]
             _output(convert)

@@ -5,9 +5,11 @@ Source: OCI image-spec 1.1 (descriptor.md, image-layout.md, manifest.md, image-i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
@@ -121,6 +123,20 @@ def image_and_referrers(layout: Path) -> Tuple[Descriptor, List[Descriptor]]:
         raise ToolError(f"{layout} should hold one image, but holds {len(images)}")
     [(digest, image)] = images.items()
     return image, [entry for target, entry in about if target == digest]
+
+
+@contextlib.contextmanager
+def lone_image(layout: Path, image: Descriptor, parent: str = "") -> Iterator[Path]:
+    """A layout that shows nothing but the image: tools that are not told a name want just one, and a name may be that of
+    several entries. It is in a new directory below `parent` (the system's for temporary files), as long as the context."""
+    with tempfile.TemporaryDirectory(prefix="opam-oci-", dir=parent or None) as directory:
+        view = Path(directory) / "image"
+        view.mkdir()
+        (view / "blobs").symlink_to(layout.absolute() / "blobs")
+        (view / LAYOUT_FILE).write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
+        entry = {key: value for key, value in image.items() if key != "annotations"}
+        (view / INDEX_FILE).write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]}))
+        yield view
 
 
 def size_on_disk(path: Path) -> int:

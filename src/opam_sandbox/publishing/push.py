@@ -16,6 +16,7 @@ def run(options: argparse.Namespace) -> int:
     destination = skopeo.Destination(
         request.get("reference", str), request.get("tls_verify", bool), request.get_or("cert_dir", "")
     )
-    skopeo.push(request.get("skopeo", str), layout, image["digest"], destination, request.get("retries", int))
+    with oci.lone_image(layout, image) as lone:
+        skopeo.push(request.get("skopeo", str), lone, image["digest"], destination, request.get("retries", int))
     print(f"{destination.reference}@{image['digest']}")
     return 0

@@ -35,7 +35,7 @@ class Destination:
 
 
 def push(skopeo: str, layout: Path, digest: str, destination: Destination, retries: int) -> None:
-    """Copy the one image of a layout, byte for byte. Raises ToolError when it is not there at the end.
+    """Copy the only image of a layout, byte for byte. Raises ToolError when it is not there at the end.
 
     The manifest is sent last and under its tag: what fails before leaves the tag as it was. Blobs that a failed try left
     in the registry are not sent again.
