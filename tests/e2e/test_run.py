@@ -57,8 +57,9 @@ class Runner:
         path.write_text(json.dumps(values))
         # As Pants has it: a directory of the sources alone.
         filelock = next(Path(p) / "filelock" for p in sys.path if (Path(p) / "filelock").is_dir())
-        os.environ["PYTHONPATH"] = f"{ROOT / 'src'}:{filelock.parent}"
-        return [sys.executable, "-sB", "-m", "opam_sandbox.publishing", "run", str(path), "--", *arguments]
+        modules = f"PYTHONPATH={ROOT / 'src'}:{filelock.parent}"
+        command = [sys.executable, "-sB", "-m", "opam_sandbox.publishing", "run", str(path)]
+        return ["env", modules, *command, "--", *arguments]
 
     def run(self, *arguments: str, input: str = "", **request: Any) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -228,7 +229,7 @@ def test_without_root(runner: Runner, user: str) -> None:
         os.chmod(request, 0o644)
         setpriv = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
         done = subprocess.run(
-            [*setpriv, "/usr/bin/python3", *argv[1:]],
+            [*setpriv, "/usr/bin/python3", *argv[3:]],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(directory / "tool"), "HOME": str(directory)},
             cwd=directory,
             stdin=subprocess.DEVNULL,
@@ -323,11 +324,28 @@ def test_interrupt_key(hello: Layout, daemon: str) -> None:
     assert "opam_oci_layers/run" not in Path("/proc/self/mountinfo").read_text()
 
 
+def test_load_into_podman(pants: Pants, hello: Layout) -> None:
+    """Under the names that it is published with. (Containers are not started: podman needs cgroups that not all have.)"""
+    top = Path(tempfile.mkdtemp(prefix="opam-oci-podman-", dir="/var/tmp"))  # an overlay's upper directory is needed
+    storage = ["--root", f"{top}/root", "--runroot", f"{top}/run"]
+    options = ("--oci-run-runtime=podman", f"--oci-run-engine-args={' '.join(storage)}", "--oci-run-load-only")
+    try:
+        done = pants.run(*options, "run", "//images:hello")
+        assert re.search(r"Loaded sha256:[0-9a-f]{64} into podman", done.stderr)
+        names = "{{range .Names}}{{.}} {{end}}"
+        assert tool("podman", *storage, "images", "--format", names).stdout.split() == done.stdout.split()
+        command = tool("podman", *storage, "image", "inspect", "--format", "{{.Config.Cmd}}", *done.stdout.split())
+        assert command.stdout == "[ocamlfind list]\n"
+        tool("podman", *storage, "rmi", "--all", "--force")
+    finally:
+        tool("umount", f"{top}/root/overlay", check=False)
+        shutil.rmtree(top, ignore_errors=True)
+
+
 def test_through_pipes(pants: Pants, hello: Layout) -> None:
     done = subprocess.run(
         ["./pants", "run", "//images:hello", "--", "sh", "-c", "cat; exit 4"],
         cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
         input=b"through\n",
         stdout=subprocess.PIPE,
         timeout=200,
