@@ -333,8 +333,9 @@ def test_load_into_podman(pants: Pants, hello: Layout) -> None:
         done = pants.run(*options, "run", "//images:hello")
         assert re.search(r"Loaded sha256:[0-9a-f]{64} into podman", done.stderr)
         names = "{{range .Names}}{{.}} {{end}}"
-        assert tool("podman", *storage, "images", "--format", names).stdout.split() == done.stdout.split()
-        command = tool("podman", *storage, "image", "inspect", "--format", "{{.Config.Cmd}}", *done.stdout.split())
+        assert done.stdout == "hello:latest\n"
+        assert tool("podman", *storage, "images", "--format", names).stdout.split() == ["localhost/hello:latest"]
+        command = tool("podman", *storage, "image", "inspect", "--format", "{{.Config.Cmd}}", "hello:latest")
         assert command.stdout == "[ocamlfind list]\n"
         tool("podman", *storage, "rmi", "--all", "--force")
     finally:
