@@ -2,7 +2,7 @@
 
     $(build-support/test-python) bench/timeline.py TRACE.json PICTURE.svg
 
-Lanes are the slots that Pants gave to processes. Spans of a second and more are named.
+Lanes are the slots that Pants gave to processes; all downloads are one. Spans with room for it are named.
 """
 
 from __future__ import annotations
@@ -26,8 +26,32 @@ def label(name: str) -> str:
     return name
 
 
+def joined(trace: Dict[str, Any]) -> Dict[str, Any]:
+    """The trace with its downloads in one lane: a span for each while in which something was downloaded.
+
+    Of the downloads nothing but their number stays: a mirror's name is nobody else's business."""
+    lanes = {e["tid"]: e["args"]["name"] for e in trace["traceEvents"] if e["ph"] == "M"}
+    downloads = [e for e in trace["traceEvents"] if e["ph"] == "X" and lanes[e["tid"]].startswith("download ")]
+    if not downloads:
+        return trace
+    lane = min(e["tid"] for e in downloads)
+    spans: List[Dict[str, Any]] = []
+    for event in sorted(downloads, key=lambda e: float(e["ts"])):
+        if spans and event["ts"] <= spans[-1]["ts"] + spans[-1]["dur"]:
+            spans[-1]["dur"] = max(spans[-1]["dur"], event["ts"] + event["dur"] - spans[-1]["ts"])
+            spans[-1]["count"] += 1
+        else:
+            spans.append({**event, "tid": lane, "count": 1})
+    for span in spans:
+        span["name"] = f"{span['count']} download" + ("s" if span["count"] > 1 else "")
+    gone = {tid for tid, name in lanes.items() if name.startswith("download ")}
+    others = [e for e in trace["traceEvents"] if e["tid"] not in gone]
+    return {"traceEvents": [*others, {"ph": "M", "tid": lane, "args": {"name": "downloads"}}, *spans]}
+
+
 def draw(trace: Dict[str, Any]) -> str:
     """The picture, as SVG."""
+    trace = joined(trace)
     names = {e["tid"]: e["args"]["name"] for e in trace["traceEvents"] if e["ph"] == "M"}
     spans = [e for e in trace["traceEvents"] if e["ph"] == "X"]
     if not spans:
