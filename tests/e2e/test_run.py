@@ -125,8 +125,14 @@ def test_command(runner: Runner) -> None:
     assert (done.returncode, done.stderr) == (7, "")
     assert "react" in runner.run("ocamlfind", "list").stdout
     assert "react" in runner.run().stdout  # the image's Cmd
-    missing = runner.run("no-such-command")
-    assert missing.returncode != 0 and "no-such-command" in missing.stderr and "Traceback" not in missing.stderr
+    for name, code, what in (
+        ("no-such-command", 127, "is not found"),
+        ("/no/such", 127, "is not found"),
+        ("/etc", 126, "is no program"),
+        ("/etc/passwd", 126, "is no program"),
+    ):
+        missing = runner.run(name)
+        assert (missing.returncode, missing.stderr) == (code, f"error: {name} {what} in the image\n")
     runner.check_nothing_is_left()
 
 

@@ -72,7 +72,7 @@ class Pants:
         ending = self.daemons() - keep
         for pid in ending:
             os.kill(pid, signal.SIGTERM)
-        # A client that meets a daemon which is about to end may do nothing, and say that all went well.
+        # No later call is to meet a daemon that is about to end.
         deadline = time.monotonic() + 30
         while self.daemons() & ending and time.monotonic() < deadline:
             time.sleep(0.1)

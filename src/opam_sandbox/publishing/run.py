@@ -32,7 +32,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from opam_sandbox import linux
 from opam_sandbox.errors import ToolError
 from opam_sandbox.overlay import Overlay
-from opam_sandbox.publishing import load, userspace
+from opam_sandbox.publishing import commands, load, userspace
 from opam_sandbox.publishing.bundle import Container, write_bundle
 from opam_sandbox.publishing.image import find_user, read_image, under
 from opam_sandbox.publishing.scratch import Scratch
@@ -179,6 +179,12 @@ def _contain(
     _hide_cgroups(kind)
     root = _Root(lower, scratch, rootless)
     root.mount()
+    if not container.mounts:  # they may bring the command
+        code = commands.check(root.root, container.argv[0], container.env, container.workdir)
+        if code:
+            what = "is no program" if code == commands.NOT_EXECUTABLE else "is not found"
+            print(f"error: {container.argv[0]} {what} in the image", file=sys.stderr)
+            return code
     bundle = scratch / "bundle"
     write_bundle(bundle, root.root, container)
     argv = _runtime_argv(runtime, kind, scratch, bundle)
@@ -196,16 +202,16 @@ def _contain(
     if container.terminal:
         signal.signal(signal.SIGWINCH, lambda *_: _resize(scratch / "pid"))
     _pass_on(process.pid, but=[signal.SIGWINCH] if container.terminal else [])
-    code: Optional[int] = None
-    while code is None:
+    ended: Optional[int] = None
+    while ended is None:
         # Everybody whose parent has ended is this process's.
         try:
             pid, status = os.waitpid(-1, 0)
         except ChildProcessError:
             return 70
         if pid == process.pid:
-            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-    return code
+            ended = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+    return ended
 
 
 def _runtime_argv(runtime: str, kind: str, scratch: Path, bundle: Path) -> List[str]:
