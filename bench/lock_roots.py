@@ -44,10 +44,10 @@ def store() -> Path:
 
 def bases() -> List[Path]:
     """The unpacked base without OCaml, and opam's root over it."""
-    base = [
-        p for p in sorted(store().glob("*")) if (p / "usr/bin/opam").exists() and not (p / "usr/bin/ocaml").exists()
-    ]
-    root = [p for p in sorted(store().glob("*")) if (p / "home/opam/.opam/config").exists()]
+    # The newest: those of earlier lockfiles are still there.
+    layers = sorted(store().glob("*"), key=lambda path: path.stat().st_ctime)
+    base = [p for p in layers if (p / "usr/bin/opam").exists() and not (p / "usr/bin/ocaml").exists()]
+    root = [p for p in layers if (p / "home/opam/.opam/config").exists()]
     if not base or not root:
         sys.exit("there is no base in Pants' cache: see the head of this file")
     return [base[-1], root[-1]]

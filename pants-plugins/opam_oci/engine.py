@@ -89,6 +89,7 @@ from opam_oci.products import (
     ProgramFound,
     ProgramRequest,
     RepositoryFingerprints,
+    RequirementTargets,
     ResolveInputs,
     ResolveInputsRequest,
     SandboxTool,
@@ -237,6 +238,11 @@ def debian_lock(request: DebianLockRequest) -> Get:
 def opam_lock(request: OpamLockRequest) -> Get:
     """An OpamLock."""
     return Get(OpamLock, OpamLockRequest, request)
+
+
+def requirement_targets() -> Get:
+    """RequirementTargets."""
+    return Get(RequirementTargets)
 
 
 def resolve_inputs(request: ResolveInputsRequest) -> Get:

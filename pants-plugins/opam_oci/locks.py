@@ -14,12 +14,14 @@ from pants.engine.target import (
     WrappedTargetRequest,
 )
 from pants.util.docutil import bin_name
+from pants.util.frozendict import FrozenDict
 
 from opam_oci.engine import (
     address_families,
     collect_rules,
     contents_of_globs,
     parse_address,
+    requirement_targets,
     rule,
     target_at,
     targets_of_type,
@@ -39,6 +41,7 @@ from opam_oci.products import (
     LocalOpamFile,
     OpamLockRequest,
     RepositoryFingerprints,
+    RequirementTargets,
     ResolveInputs,
     ResolveInputsRequest,
     SolverOptions,
@@ -206,19 +209,29 @@ async def read_opam_files(files: list[tuple[Address, str]]) -> tuple[LocalOpamFi
     return tuple(found[path] for path in sorted(found))
 
 
+# Once for all resolves, of which there may be thousands.
+@rule
+async def find_requirement_targets(opam: OpamSubsystem) -> RequirementTargets:
+    by_resolve: dict[str, list[Target]] = {}
+    targets: UnexpandedTargets = await targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias))
+    for target in targets:
+        by_resolve.setdefault(target[OpamResolveField].value_or_default(opam), []).append(target)
+    return RequirementTargets(FrozenDict({resolve: tuple(found) for resolve, found in by_resolve.items()}))
+
+
 @rule
 async def find_resolve_inputs(request: ResolveInputsRequest, opam: OpamSubsystem) -> ResolveInputs:
-    targets = await targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias))
+    targets: RequirementTargets = await requirement_targets()
     requirements: set[str] = set()
     constraints: set[str] = set()
     files: list[tuple[Address, str]] = []
     ocaml = opam.ocaml_of(request.resolve)
-    for target in targets:
-        if target[OpamResolveField].value_or_default(opam) == request.resolve:
-            requirements.update("".join(r.split()) for r in target[OpamRequirementsField].value)
-            if target[OpamFileField].value is not None:
-                files.append((target.address, target[OpamFileField].file_path))
-            constraints.update("".join(c.split()) for c in target[OpamConstraintsField].value)
+    for target in targets.by_resolve.get(request.resolve, ()):
+        requirements.update("".join(r.split()) for r in target[OpamRequirementsField].value)
+        path = target[OpamFileField].file_path
+        if path is not None:
+            files.append((target.address, path))
+        constraints.update("".join(c.split()) for c in target[OpamConstraintsField].value)
     opam_files = await read_opam_files(files)
     if ocaml is not None and (requirements or files):
         requirements.add(ocaml)

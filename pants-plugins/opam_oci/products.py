@@ -10,6 +10,7 @@ from pants.engine.addresses import Address
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
 from pants.engine.fs import Digest, FileDigest
 from pants.engine.process import FallibleProcessResult, Process
+from pants.engine.target import Target
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
@@ -371,6 +372,13 @@ class TargetsOfTypeRequest:
     """All targets of a type that is no generator and not generated."""
 
     alias: str
+
+
+@dataclass(frozen=True)
+class RequirementTargets:
+    """All `opam_requirement` targets, by their resolve."""
+
+    by_resolve: FrozenDict[str, tuple[Target, ...]]
 
 
 @dataclass(frozen=True)
