@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from pathlib import Path
 from typing import BinaryIO, Callable, Dict, List, Sequence, Tuple
 
@@ -42,6 +43,7 @@ _DROPPED = {
     "var/lib/apt/lists/lock",
     "var/lib/apt/extended_states",
     "var/cache/ldconfig/aux-cache",
+    "var/cache/debconf/tmp.ci",  # of apt-utils on the host
 }
 _DROPPED_BELOW = ("dev/", "proc/", "sys/", "run/", "tmp/", "var/tmp/")
 _WRITTEN: Dict[str, bytes] = {
@@ -124,7 +126,7 @@ def _mmdebstrap(request: Request, debs: Sequence[Deb], epoch: int, rootless: boo
     with tempfile.TemporaryDirectory(prefix="debian-rootfs-", dir="/tmp") as directory:
         os.chmod(directory, 0o755)
         repository = Path(directory)
-        _make_repository(repository, debs)
+        _make_repository(repository, debs, request.get("suite", str), epoch)
         output = repository / "rootfs.tar"
         command = [
             "mmdebstrap",
@@ -161,8 +163,10 @@ def _mmdebstrap(request: Request, debs: Sequence[Deb], epoch: int, rootless: boo
         shutil.move(os.fspath(output), "rootfs.tar")
 
 
-def _make_repository(directory: Path, debs: Sequence[Deb]) -> None:
-    """A flat repository: the .debs, and a Packages file of their own control fields."""
+def _make_repository(directory: Path, debs: Sequence[Deb], suite: str, epoch: int) -> None:
+    """A flat repository: the .debs, a Packages file of their own control fields, and a Release file.
+
+    mmdebstrap from 1.4 looks for essential packages in the suite that it is told, so the repository must be one."""
 
     def stanza(deb: Deb) -> bytes:
         name = os.path.basename(deb.file)
@@ -182,7 +186,12 @@ def _make_repository(directory: Path, debs: Sequence[Deb]) -> None:
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         stanzas = list(pool.map(stanza, debs))
-    (directory / "Packages").write_bytes(b"".join(stanzas))
+    packages = b"".join(stanzas)
+    (directory / "Packages").write_bytes(packages)
+    (directory / "Release").write_text(
+        f"Suite: {suite}\nCodename: {suite}\nDate: {formatdate(epoch, usegmt=True)}\n"
+        f"SHA256:\n {hashlib.sha256(packages).hexdigest()} {len(packages)} Packages\n"
+    )
 
 
 def _rewrite(source: Path, target: Path, epoch: int) -> Tuple[str, int]:

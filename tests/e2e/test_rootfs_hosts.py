@@ -1,0 +1,85 @@
+"""The base is the same whatever Debian release, apt, mmdebstrap and accounts the machine has that makes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import pytest
+import tomli
+
+from opam_oci.apt_sources import apt_mirrors
+from tests.e2e.conftest import ROOT, tool
+
+LOCK = ROOT / "3rdparty/debian/trixie-slim.lock"
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="another machine is a root directory to chroot into: needs root"
+)
+
+
+@pytest.fixture(scope="module")
+def job() -> Iterator[Path]:
+    """A directory as a process of Pants finds it: the tool, the request, the .debs."""
+    top = Path(tempfile.mkdtemp(prefix="opam-oci-hosts-", dir="/var/tmp"))
+    lock = tomli.loads(LOCK.read_text())
+    [mirror, *_] = apt_mirrors(Path("/etc/apt"))
+    (top / "debs").mkdir()
+    (top / "store").mkdir()
+    debs: List[Dict[str, Any]] = []
+    for deb in lock["deb"]:
+        file = f"debs/{deb['path'].rpartition('/')[2]}"
+        urllib.request.urlretrieve(f"{mirror.rstrip('/')}/{deb['path']}", top / file)
+        debs.append({key: deb[key] for key in ("name", "version", "architecture", "sha256", "size")} | {"file": file})
+    metadata = lock["metadata"]
+    request = {
+        "store": "store",
+        "debs": debs,
+        "epoch": 1_700_000_000,
+        "name": "slim",
+        "suite": metadata["suite"],
+        "architecture": metadata["architecture"],
+    }
+    (top / "request.json").write_text(json.dumps(request))
+    filelock = next(Path(path) / "filelock" for path in sys.path if (Path(path) / "filelock").is_dir())
+    for package in (ROOT / "src/opam_sandbox", filelock):
+        shutil.copytree(package, top / "tool" / package.name)
+    yield top
+    shutil.rmtree(top, ignore_errors=True)
+
+
+def make_base(work: Path, prefix: List[str], inside: str) -> Dict[str, Any]:
+    """layer.json of the base that is made in `work`, which is `inside` for the command."""
+    command = f"cd {inside} && PYTHONPATH=tool exec python3 -sB -m opam_sandbox rootfs request.json"
+    done = subprocess.run([*prefix, "sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout[-6000:]
+    layer: Dict[str, Any] = json.loads((work / "layer.json").read_text())
+    return layer
+
+
+def test_another_release_makes_the_same_base(job: Path) -> None:
+    """Debian 13's tools, with other accounts than this machine's, against this machine's own."""
+    host = Path(f"{job}-trixie")
+    here = Path(f"{job}-here")
+    try:
+        include = "--include=mmdebstrap,python3,python3-filelock,mount,apt-utils"
+        tool("mmdebstrap", "--variant=apt", include, "trixie", str(host), apt_mirrors(Path("/etc/apt"))[0])
+        passwd = host / "etc/passwd"
+        passwd.write_text(passwd.read_text().replace("_apt:x:42:", "_apt:x:142:"))
+        shutil.copytree(job, here)
+        shutil.copytree(job, host / "job")
+        enter = f"mount --bind {host} {host} && mount -t proc proc {host}/proc && mount --rbind /dev {host}/dev"
+        there = ["unshare", "--mount", "--propagation=private", "sh", "-c", f'{enter} && exec chroot {host} "$@"', "sh"]
+        made = make_base(host / "job", there, "/job")
+        assert (host / "job/build.log").exists()
+        assert make_base(here, [], str(here)) == made
+    finally:
+        shutil.rmtree(host, ignore_errors=True)
+        shutil.rmtree(here, ignore_errors=True)
