@@ -236,6 +236,17 @@ def docker(tmp_path: Path) -> Iterator[List[str]]:
             engine.wait(30)
 
 
+def test_run_in_docker(pants: Pants, hello: Layout, docker: List[str]) -> None:
+    """`pants run` with docker: the image is loaded, its command runs there, and the exit status is the command's."""
+    engine = " ".join(docker[1:])
+    options = ("--oci-run-runtime=docker", f"--oci-run-engine-args={engine}", "--oci-run-network=none")
+    script = "id -un; ocamlfind list; exit 6"
+    done = pants.run(*options, "run", "//images:hello", "--", "sh", "-c", script, check=False)
+    assert done.returncode == 6, done.stderr
+    assert done.stdout.startswith("opam\n") and "react" in done.stdout
+    assert tool(*docker, "images", "--format", "{{.Repository}}:{{.Tag}}").stdout == "hello:latest\n"
+
+
 def test_many_packages_load_into_docker(hello: Layout, clone: Pants, docker: List[str]) -> None:
     """145 packages become no more layers than docker's overlay2 takes, and every package is there."""
     many(clone)
