@@ -337,19 +337,22 @@ def test_interrupted(tmp_path: Path) -> None:
     numbered_image(tmp_path / "other", 2)
     program = (
         "import sys, time\nfrom opam_sandbox.publishing import cli, shared\n"
-        "shared._fetch = lambda *a: (print('here', flush=True), time.sleep(60))\n"
+        # Busy until the signal has been sent, however slow the machine is, and a little longer.
+        "shared._fetch = lambda *a: (print('here', flush=True), sys.stdin.read(), time.sleep(0.5))\n"
         f"sys.exit(cli.main(['add', {str(layout)!r}, '--image', {str(tmp_path / 'other')!r}, '--name', 'b']))"
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(
-            [sys.executable, "-c", program.replace("60", "0.5")],
+            [sys.executable, "-c", program],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         process.stdout.readline()
         process.send_signal(number)
+        process.stdin.close()
         assert process.wait() == 130
         assert process.stderr.read() == b"interrupted\n"
         process.stdout.close()
