@@ -6,20 +6,9 @@ import base64
 import json
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Sequence
-
-from tests.support.checkout import ROOT
-
-
-def copy_tool(target: Path) -> Path:
-    """The tool and filelock, and nothing else of this Python: they run under the system's, as in a process's sandbox."""
-    filelock = next(Path(path) / "filelock" for path in sys.path if (Path(path) / "filelock").is_dir())
-    for package in (ROOT / "src" / "opam_sandbox", filelock):
-        shutil.copytree(package, target / package.name)
-    return target
 
 
 def opam_file(name: str) -> str:

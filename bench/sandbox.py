@@ -13,10 +13,11 @@ from typing import List
 
 from tests.support.checkout import tool
 from tests.support.layouts import layer_directories
+from tests.support.sandbox_tool import copy_tool
 
 from bench.bare import BareRoot
 from bench.figures import Row
-from bench.process import build, copy_tool, opam_file
+from bench.process import build, opam_file
 from bench.session import Session, median, say
 
 DEPENDENCIES = 40

@@ -30,8 +30,7 @@ class Run:
 
 class ScratchProject:
     """`resolves`: names, each with the lockfile 3rdparty/opam/NAME.lock; `options`: lines of [opam] in pants.toml;
-    `snapshot`: what
-    the snapshot of the public repository is called; `repositories`: lines to have instead of it."""
+    `snapshot`: what the snapshot of the public repository is called; `repositories`: lines to have instead of it."""
 
     def __init__(
         self,

@@ -10,9 +10,10 @@ from typing import List
 
 from tests.support.checkout import tool
 from tests.support.layouts import layer_directories
+from tests.support.sandbox_tool import copy_tool
 
 from bench.figures import Row
-from bench.process import build, copy_tool
+from bench.process import build
 from bench.session import Session, median, timed
 
 

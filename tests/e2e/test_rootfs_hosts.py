@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -17,6 +16,7 @@ import tomli
 
 from opam_oci.apt_sources import apt_mirrors
 from tests.e2e.conftest import ROOT, tool
+from tests.support.sandbox_tool import copy_tool
 
 LOCK = ROOT / "3rdparty/debian/trixie-slim.lock"
 
@@ -48,9 +48,7 @@ def job() -> Iterator[Path]:
         "architecture": metadata["architecture"],
     }
     (top / "request.json").write_text(json.dumps(request))
-    filelock = next(Path(path) / "filelock" for path in sys.path if (Path(path) / "filelock").is_dir())
-    for package in (ROOT / "src/opam_sandbox", filelock):
-        shutil.copytree(package, top / "tool" / package.name)
+    copy_tool(top / "tool")
     yield top
     shutil.rmtree(top, ignore_errors=True)
 

@@ -24,6 +24,7 @@ import pytest
 
 from tests.e2e.conftest import ROOT, Layout, Pants, tool
 from tests.small_images import make_image
+from tests.support.sandbox_tool import copy_tool, filelock_package
 
 PROGRAMS = {
     name: path
@@ -56,8 +57,7 @@ class Runner:
         path = self.directory / f"request-{len(list(self.directory.iterdir()))}.json"
         path.write_text(json.dumps(values))
         # As Pants has it: a directory of the sources alone.
-        filelock = next(Path(p) / "filelock" for p in sys.path if (Path(p) / "filelock").is_dir())
-        modules = f"PYTHONPATH={ROOT / 'src'}:{filelock.parent}"
+        modules = f"PYTHONPATH={ROOT / 'src'}:{filelock_package().parent}"
         command = [sys.executable, "-sB", "-m", "opam_sandbox.publishing", "run", str(path)]
         return ["env", modules, *command, "--", *arguments]
 
@@ -215,9 +215,7 @@ def test_without_root(runner: Runner, user: str) -> None:
     with tempfile.TemporaryDirectory(prefix="rootless") as name:
         directory = Path(name)
         os.chmod(directory, 0o755)
-        filelock = next(Path(p) / "filelock" for p in sys.path if (Path(p) / "filelock").is_dir())
-        for source in (ROOT / "src/opam_sandbox", filelock):
-            shutil.copytree(source, directory / "tool" / source.name)
+        copy_tool(directory / "tool")
         make_image(directory / "image", [host_programs("sh", "id", "cat")], User="opam", Env=["PATH=/bin"])
         for path in directory.rglob("*"):
             os.chmod(path, 0o755)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 import pytest
 
 from tests.e2e.conftest import ROOT, Layout, layer_directories
+from tests.support.sandbox_tool import copy_tool
 
 USER = 12345
 
@@ -23,9 +22,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="compares root with a 
 def tool_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tool and filelock where every user can read them, as they are in a process's sandbox."""
     target = tmp_path_factory.mktemp("tool")
-    filelock = next(Path(path) / "filelock" for path in sys.path if (Path(path) / "filelock").is_dir())
-    for package in (ROOT / "src/opam_sandbox", filelock):
-        shutil.copytree(package, target / package.name)
+    copy_tool(target)
     for path in (target.parent, target, *target.rglob("*")):
         os.chmod(path, 0o755)
     return target

@@ -19,6 +19,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"
+LAYOUT = {"imageLayoutVersion": "1.0.0"}
 
 # What refers to other blobs; the docker ones are what other tools may have put into a layout.
 _MANIFESTS = frozenset(
@@ -71,6 +72,10 @@ def ref_name(entry: Descriptor) -> str:
 
 def is_manifest(descriptor: Descriptor) -> bool:
     return descriptor.get("mediaType") in _MANIFESTS
+
+
+def new_index(entries: List[Descriptor]) -> Dict[str, Any]:
+    return {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
 
 
 def read_manifest(layout: Path, descriptor: Descriptor) -> Dict[str, Any]:
@@ -133,9 +138,9 @@ def lone_image(layout: Path, image: Descriptor, parent: str = "") -> Iterator[Pa
         view = Path(directory) / "image"
         view.mkdir()
         (view / "blobs").symlink_to(layout.absolute() / "blobs")
-        (view / LAYOUT_FILE).write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
+        (view / LAYOUT_FILE).write_text(json.dumps(LAYOUT))
         entry = {key: value for key, value in image.items() if key != "annotations"}
-        (view / INDEX_FILE).write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]}))
+        (view / INDEX_FILE).write_text(json.dumps(new_index([entry])))
         yield view
 
 

@@ -27,7 +27,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 from opam_sandbox import linux
 from opam_sandbox.errors import ToolError
@@ -159,7 +159,11 @@ def _wait_and_watch(pid: int) -> int:
 
 
 def _wait(pid: int) -> int:
-    _, status = os.waitpid(pid, 0)
+    return _exit_code(os.waitpid(pid, 0)[1])
+
+
+def _exit_code(status: int) -> int:
+    """Of a wait status, as shells have it: 128 + N for a signal."""
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
@@ -202,16 +206,14 @@ def _contain(
     if container.terminal:
         signal.signal(signal.SIGWINCH, lambda *_: _resize(scratch / "pid"))
     _pass_on(process.pid, but=[signal.SIGWINCH] if container.terminal else [])
-    ended: Optional[int] = None
-    while ended is None:
+    while True:
         # Everybody whose parent has ended is this process's.
         try:
             pid, status = os.waitpid(-1, 0)
         except ChildProcessError:
             return 70
         if pid == process.pid:
-            ended = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-    return ended
+            return _exit_code(status)
 
 
 def _runtime_argv(runtime: str, kind: str, scratch: Path, bundle: Path) -> List[str]:

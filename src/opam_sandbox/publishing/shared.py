@@ -194,9 +194,9 @@ class SharedLayout:
         with self._stage() as stage, self._locked():
             # oci-layout comes last: where it is, the rest is.
             if not (self.directory / oci.INDEX_FILE).exists():
-                self._replace(stage, oci.INDEX_FILE, {"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": []})
+                self._replace(stage, oci.INDEX_FILE, oci.new_index([]))
             if not (self.directory / oci.LAYOUT_FILE).exists():
-                self._replace(stage, oci.LAYOUT_FILE, {"imageLayoutVersion": "1.0.0"})
+                self._replace(stage, oci.LAYOUT_FILE, oci.LAYOUT)
 
     def _make_directory(self, path: Path) -> None:
         try:
