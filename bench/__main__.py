@@ -72,6 +72,9 @@ def main() -> int:
     work = options.work or Path(tempfile.mkdtemp(prefix="opam-oci-bench-", dir="/var/tmp"))
     work = work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    # A Pants daemon that is ended leaves the inputs of its processes behind, hundreds of MB each.
+    scratch = Path(tempfile.mkdtemp(prefix="tmp-", dir=work))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     session = Session(EXAMPLES[options.image], work, max(1, options.repeat), options.images, options.reuse)
     about = {"image": options.image, "machine": machine()}
     rows: List[Row] = []
@@ -92,6 +95,7 @@ def main() -> int:
                 write_json(options.json, rows, about)
     finally:
         session.close()
+        shutil.rmtree(scratch, ignore_errors=True)
         if not options.work:
             shutil.rmtree(work, ignore_errors=True)
     if rows:

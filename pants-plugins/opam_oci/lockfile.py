@@ -224,7 +224,7 @@ def read_debian_lock(path: str, resolve: str, content: bytes) -> DebianLock:
     top = _top(path, resolve, content, kind="debian")
     metadata = top.table("metadata")
     top.refuse_unknown("metadata", "deb")
-    metadata.refuse_unknown("lock_version", "kind", "resolve", "suite", "architecture", "packages")
+    metadata.refuse_unknown("lock_version", "kind", "resolve", "suite", "architecture", "packages", "tables")
     return DebianLock(
         path=path,
         resolve=resolve,
@@ -250,6 +250,7 @@ def read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
         "repositories",
         "options",
         "opam_files",
+        "tables",
     )
     debs = _debs(top)
     packages: dict[str, LockedPackage] = {}
@@ -418,7 +419,31 @@ def _top(path: str, resolve: str, content: bytes, *, kind: str) -> _Table:
         raise LockfileError(path, f"it is of kind {metadata.text('kind')!r}, where {kind!r} is needed.")
     if metadata.text("resolve") != resolve:
         raise LockfileError(path, f"it was written for the resolve {metadata.text('resolve')!r}, not for {resolve!r}.")
+    _check_whole(top, content)
     return top
+
+
+def _check_whole(top: _Table, content: bytes) -> None:
+    """A file that is cut off between two tables is TOML as well, and would be the lockfile of another build.
+
+    Lockfiles that do not state the number of their tables, as those written by hand, are taken as they are.
+    """
+    metadata = top.table("metadata")
+    if "tables" not in metadata.values:
+        return
+    stated, found = metadata.size("tables"), _count_tables(top.values)
+    if found != stated or not content.endswith(b"\n"):
+        raise LockfileError(
+            top.path,
+            f"it is cut off, or was edited or merged by hand: it should have {stated} tables after [metadata], and has "
+            f"{found}. Restore it, or regenerate it with `pants generate-lockfiles --resolve={metadata.text('resolve')}`.",
+        )
+
+
+def _count_tables(values: Mapping[str, Any]) -> int:
+    """How many `[[...]]` there are, at all depths."""
+    tables = [item for value in values.values() if isinstance(value, list) for item in value if isinstance(item, dict)]
+    return len(tables) + sum(map(_count_tables, tables))
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import logging
-import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterator
 
@@ -20,44 +17,17 @@ from opam_oci.fetch import candidates, without_password
 from opam_oci.products import Fetched, FetchRequest, PackageLayerRequest, PackageOutcome
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import Pkg, deb_toml, image, project, source_toml
+from tests.support.file_server import FileServer, file_server
 
 CONTENT = b"an archive\n"
 SHA = hashlib.sha256(CONTENT).hexdigest()
 POOL = "pool/main/a/a/a_1.orig.tar.gz"
 
 
-@dataclass
-class Server:
-    """An HTTP server on loopback: `files` by path, everything else is 404; `asked` records the paths."""
-
-    url: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    state = Server()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            state.asked.append(self.path)
-            content = state.files.get(self.path)
-            self.send_response(404 if content is None else 200)
-            self.send_header("Content-Length", str(len(content or b"")))
-            self.end_headers()
-            self.wfile.write(content or b"")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{httpd.server_address[1]}"
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
-    thread.start()
-    yield state
-    httpd.shutdown()
-    httpd.server_close()
+def server() -> Iterator[FileServer]:
+    with file_server() as state:
+        yield state
 
 
 def options(mirrors: list[str], archive_mirrors: tuple[str, ...] = ()) -> list[str]:
@@ -82,11 +52,37 @@ def test_candidates() -> None:
     )
 
 
+def test_a_deb_that_has_left_the_mirror(rule_runner: RuleRunner, server: FileServer) -> None:
+    """An archive of the past is asked last, and only if one is named; without one, the error says what mends it."""
+    gone = FetchRequest(
+        owner="the base trixie", name="a.deb", urls=(f"debian:{POOL}",), sha256=SHA, size=len(CONTENT), resolve="trixie"
+    )
+    server.files = {f"/then/{POOL}": CONTENT}
+    rule_runner.set_options(options([f"{server.url}/now"]))
+    error = rule_runner.request(Fetched, [gone]).error
+    assert error is not None and error.startswith("Cannot fetch a.deb for the base trixie")
+    assert "`pants generate-lockfiles --resolve=trixie`" in error and "`[debian].snapshot_mirrors`" in error
+    assert server.asked == [f"/now/{POOL}"]
+
+    server.asked.clear()
+    past = f"--debian-snapshot-mirrors=['{server.url}/before', '{server.url}/then/']"
+    rule_runner.set_options([*options([f"{server.url}/now"]), past])
+    assert rule_runner.request(Fetched, [gone]) == Fetched(FileDigest(SHA, len(CONTENT)), None)
+    assert server.asked == [f"/now/{POOL}", f"/before/{POOL}", f"/then/{POOL}"]
+
+
+def test_archives_of_the_past_have_no_upstream_files(rule_runner: RuleRunner, server: FileServer) -> None:
+    server.files = {"/upstream/a.tbz": CONTENT}
+    rule_runner.set_options([*options([]), f"--debian-snapshot-mirrors=['{server.url}/then']"])
+    assert rule_runner.request(Fetched, [request(f"{server.url}/upstream/a.tbz")]).error is None
+    assert server.asked == ["/upstream/a.tbz"]
+
+
 def test_passwords_are_not_shown() -> None:
     assert without_password("see https://me:secret@h.example/x@y") == "see https://h.example/x@y"
 
 
-def test_the_first_place_that_has_it(rule_runner: RuleRunner, server: Server) -> None:
+def test_the_first_place_that_has_it(rule_runner: RuleRunner, server: FileServer) -> None:
     server.files = {f"/two/{POOL}": CONTENT, "/upstream/a.tbz": CONTENT}
     rule_runner.set_options(options([f"{server.url}/one", f"{server.url}/two"], (f"{server.url}/cache",)))
     fetched = rule_runner.request(Fetched, [request(f"{server.url}/upstream/a.tbz", f"debian:{POOL}")])
@@ -94,7 +90,7 @@ def test_the_first_place_that_has_it(rule_runner: RuleRunner, server: Server) ->
     assert server.asked == [f"/cache/sha256/{SHA[:2]}/{SHA}", f"/one/{POOL}", f"/two/{POOL}"]
 
 
-def test_upstream_last(rule_runner: RuleRunner, server: Server) -> None:
+def test_upstream_last(rule_runner: RuleRunner, server: FileServer) -> None:
     server.files = {"/upstream/a.tbz": CONTENT}
     rule_runner.set_options(options([f"{server.url}/one"]))
     assert rule_runner.request(Fetched, [request(f"{server.url}/upstream/a.tbz", f"debian:{POOL}")]).error is None
@@ -111,7 +107,7 @@ def test_files_on_disk(rule_runner: RuleRunner, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [b"other text\n", b"much longer than the right one\n", b"short"])
 def test_wrong_content_is_warned_of_and_passed_over(
-    rule_runner: RuleRunner, server: Server, caplog: pytest.LogCaptureFixture, wrong: bytes
+    rule_runner: RuleRunner, server: FileServer, caplog: pytest.LogCaptureFixture, wrong: bytes
 ) -> None:
     server.files = {f"/one/{POOL}": wrong, f"/two/{POOL}": CONTENT}
     rule_runner.set_options(options([f"{server.url}/one", f"{server.url}/two"]))
@@ -120,7 +116,7 @@ def test_wrong_content_is_warned_of_and_passed_over(
     assert warning.startswith(f"a.1: {server.url}/one/{POOL} has a file that is not the locked a.tbz (wrong content: ")
 
 
-def test_nobody_has_it(rule_runner: RuleRunner, server: Server) -> None:
+def test_nobody_has_it(rule_runner: RuleRunner, server: FileServer) -> None:
     server.files = {"/upstream/a.tbz": b"other text\n"}
     rule_runner.set_options(options([f"{server.url}/one"]))
     error = rule_runner.request(Fetched, [request(f"{server.url}/upstream/a.tbz", f"debian:{POOL}")]).error
@@ -132,7 +128,7 @@ def test_nobody_has_it(rule_runner: RuleRunner, server: Server) -> None:
     assert "`[debian].mirrors`" in error and "`[opam].archive_mirrors`" in error and "regenerate the lockfile" in error
 
 
-def test_a_failure_is_tried_again_in_the_next_run(rule_runner: RuleRunner, server: Server) -> None:
+def test_a_failure_is_tried_again_in_the_next_run(rule_runner: RuleRunner, server: FileServer) -> None:
     wanted = request(f"debian:{POOL}")
     rule_runner.set_options(options([f"{server.url}/one"]))
     assert rule_runner.request(Fetched, [wanted]).error is not None
@@ -141,7 +137,7 @@ def test_a_failure_is_tried_again_in_the_next_run(rule_runner: RuleRunner, serve
     assert rule_runner.request(Fetched, [wanted]).error is None
 
 
-def test_what_was_fetched_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+def test_what_was_fetched_is_not_fetched_again(server: FileServer, tmp_path: Path) -> None:
     server.files = {f"/one/{POOL}": CONTENT}
     for _ in range(2):  # two daemons with one store
         runner = new_runner(f"--local-store-dir={tmp_path}")
@@ -158,14 +154,14 @@ def test_no_mirror_is_known(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyP
     assert "no Debian mirror is known" in error and "set `[debian].mirrors`" in error
 
 
-def test_mirrors_of_the_machine(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+def test_mirrors_of_the_machine(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch, server: FileServer) -> None:
     server.files = {f"/host/{POOL}": CONTENT}
     monkeypatch.setattr(fetch, "apt_mirrors", lambda _: (f"{server.url}/host",))
     rule_runner.set_options(options([]))
     assert rule_runner.request(Fetched, [request(f"debian:{POOL}")]).error is None
 
 
-def test_the_debian_scheme_for_any_download(rule_runner: RuleRunner, server: Server) -> None:
+def test_the_debian_scheme_for_any_download(rule_runner: RuleRunner, server: FileServer) -> None:
     server.files = {f"/two/{POOL}": CONTENT}
     rule_runner.set_options(options([f"{server.url}/one", f"{server.url}/two"]))
     wanted = DownloadFile(f"debian:{POOL}", FileDigest(SHA, len(CONTENT)))
@@ -178,7 +174,7 @@ def test_the_debian_scheme_for_any_download(rule_runner: RuleRunner, server: Ser
 
 
 @pytest.mark.usefixtures("fake_tool")
-def test_sources_and_debs_reach_the_build(rule_runner: RuleRunner, server: Server) -> None:
+def test_sources_and_debs_reach_the_build(rule_runner: RuleRunner, server: FileServer) -> None:
     server.files = {f"/one/{POOL}": CONTENT, "/one/pool/main/g/gcc/gcc_2.deb": CONTENT, "/p.patch": CONTENT}
     sources = source_toml(["https://127.0.0.1:9/a.tbz", f"debian:{POOL}"], SHA, len(CONTENT))
     sources += source_toml([f"{server.url}/p.patch"], SHA, len(CONTENT), name="p.patch")
@@ -191,7 +187,7 @@ def test_sources_and_debs_reach_the_build(rule_runner: RuleRunner, server: Serve
 
 
 @pytest.mark.usefixtures("fake_tool")
-def test_a_package_without_its_source_is_a_failed_package(rule_runner: RuleRunner, server: Server) -> None:
+def test_a_package_without_its_source_is_a_failed_package(rule_runner: RuleRunner, server: FileServer) -> None:
     source = source_toml([f"{server.url}/a.tbz"], SHA, len(CONTENT))
     rule_runner.write_files(project(Pkg("a", extra=source), Pkg("b", depends=["a"]), Pkg("c"), image=image("b")))
     outcomes = {
@@ -203,7 +199,7 @@ def test_a_package_without_its_source_is_a_failed_package(rule_runner: RuleRunne
 
 
 @pytest.mark.usefixtures("fake_tool")
-def test_a_base_without_its_debs(rule_runner: RuleRunner, server: Server) -> None:
+def test_a_base_without_its_debs(rule_runner: RuleRunner, server: FileServer) -> None:
     debs = deb_toml("gcc", "pool/gcc.deb") + deb_toml("cpp", "pool/cpp.deb")
     rule_runner.write_files(project(Pkg("a"), debian_debs=debs))
     rule_runner.set_options(options([f"{server.url}/one"]))

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from opam_oci.lockfile import LockfileError, OpamLock, read_debian_lock, read_opam_lock
 from opam_sandbox.locking import toml_text
+from opam_sandbox.locking.apt import LockedDeb
+from opam_sandbox.locking.debian import lock_text
 from tests.backend.locktext import Pkg, deb_toml, debian_lock, opam_lock, source_toml
 
 PATH = "3rdparty/opam/default.lock"
@@ -25,6 +27,19 @@ WHOLE = opam_lock(
     Pkg("b", depends=["a"], extra='[[package.file]]\npath = "d/f"\ncontent = "x"\n'),
     requirements=["b"],
     debs=deb_toml("gcc", "pool/g.deb", SHA, 5),
+)
+
+_LISTS: "dict[str, list[str]]" = {key: [] for key in ("depends", "post_depends", "depexts", "debs")}
+WRITTEN_TABLES = [
+    toml_text.table("[[package]]", {"name": "a", "version": "1", **_LISTS, "opam": "x: 1"}),
+    toml_text.table("[[package]]", {"name": "z", "version": "1", **_LISTS, "opam": "x: 1"}),
+    toml_text.table("[[package.source]]", {"name": "", "urls": ["https://h/a"], "sha256": SHA, "size": 1234}),
+    toml_text.table("[[package.file]]", {"path": "f", "content": "x\ny\n"}),
+]
+WRITTEN = toml_text.lockfile(
+    "default",
+    {"kind": "opam", "resolve": "default", "base": "//b:b", "requirements": [], "constraints": []},
+    WRITTEN_TABLES,
 )
 
 
@@ -62,6 +77,31 @@ def test_truncated(length: int) -> None:
     if lock is not None:
         # A cut between two tables leaves a file that is whole as TOML: what is there is right, what is gone is not made up.
         check_safe(lock)
+
+
+@quick
+@given(st.integers(0, len(WRITTEN.encode()) - 2))
+def test_truncated_after_it_was_written(length: int) -> None:
+    """The tool states how much there is, so that nothing cut off is taken for a smaller lockfile."""
+    assert lock_of(WRITTEN.encode()[:length]) is None
+
+
+@pytest.mark.parametrize("gone", range(4))
+def test_a_table_that_is_gone(gone: int) -> None:
+    tables = [*WRITTEN_TABLES[:gone], *WRITTEN_TABLES[gone + 1 :]]
+    with pytest.raises(LockfileError) as raised:
+        read_opam_lock(PATH, "default", WRITTEN.replace("".join(WRITTEN_TABLES), "".join(tables)).encode())
+    assert "it should have 4 tables after [metadata], and has 3." in str(raised.value)
+    assert "regenerate it with `pants generate-lockfiles --resolve=default`" in str(raised.value)
+
+
+def test_a_base_that_is_cut_off() -> None:
+    debs = [LockedDeb(name, "1", "amd64", f"pool/{name}.deb", SHA, 7) for name in ("a1", "b2")]
+    text = lock_text("trixie", "trixie", "amd64", ["b2"], debs)
+    assert set(read_debian_lock(PATH, "trixie", text.encode()).debs) == {"a1", "b2"}
+    for length in range(len(text) - 1):
+        with pytest.raises(LockfileError):
+            read_debian_lock(PATH, "trixie", text[:length].encode())
 
 
 @quick
@@ -152,10 +192,11 @@ TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=40)
 @quick
 @given(TEXT, TEXT)
 def test_what_the_tool_writes_is_read_as_it_was(opam: str, content: str) -> None:
-    text = toml_text.header("default") + opam_lock(base="//b:b").partition("\n\n")[0] + "\n\n"
-    lists = {key: [] for key in ("depends", "post_depends", "depexts", "debs")}
-    text += toml_text.table("[[package]]", {"name": "a", "version": "1", **lists, "opam": opam})
-    text += toml_text.table("[[package.file]]", {"path": "f", "content": content})
+    tables = [
+        toml_text.table("[[package]]", {"name": "a", "version": "1", **_LISTS, "opam": opam}),
+        toml_text.table("[[package.file]]", {"path": "f", "content": content}),
+    ]
+    text = WRITTEN.replace("".join(WRITTEN_TABLES), "".join(tables)).replace("tables = 4", "tables = 2")
     package = read_opam_lock(PATH, "default", text.encode()).packages["a"]
     assert (package.opam, package.files[0].content.decode()) == (opam, content), json.dumps(text)
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 
 from tests.e2e.conftest import ROOT, Layout, Pants, Unpacked, tool, unpack
+from tests.e2e.engines import docker_engine, podman_storage
+from tests.e2e.registry import Registry
 from tests.e2e.trees import fingerprint, overlay
 from tests.oci_schema import problems
 
 KINDS = ROOT / "dist" / "images.kinds"
 OCI = ("grouped", "flat", "zstd", "uncompressed")
+ALL = (*OCI, "oci-archive", "docker-archive", "index", "layout")
 STORE = Path.home() / ".cache/pants/named_caches/opam_oci_layers/v1/root/layers"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="compares owners: needs root")
@@ -67,7 +69,7 @@ def test_unpacked_it_is_the_merged_view(
     assert differences == []
 
 
-@pytest.mark.parametrize("kind", [*OCI, "oci-archive", "docker-archive", "index", "layout"])
+@pytest.mark.parametrize("kind", ALL)
 def test_skopeo_takes_it(kinds: Path, kind: str, tmp_path: Path) -> None:
     """It reads every blob and compares it with its digest."""
     tool("skopeo", "copy", "--quiet", source(kinds, kind), f"dir:{tmp_path}/copy")
@@ -88,13 +90,18 @@ def config_of(kinds: Path, kind: str) -> Dict[str, Any]:
     return Layout(kinds / kind).config
 
 
+def image_id(layout: Layout) -> str:
+    digest: str = layout.manifest["config"]["digest"]
+    return digest.partition(":")[2]
+
+
 def test_compression_changes_no_content(kinds: Path, hello: Layout) -> None:
     """The config, and with it the image's id, is the same for every compression."""
     assert config_of(kinds, "zstd") == config_of(kinds, "uncompressed") == hello.config
     with tempfile.TemporaryDirectory() as directory:
         tool("tar", "-C", directory, "-xf", f"{kinds}/docker-archive.tar", "manifest.json")
         [entry] = json.loads((Path(directory) / "manifest.json").read_text())
-    assert entry["Config"] == hello.manifest["config"]["digest"].partition(":")[2] + ".json"
+    assert entry["Config"] == f"{image_id(hello)}.json"
 
 
 def test_layers_are_as_few_as_asked(kinds: Path) -> None:
@@ -134,18 +141,70 @@ def test_sbom_refers_to_the_image(kinds: Path) -> None:
     assert react["externalRefs"][0]["referenceLocator"] == "pkg:opam/react@1.2.2"
 
 
-def test_podman_runs_them(kinds: Path) -> None:
-    """A layered, a zstd and a docker image: podman makes containers of them on overlay or vfs."""
-    with tempfile.TemporaryDirectory(prefix="podman") as directory:
-        storage = ["--root", f"{directory}/s", "--runroot", f"{directory}/r", "--cgroup-manager=cgroupfs"]
-        try:
-            for kind in ("zstd", "docker-archive", "grouped"):
-                pulled = tool("podman", *storage, "pull", "--quiet", source(kinds, kind)).stdout.split()[-1]
-                inspected = json.loads(tool("podman", *storage, "image", "inspect", pulled).stdout)[0]
-                assert inspected["Config"]["Cmd"] == ["ocamlfind", "list"]
-                tool("podman", *storage, "rmi", "--force", pulled)
-        finally:
-            tool("podman", *storage, "system", "reset", "--force", check=False)
+@pytest.mark.parametrize("kind", ALL)
+def test_umoci_unpacks_it(kinds: Path, kind: str, tmp_path: Path) -> None:
+    """As it is where umoci knows the format, else as skopeo makes an OCI layout of it."""
+    name, _, tag = source(kinds, kind).partition(":")[2].rpartition(":")
+    layout = Path(name)
+    if kind in ("zstd", "docker-archive"):
+        layout, tag = tmp_path / "layout", "latest"
+        options = ["--dest-compress-format", "gzip", "--dest-compress-level", "1"]
+        tool("skopeo", "copy", "--quiet", *options, source(kinds, kind), f"oci:{layout}:{tag}")
+    elif kind == "oci-archive":
+        layout = tmp_path / "layout"
+        layout.mkdir()
+        tool("tar", "-C", str(layout), "-xf", name)
+    tool("umoci", "unpack", "--image", f"{layout}:{tag}", str(tmp_path / "bundle"))
+    status = (tmp_path / "bundle/rootfs/var/lib/dpkg/status").read_text()
+    assert "Package: ocaml-nox\n" in status
+    assert (tmp_path / "bundle/rootfs/home/opam/.opam/default/bin/ocamlfind").exists()
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[Registry]:
+    with tempfile.TemporaryDirectory(prefix="registry", dir="/var/tmp") as directory:
+        with Registry(Path(directory) / "r") as registry:
+            yield registry
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_registry_takes_it(kinds: Path, registry: Registry, kind: str) -> None:
+    """With skopeo; what it then has, is the same image (docker's format apart, which is made of files, not of blobs)."""
+    reference = f"docker://{registry.address}/kinds/{kind}:1"
+    tool("skopeo", "copy", "--quiet", "--all", "--dest-tls-verify=false", source(kinds, kind), reference)
+    raw = tool("skopeo", "inspect", "--raw", "--tls-verify=false", reference).stdout
+    if kind not in ("docker-archive", "oci-archive"):
+        pushed = hashlib.sha256(raw.encode()).hexdigest()
+        entries = json.loads((kinds / kind / "index.json").read_text())["manifests"]
+        assert f"sha256:{pushed}" in [entry["digest"] for entry in entries if "artifactType" not in entry]
+
+
+@pytest.fixture(scope="module")
+def podman() -> Iterator[List[str]]:
+    with podman_storage() as command:
+        yield command
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_podman_pulls_it(kinds: Path, hello: Layout, podman: List[str], kind: str) -> None:
+    """All but those that are made of other layers are one image, with one id."""
+    pulled = tool(*podman, "pull", "--quiet", source(kinds, kind)).stdout.split()[-1]
+    [inspected] = json.loads(tool(*podman, "image", "inspect", pulled).stdout)
+    assert inspected["Config"]["Cmd"] == ["ocamlfind", "list"]
+    assert (inspected["Id"] == image_id(hello)) == (kind not in ("grouped", "flat"))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_dockers_engine_takes_and_runs_it(kinds: Path, hello: Layout, docker: List[str], kind: str) -> None:
+    if kind == "docker-archive":
+        tool(*docker, "load", "--quiet", "--input", f"{kinds}/docker-archive.tar")
+    else:
+        engine = ["--dest-daemon-host", docker[-1]]
+        tool("skopeo", "copy", "--quiet", *engine, source(kinds, kind), f"docker-daemon:{kind}:latest")
+    [inspected] = json.loads(tool(*docker, "image", "inspect", f"{kind}:latest").stdout)
+    assert (inspected["Id"] == f"sha256:{image_id(hello)}") == (kind not in ("grouped", "flat"))
+    assert "react" in tool(*docker, "run", "--rm", "--network=none", f"{kind}:latest").stdout
 
 
 def test_umoci_without_root(kinds: Path) -> None:
@@ -211,29 +270,10 @@ def many(clone: Pants) -> None:
     (clone.root / "pants.toml").write_text(text)
 
 
-@pytest.fixture
-def docker(tmp_path: Path) -> Iterator[List[str]]:
-    """A docker engine of this test's own, on overlay2; skips where none can be started."""
-    if shutil.which("dockerd") is None:
-        pytest.skip("no dockerd on this machine (Debian: docker.io)")
-    with tempfile.TemporaryDirectory(prefix="dockerd") as name:
-        directory = Path(name)
-        socket = f"unix://{directory}/s"
-        command = ["dockerd", "--data-root", f"{directory}/d", "--exec-root", f"{directory}/e", "-H", socket]
-        command += ["--pidfile", f"{directory}/pid", "--storage-driver=overlay2"]
-        command += ["--iptables=false", "--ip6tables=false", "--bridge=none"]
-        with open(directory / "log", "wb") as log:
-            engine = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 30
-            while tool("docker", "-H", socket, "version", check=False).returncode != 0:
-                if engine.poll() is not None or time.monotonic() > deadline:
-                    pytest.skip("dockerd does not start here: " + (directory / "log").read_text()[-300:])
-                time.sleep(0.3)
-            yield ["docker", "-H", socket]
-        finally:
-            engine.terminate()
-            engine.wait(30)
+@pytest.fixture(scope="module")
+def docker() -> Iterator[List[str]]:
+    with docker_engine() as command:
+        yield command
 
 
 def test_run_in_docker(pants: Pants, hello: Layout, docker: List[str]) -> None:

@@ -22,6 +22,7 @@ from opam_sandbox.locking.indexes import read_source_index, source_line
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.request import Request
+from tests.support.file_server import file_server
 
 # What opam is asked.
 
@@ -174,6 +175,23 @@ def test_a_mirror_in_the_layout_of_opams_cache(tmp_path: Path) -> None:
         "a.1", Wanted("", ("https://user:secret@127.0.0.1:9/a",), checksums)
     )
     assert locked.size == 7 and locked.urls == ("https://user:secret@127.0.0.1:9/a",)
+
+
+def test_mirrors_that_speak_http(tmp_path: Path) -> None:
+    """opam's cache by every checksum, then the upstream place; a file of Debian's pool is only looked for, not fetched."""
+    checksums = sums(b"content", "sha512", "md5")
+    by_md5 = f"/cache/md5/{checksums[1][1][:2]}/{checksums[1][1]}"
+    pooled = SourceFile("pool/b.orig.tar.gz", 7, sums(b"pooled!", "md5", "sha256"))
+    with file_server() as server:
+        server.files = {by_md5: b"content", f"/debian/{pooled.path}": b"pooled!"}
+        one = SourceFinder([pooled], [f"{server.url}/debian/"], [f"{server.url}/cache/"])
+        locked = one.lock("a.1", Wanted("", (f"{server.url}/upstream/a",), checksums))
+        assert (locked.size, locked.sha256) == (7, hashlib.sha256(b"content").hexdigest())
+        assert server.asked == [f"/cache/sha512/{checksums[0][1][:2]}/{checksums[0][1]}", by_md5]
+        assert one.lock("b.1", Wanted("", (f"{server.url}/b",), pooled.checksums)).urls[-1] == f"debian:{pooled.path}"
+        with pytest.raises(OutOfReach, match="a.2: its archive cannot be had") as raised:
+            one.lock("a.2", Wanted("", (f"{server.url}/upstream/a",), sums(b"else", "md5")))
+        assert f"{server.url}/upstream/a: " in str(raised.value) and "Not Found" in str(raised.value)
 
 
 def test_a_file_of_the_pool_that_only_its_sha512_knows(tmp_path: Path) -> None:

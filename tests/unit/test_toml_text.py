@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from opam_sandbox.locking.toml_text import header, table
+from opam_sandbox.locking.toml_text import lockfile, table
 
 tomli = pytest.importorskip("tomli", reason="tomli reads the TOML back")
 
@@ -27,8 +27,11 @@ _any = st.one_of(_text, _tricky)
 @example("\r\n\t\n", [], 0, True)
 def test_round_trip(text: str, strings: List[str], number: int, truth: bool) -> None:
     values = {"text": text, "strings": strings, "number": number, "truth": truth}
-    written = header("default") + table("[[item]]", values) + table("[[item]]", {"text": text})
-    assert tomli.loads(written) == {"item": [values, {"text": text}]}
+    written = lockfile("default", {"text": text}, [table("[[item]]", values), table("[[item]]", {"text": text})])
+    assert tomli.loads(written) == {
+        "metadata": {"lock_version": 1, "tables": 2, "text": text},
+        "item": [values, {"text": text}],
+    }
 
 
 def test_it_reads_well() -> None:

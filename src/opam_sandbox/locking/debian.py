@@ -23,19 +23,14 @@ def run(request: Request, jobs: int) -> int:
 
 
 def lock_text(resolve: str, suite: str, architecture: str, packages: "list[str]", debs: "list[LockedDeb]") -> str:
-    text = toml_text.header(resolve)
-    text += toml_text.table(
-        "[metadata]",
-        {
-            "lock_version": 1,
-            "kind": "debian",
-            "resolve": resolve,
-            "suite": suite,
-            "architecture": architecture,
-            "packages": sorted(packages),
-        },
-    )
-    return text + "".join(deb_text(deb) for deb in debs)
+    metadata = {
+        "kind": "debian",
+        "resolve": resolve,
+        "suite": suite,
+        "architecture": architecture,
+        "packages": sorted(packages),
+    }
+    return toml_text.lockfile(resolve, metadata, [deb_text(deb) for deb in debs])
 
 
 def deb_text(deb: LockedDeb) -> str:

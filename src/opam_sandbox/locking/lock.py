@@ -13,7 +13,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from opam_sandbox import opamfile
 from opam_sandbox.errors import RequestError, ToolError
@@ -195,53 +195,52 @@ def _below(name: str, packages: Mapping[str, _Package]) -> Set[str]:
 
 def _text(request: Request, packages: Sequence[_Package], debs: Sequence[LockedDeb]) -> str:
     resolve = request.get("resolve", str)
-    text = toml_text.header(resolve) + toml_text.table(
-        "[metadata]",
+    metadata = {
+        "kind": "opam",
+        "resolve": resolve,
+        "base": request.get("base", str),
+        "requirements": sorted(request.strings("requirements")),
+        "constraints": sorted(request.strings("constraints")),
+        "repositories": request.strings("repositories"),
+        "options": request.strings("options"),
+        **({"opam_files": request.strings("opam_files")} if request.get_or("opam_files", []) else {}),
+    }
+    tables = [text for package in packages for text in _package_tables(package)]
+    return toml_text.lockfile(resolve, metadata, [*tables, *map(deb_text, debs)])
+
+
+def _package_tables(package: _Package) -> Iterator[str]:
+    yield toml_text.table(
+        "[[package]]",
         {
-            "lock_version": 1,
-            "kind": "opam",
-            "resolve": resolve,
-            "base": request.get("base", str),
-            "requirements": sorted(request.strings("requirements")),
-            "constraints": sorted(request.strings("constraints")),
-            "repositories": request.strings("repositories"),
-            "options": request.strings("options"),
-            **({"opam_files": request.strings("opam_files")} if request.get_or("opam_files", []) else {}),
+            "name": package.name,
+            "version": package.version,
+            "depends": list(package.depends),
+            "post_depends": list(package.post),
+            **({"test_depends": package.test} if package.test else {}),
+            **({"doc_depends": package.doc} if package.doc else {}),
+            "depexts": package.depexts,
+            **({"depexts_out_of_reach": package.depexts_out_of_reach} if package.depexts_out_of_reach else {}),
+            "debs": package.debs,
+            **_content("opam", package.opam.encode("utf-8", "surrogateescape")),
         },
     )
-    for package in packages:
-        text += toml_text.table(
-            "[[package]]",
+    for source in package.sources:
+        yield toml_text.table(
+            "[[package.source]]",
+            {"name": source.name, "urls": list(source.urls), "sha256": source.sha256, "size": source.size},
+        )
+    for wanted in package.out_of_reach:
+        yield toml_text.table(
+            "[[package.source_out_of_reach]]",
             {
-                "name": package.name,
-                "version": package.version,
-                "depends": list(package.depends),
-                "post_depends": list(package.post),
-                **({"test_depends": package.test} if package.test else {}),
-                **({"doc_depends": package.doc} if package.doc else {}),
-                "depexts": package.depexts,
-                **({"depexts_out_of_reach": package.depexts_out_of_reach} if package.depexts_out_of_reach else {}),
-                "debs": package.debs,
-                **_content("opam", package.opam.encode("utf-8", "surrogateescape")),
+                "name": wanted.name,
+                "urls": list(wanted.urls),
+                "checksums": [f"{kind}={value}" for kind, value in wanted.checksums],
             },
         )
-        for source in package.sources:
-            text += toml_text.table(
-                "[[package.source]]",
-                {"name": source.name, "urls": list(source.urls), "sha256": source.sha256, "size": source.size},
-            )
-        for wanted in package.out_of_reach:
-            text += toml_text.table(
-                "[[package.source_out_of_reach]]",
-                {
-                    "name": wanted.name,
-                    "urls": list(wanted.urls),
-                    "checksums": [f"{kind}={value}" for kind, value in wanted.checksums],
-                },
-            )
-        for path, content in package.files:
-            text += toml_text.table("[[package.file]]", {"path": path, **_content("content", content)})
-    return text + "".join(deb_text(deb) for deb in debs)
+    for path, content in package.files:
+        yield toml_text.table("[[package.file]]", {"path": path, **_content("content", content)})
 
 
 def _content(key: str, content: bytes) -> Dict[str, str]:
