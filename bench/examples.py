@@ -104,7 +104,7 @@ def change_base(root: Path, example: Example) -> None:
         rf'^\[\[deb\]\]\nname = "{re.escape(name)}"\n.*?(?=\n\n|\Z)', (root / source).read_text(), re.M | re.S
     )
     path = root / example.debian_lock_file
-    text = path.read_text()
+    text = re.sub(r"(?m)^tables = (\d+)$", lambda stated: f"tables = {int(stated[1]) + 1}", path.read_text(), count=1)
     if not found or f'name = "{name}"' in text:
         raise CannotChange(f"{name} cannot be added to {path}")
     listed = re.search(r"^packages = \[\n(.*?)^\]", text, re.M | re.S)

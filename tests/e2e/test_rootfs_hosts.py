@@ -74,7 +74,8 @@ def test_another_release_makes_the_same_base(job: Path) -> None:
         shutil.copytree(job, here)
         shutil.copytree(job, host / "job")
         enter = f"mount --bind {host} {host} && mount -t proc proc {host}/proc && mount --rbind /dev {host}/dev"
-        there = ["unshare", "--mount", "--propagation=private", "sh", "-c", f'{enter} && exec chroot {host} "$@"', "sh"]
+        script = f'{enter} && unset TMPDIR && exec chroot {host} "$@"'
+        there = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh"]
         made = make_base(host / "job", there, "/job")
         assert (host / "job/build.log").exists()
         assert make_base(here, [], str(here)) == made
