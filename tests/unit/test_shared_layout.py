@@ -336,7 +336,9 @@ def test_interrupted(tmp_path: Path) -> None:
     SharedLayout(layout).add(tmp_path / "image", ["a"])
     numbered_image(tmp_path / "other", 2)
     program = (
-        "import sys, time\nfrom opam_sandbox.publishing import cli, shared\n"
+        # A shell that runs tests in the background has them, and what they start, ignore SIGINT.
+        "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from opam_sandbox.publishing import cli, shared\n"
         # Busy until the signal has been sent, however slow the machine is, and a little longer.
         "shared._fetch = lambda *a: (print('here', flush=True), sys.stdin.read(), time.sleep(0.5))\n"
         f"sys.exit(cli.main(['add', {str(layout)!r}, '--image', {str(tmp_path / 'other')!r}, '--name', 'b']))"
