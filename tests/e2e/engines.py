@@ -45,7 +45,7 @@ def docker_engine() -> Iterator[List[str]]:
 
 @contextmanager
 def podman_storage() -> Iterator[List[str]]:
-    """podman with empty storage: its command."""
+    """podman with empty storage: its command. Not in pytest's directory: podman wants a short path."""
     with tempfile.TemporaryDirectory(prefix="podman", dir="/var/tmp") as directory:
         command = ["podman", "--root", f"{directory}/s", "--runroot", f"{directory}/r", "--cgroup-manager=cgroupfs"]
         try:

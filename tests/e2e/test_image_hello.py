@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from typing import Dict
 
 from tests.e2e.conftest import Cold, Layout, Pants, Unpacked, tool
+from tests.e2e.engines import podman_storage
 
 
 def test_podman_takes_it(hello: Layout) -> None:
     """podman unpacks every layer, and reads the same history and config out of it."""
-    # Not pytest's directory: podman wants a short path.
-    with tempfile.TemporaryDirectory(prefix="podman") as directory:
-        storage = ["--root", f"{directory}/s", "--runroot", f"{directory}/r", "--cgroup-manager=cgroupfs"]
-        try:
-            pulled = tool("podman", *storage, "pull", "--quiet", f"oci:{hello.path}:latest").stdout.strip()
-            history = json.loads(tool("podman", *storage, "history", "--format", "json", pulled).stdout)
-            assert len(history) == len(hello.layers)
-            inspected = json.loads(tool("podman", *storage, "image", "inspect", pulled).stdout)[0]
-            assert inspected["Config"]["User"] == "opam" and inspected["Config"]["WorkingDir"] == "/home/opam"
-            assert len(inspected["RootFS"]["Layers"]) == len(hello.layers)
-        finally:
-            tool("podman", *storage, "system", "reset", "--force", check=False)
+    with podman_storage() as podman:
+        pulled = tool(*podman, "pull", "--quiet", f"oci:{hello.path}:latest").stdout.strip()
+        history = json.loads(tool(*podman, "history", "--format", "json", pulled).stdout)
+        assert len(history) == len(hello.layers)
+        inspected = json.loads(tool(*podman, "image", "inspect", pulled).stdout)[0]
+        assert inspected["Config"]["User"] == "opam" and inspected["Config"]["WorkingDir"] == "/home/opam"
+        assert len(inspected["RootFS"]["Layers"]) == len(hello.layers)
 
 
 def test_packages_work(hello_unpacked: Unpacked) -> None:

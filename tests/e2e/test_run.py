@@ -23,6 +23,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import pytest
 
 from tests.e2e.conftest import ROOT, Layout, Pants, tool
+from tests.e2e.engines import podman_storage
 from tests.small_images import make_image
 from tests.support.sandbox_tool import copy_tool, filelock_package
 
@@ -330,21 +331,15 @@ def test_interrupt_key(hello: Layout, daemon: str) -> None:
 
 def test_load_into_podman(pants: Pants, hello: Layout) -> None:
     """Under the names that it is published with. (Containers are not started: podman needs cgroups that not all have.)"""
-    top = Path(tempfile.mkdtemp(prefix="opam-oci-podman-", dir="/var/tmp"))  # an overlay's upper directory is needed
-    storage = ["--root", f"{top}/root", "--runroot", f"{top}/run"]
-    options = ("--oci-run-runtime=podman", f"--oci-run-engine-args={' '.join(storage)}", "--oci-run-load-only")
-    try:
+    with podman_storage() as podman:
+        options = ("--oci-run-runtime=podman", f"--oci-run-engine-args={' '.join(podman[1:])}", "--oci-run-load-only")
         done = pants.run(*options, "run", "//images:hello")
         assert re.search(r"Loaded sha256:[0-9a-f]{64} into podman", done.stderr)
         names = "{{range .Names}}{{.}} {{end}}"
         assert done.stdout == "hello:latest\n"
-        assert tool("podman", *storage, "images", "--format", names).stdout.split() == ["localhost/hello:latest"]
-        command = tool("podman", *storage, "image", "inspect", "--format", "{{.Config.Cmd}}", "hello:latest")
+        assert tool(*podman, "images", "--format", names).stdout.split() == ["localhost/hello:latest"]
+        command = tool(*podman, "image", "inspect", "--format", "{{.Config.Cmd}}", "hello:latest")
         assert command.stdout == "[ocamlfind list]\n"
-        tool("podman", *storage, "rmi", "--all", "--force")
-    finally:
-        tool("umount", f"{top}/root/overlay", check=False)
-        shutil.rmtree(top, ignore_errors=True)
 
 
 def test_through_pipes(pants: Pants, hello: Layout) -> None:
