@@ -7,6 +7,7 @@ from typing import Iterable
 from pants.engine.target import Target
 
 from opam_oci import (
+    dist_links,
     fetch,
     generate_lockfiles,
     host,
@@ -35,6 +36,7 @@ def target_types() -> Iterable[type[Target]]:
 
 def rules() -> Iterable[object]:
     return [
+        *dist_links.rules(),
         *fetch.rules(),
         *generate_lockfiles.rules(),
         *host.rules(),

@@ -7,13 +7,14 @@ by opam once more, where opam keeps downloads. The original opam file is put bac
 
 from __future__ import annotations
 
+import os
 import posixpath
 import shutil
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
 
-from opam_sandbox import dpkg, linux, opamfile
+from opam_sandbox import directory_order, dpkg, linux, memory, opamfile
 from opam_sandbox.errors import BuildFailed, RequestError
 from opam_sandbox.isolation import is_rootless, run_isolated
 from opam_sandbox.layer import read_layers
@@ -36,6 +37,8 @@ from opam_sandbox.store import Store
 _REPOSITORY = f"{OPAM_ROOT}/repo/default"
 _DOWNLOADS = f"{OPAM_ROOT}/download-cache"
 _PACKAGES = f"{SWITCH_STATE_DIR}/packages"
+# Among the devices: nothing of these is in a layer, and no package can have put something there.
+_PRELOAD = f"dev/{directory_order.LIBRARY}"
 
 
 def run(request: Request, jobs: int) -> int:
@@ -46,24 +49,39 @@ def run(request: Request, jobs: int) -> int:
     if len(layers) < 2 or layers[0].kind != "base" or layers[1].kind != "opam-root":
         raise RequestError("layers: the first is to be a base, the second an opam-root")
 
-    def work(view: View) -> Facts:
-        return _Build(view, package, with_test, jobs).run()
+    def make(store: Store, room: int) -> None:
+        def work(view: View) -> Facts:
+            return _Build(view, store, package, with_test, jobs, room).run()
+
+        make_layer("package", package.name, package.version, layers, store, rootless, work)
 
     def inside() -> int:
         store = Store(Path(request.get("store", str)), rootless)
-        make_layer("package", package.name, package.version, layers, store, rootless, work)
+        try:
+            make(store, memory.room(len(os.sched_getaffinity(0))))
+        except _OutOfMemory:
+            make(store, 0)
         return 0
 
     return run_isolated(inside)
 
 
+class _OutOfMemory(BuildFailed):
+    """A build failed whose scratch files filled the memory they may take: on disk it may not."""
+
+
 class _Build:
-    def __init__(self, view: View, package: OpamPackage, with_test: bool, jobs: int) -> None:
+    """room: the bytes of memory that what opam unpacks and builds may take; 0: it is on disk."""
+
+    def __init__(self, view: View, store: Store, package: OpamPackage, with_test: bool, jobs: int, room: int) -> None:
         self._view = view
+        self._store = store
         self._overlay = view.overlay
         self._package = package
         self._with_test = with_test
         self._jobs = jobs
+        self._room = room
+        self._memory: Optional[Path] = None
         self._scratch = Path("scratch")
 
     def run(self) -> Facts:
@@ -115,6 +133,19 @@ class _Build:
         self._overlay.bind(repository, _REPOSITORY)
         self._overlay.bind(downloads, _DOWNLOADS)
         self._overlay.bind(packages, _PACKAGES, writable=True)
+        if self._room:
+            self._bind_memory()
+
+    def _bind_memory(self) -> None:
+        """Have opam unpack and build in memory. Nothing of it is the layer's: see `owned`."""
+        self._memory = self._overlay.memory(self._room)
+        for name in ("build", "sources"):
+            directory, target = self._memory / name, f"{SWITCH_STATE_DIR}/{name}"
+            directory.mkdir()
+            refuse_links(self._overlay.root, self._overlay.root / target)
+            (self._overlay.root / target).mkdir(exist_ok=True)
+            self._overlay.chown_to_opam(directory, self._overlay.root / target)
+            self._overlay.bind(directory, target, writable=True)
 
     def _dependency(self, name: str) -> bytes:
         path = self._overlay.root / _PACKAGES / name / "opam"
@@ -175,12 +206,35 @@ class _Build:
         argv = ["opam", "install", "--yes", "--no-depexts", "--verbose", self._package.title]
         if self._with_test:
             argv.insert(2, "--with-test")
-        done = self._overlay.run(argv, environment(self._jobs), self._view.log, user=True, cwd="/home/opam")
+        env = {**environment(self._jobs), **self._preload()}
+        done = self._overlay.run(argv, env, self._view.log, user=True, cwd="/home/opam")
         if done.returncode != 0:
+            if self._memory_is_full():
+                raise _OutOfMemory(f"opam package {self._package.title} does not build in {self._room} bytes of memory")
             raise BuildFailed(
                 f"opam package {self._package.title} failed to build (opam's exit status {done.returncode}); "
                 f"what it printed is in {LOG}"
             )
+
+    def _preload(self) -> Dict[str, str]:
+        """The variable that has programs see directories in one order on every machine, if the base can do so."""
+        library = directory_order.library(self._overlay, self._store, self._view.layers[0], self._view.log)
+        if library is None:
+            return {}
+        mount_point = self._overlay.root / _PRELOAD
+        mount_point.touch()
+        self._overlay.bind(library, _PRELOAD)
+        return {"LD_PRELOAD": f"/{_PRELOAD}"}
+
+    def _memory_is_full(self) -> bool:
+        if self._memory is None:
+            return False
+        status = os.statvfs(self._memory)
+        if status.f_bavail < status.f_blocks // 16:
+            return True
+        # The program that found no room may have removed what it had written.
+        with open(LOG, "rb") as log:
+            return any(memory.NO_ROOM in line for line in log)
 
     # -- after ---------------------------------------------------------------
 

@@ -13,11 +13,12 @@ import subprocess
 import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from email.utils import formatdate
 from pathlib import Path
-from typing import BinaryIO, Callable, Dict, List, Sequence, Tuple
+from typing import BinaryIO, Callable, Dict, List, Optional, Sequence, Tuple
 
-from opam_sandbox import tarstream
+from opam_sandbox import linux, memory, tarstream
 from opam_sandbox.capture import Captured, Sink
 from opam_sandbox.compress import PIECE
 from opam_sandbox.errors import ToolError
@@ -142,25 +143,52 @@ def _mmdebstrap(request: Request, debs: Sequence[Deb], epoch: int, rootless: boo
             os.fspath(output) if not rootless else "-",
             f"deb [trusted=yes] copy:{repository} ./",
         ]
-        env = {
-            "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
-            "LC_ALL": "C.UTF-8",
-            "SOURCE_DATE_EPOCH": str(epoch),
-            "TMPDIR": "/tmp",
-            "HOME": "/nonexistent",
-        }
-        with open(LOG, "wb") as log:
-            if rootless:
-                with open(output, "wb") as out:
-                    done = subprocess.run(
-                        command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=log, check=False
-                    )
-            else:
-                done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
-        if done.returncode != 0:
+        # Only root can show mmdebstrap memory in place of a directory: a user's mmdebstrap makes namespaces of its own.
+        room = 0 if rootless else memory.room(len(os.sched_getaffinity(0)))
+        status = _call_mmdebstrap(command, epoch, output if rootless else None, repository, room)
+        if status != 0 and room and memory.NO_ROOM in Path(LOG).read_bytes():
+            status = _call_mmdebstrap(command, epoch, None, repository, 0)
+        if status != 0:
             tail = Path(LOG).read_text(errors="replace").splitlines()[-30:]
-            raise ToolError("mmdebstrap failed (exit status %d):\n%s" % (done.returncode, "\n".join(tail)))
+            raise ToolError("mmdebstrap failed (exit status %d):\n%s" % (status, "\n".join(tail)))
         shutil.move(os.fspath(output), "rootfs.tar")
+
+
+def _call_mmdebstrap(command: Sequence[str], epoch: int, output: Optional[Path], directory: Path, room: int) -> int:
+    """Run mmdebstrap, which unpacks in up to `room` bytes of memory, or on disk; its standard output goes to `output`, or
+    into the log. Returns the exit status."""
+    scratch = directory / "scratch"
+    scratch.mkdir(exist_ok=True)
+
+    def mount_memory() -> None:
+        try:
+            # In a mount namespace of its own, it is gone with the last process that sees it.
+            linux.unshare(linux.CLONE_NEWNS)
+            linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+            linux.mount("tmpfs", scratch, "tmpfs", 0, f"mode=755,size={room}")
+        except OSError:
+            pass  # root of a container that may not mount: the directory is on disk then
+
+    env = {
+        "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        "LC_ALL": "C.UTF-8",
+        "SOURCE_DATE_EPOCH": str(epoch),
+        "TMPDIR": os.fspath(scratch) if room else "/tmp",
+        "HOME": "/nonexistent",
+    }
+    with ExitStack() as files:
+        log = files.enter_context(open(LOG, "wb"))
+        out = files.enter_context(open(output, "wb")) if output else log
+        done = subprocess.run(
+            list(command),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=log,
+            preexec_fn=mount_memory if room else None,
+            check=False,
+        )
+    return done.returncode
 
 
 def _make_repository(directory: Path, debs: Sequence[Deb], suite: str, epoch: int) -> None:

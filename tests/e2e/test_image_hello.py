@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Dict
 
+from opam_sandbox.files import file_sha256
 from tests.e2e.conftest import Cold, Layout, Pants, Unpacked, tool
 from tests.e2e.engines import podman_storage
 
@@ -82,3 +83,22 @@ def test_a_failed_package_fails_the_command(hello: Layout, clone: Pants) -> None
     lock.write_text(text)
     clone.run("package", "//images:hello")
     assert Layout(clone.root / "dist/images/hello").manifest == hello.manifest
+
+
+def test_images_share_their_files_below_dist(hello: Layout, clone: Pants) -> None:
+    """Packaged one after the other, equal blobs are one file, and only what is new takes up room."""
+    (clone.root / "BUILD").write_text(
+        "oci_package_image(\n"
+        '    name="labelled",\n'
+        '    packages=["3rdparty/opam:system#ocamlfind", "3rdparty/opam:system#react"],\n'
+        '    labels={"org.example.second": "yes"},\n'
+        ")\n"
+    )
+    clone.run("package", "//images:hello")
+    clone.run("package", "//:labelled")
+    first, second = Layout(clone.root / "dist/images/hello"), Layout(clone.root / "dist/labelled")
+    assert first.manifest != second.manifest and layer_digests(first) == layer_digests(second)
+    for descriptor in first.layers:
+        one, two = first.blob(descriptor["digest"]), second.blob(descriptor["digest"])
+        assert one.samefile(two) and f"sha256:{file_sha256(one)[0]}" == descriptor["digest"]
+    assert first.manifest == hello.manifest

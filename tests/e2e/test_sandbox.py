@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
@@ -37,9 +37,11 @@ def layers(hello: Layout, tmp_path_factory: pytest.TempPathFactory) -> List[Path
 
 
 def build(
-    tool: Path, work: Path, layers: Sequence[Path], opam: str, prefix: Sequence[str] = ()
+    tool: Path, work: Path, layers: Sequence[Path], opam: str, prefix: Sequence[str] = (), room: Optional[int] = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the tool's `build` for a package t.1 in `work`, as whoever `prefix` makes of it."""
+    """Run the tool's `build` for a package t.1 in `work`, as whoever `prefix` makes of it.
+
+    room: the bytes of memory that it may take for its scratch files, if not what this machine gives."""
     (work / "store").mkdir(parents=True)
     request: Dict[str, Any] = {
         "store": "store",
@@ -51,7 +53,11 @@ def build(
         for path in (work, work / "store"):
             os.chown(path, USER, USER)
     env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(tool)}
-    argv = [*prefix, "python3", "-sB", "-m", "opam_sandbox", "build", "request.json"]
+    program = ["-m", "opam_sandbox"]
+    if room is not None:
+        patch = f"from opam_sandbox import cli, memory; memory.room = lambda _: {room}; raise SystemExit(cli.main())"
+        program = ["-c", patch]
+    argv = [*prefix, "python3", "-sB", *program, "build", "request.json"]
     return subprocess.run(argv, cwd=work, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -87,6 +93,61 @@ def test_without_root_the_same_bytes(tool_path: Path, layers: List[Path], readab
         check=True,
     ).stdout
     assert "1000/1000" in listed and str(USER) not in listed
+
+
+# Neither in the order of their names nor in its reverse.
+MAKE_FILES = "mkdir d && for n in c _ a .h B d; do touch d/$n; done"
+BUILD = INSTALL + 'build: [["sh" "-c" "%s"]]\n'
+
+
+@pytest.mark.parametrize("prefix", [(), AS_USER], ids=["root", "user"])
+def test_in_memory_or_on_disk_the_same_bytes(
+    tool_path: Path, layers: List[Path], readable: Path, prefix: Sequence[str]
+) -> None:
+    opam = BUILD % ("cp made %{lib}%/", f"stat -f -c 'on %T' . && {MAKE_FILES} && ls -Ua d > made")
+    found = {}
+    for name, room in (("memory", 1 << 24), ("disk", 0)):
+        done = build(tool_path, readable / name, layers, opam, prefix, room)
+        assert done.returncode == 0, done.stderr
+        assert ("on tmpfs" in (readable / name / "build.log").read_text()) is (name == "memory")
+        found[name] = json.loads((readable / name / "layer.json").read_text())
+    assert found["memory"] == found["disk"]
+
+
+def test_directories_are_listed_by_name(tool_path: Path, layers: List[Path], tmp_path: Path) -> None:
+    """By whatever lists them, once more from the start, and from a place in between."""
+    perl = "opendir D, shift; @a = readdir D; rewinddir D; @b = readdir D; print qq(all @a again @b); "
+    perl += "rewinddir D; readdir D for 1 .. 3; $p = telldir D; @c = readdir D; seekdir D, $p; @d = readdir D; "
+    perl += "print qq( from @c again @d end); closedir D"
+    opam = BUILD % ("true", f"{MAKE_FILES} && perl -e '{perl}' d && ls -U d | tr '\\\\n' ' '")
+    done = build(tool_path, tmp_path / "w", layers, opam)
+    log = (tmp_path / "w/build.log").read_text()
+    assert done.returncode == 0, log
+    names = ". .. .h B _ a c d"
+    assert f"all {names} again {names} from B _ a c d again B _ a c d end" in log
+    assert "B _ a c d " in log.partition(" end")[2]
+
+
+@pytest.mark.parametrize("after", ["", "|| (rm made && false)"], ids=["full", "emptied"])
+def test_what_does_not_fit_into_memory_is_built_on_disk(
+    tool_path: Path, layers: List[Path], tmp_path: Path, after: str
+) -> None:
+    """Also if what ran out of room has removed what it wrote; nothing is left of the first try."""
+    opam = BUILD % ("cp made %{lib}%/", f"stat -f -c 'on %T' . && head -c 3M /dev/zero > made {after}")
+    small, large = (build(tool_path, tmp_path / str(room), layers, opam, room=room) for room in (1 << 20, 1 << 24))
+    assert (small.returncode, large.returncode) == (0, 0), small.stderr + large.stderr
+    assert "on tmpfs" in (tmp_path / str(1 << 24) / "build.log").read_text()
+    assert "on tmpfs" not in (tmp_path / str(1 << 20) / "build.log").read_text()
+    first, second = (json.loads((tmp_path / str(room) / "layer.json").read_text()) for room in (1 << 20, 1 << 24))
+    assert first == second
+    assert not (tmp_path / str(1 << 20) / "scratch").exists()
+
+
+def test_a_failure_in_memory_is_none_for_want_of_room(tool_path: Path, layers: List[Path], tmp_path: Path) -> None:
+    """It is not tried again."""
+    done = build(tool_path, tmp_path / "w", layers, BUILD % ("true", "echo once >&2; exit 3"), room=1 << 24)
+    assert done.returncode == 1 and "opam package t.1 failed to build" in done.stderr
+    assert "once" in (tmp_path / "w/build.log").read_text()
 
 
 def test_the_network_is_out_of_reach(tool_path: Path, layers: List[Path], tmp_path: Path) -> None:
