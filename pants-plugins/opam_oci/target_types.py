@@ -229,14 +229,15 @@ class DebianSuiteField(StringField):
 class DebianPackagesField(StringSequenceField):
     alias = "packages"
     value: tuple[str, ...]
-    default = ("build-essential", "opam", "bzip2", "passwd", "rsync", "unzip", "zstd")
+    default = ("build-essential", "opam", "bzip2", "libdeflate-tools", "passwd", "rsync", "unzip", "zstd")
     help = help_text(
         """
         Debian packages to install beside the essential ones; what they depend on comes along.
 
         Default: what opam needs to build a package with a C compiler. A list of your own replaces it: keep `opam`
         and `build-essential` in it, and `passwd`, without which the first package whose depexts bring it rewrites
-        the accounts of the base.
+        the accounts of the base. With `libdeflate-tools` in it, layers are compressed in a third of the time that the
+        base's gzip takes.
         """
     )
 

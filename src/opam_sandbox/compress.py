@@ -1,8 +1,9 @@
 """Blobs of layers: gzip, zstd or plain, on all cores, with bytes that depend neither on their number nor on the machine.
 
-The stream is cut into pieces of fixed size, each compressed by the *base's own* `gzip` or `zstd` (a locked Debian package)
-into a gzip member or zstd frame of its own; these one after another are one file (RFC 1952, section 2.2; RFC 8878, section
-3.1). The machine's zlib, which differs between distributions, has no say. Media types: OCI image-spec 1.1, layer.md.
+The stream is cut into pieces of fixed size, each compressed by the *base's own* `libdeflate-gzip`, `gzip` or `zstd` (of
+locked Debian packages) into a gzip member or zstd frame of its own; these one after another are one file (RFC 1952, section
+2.2; RFC 8878, section 3.1). The machine's zlib, which differs between distributions, has no say. Media types: OCI image-spec
+1.1, layer.md.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import BinaryIO, Deque, List
 from opam_sandbox.errors import ToolError
 
 PIECE = 4 << 20
-# Against 6: 1.7 % more bytes in 3/5 of the time, measured on a compiler's layer.
+# Against 6, measured on a compiler's layer: gzip makes 1.7 % more bytes in 3/5 of the time, libdeflate 0.8 % in 4/5.
 LEVEL = 5
 _TAR = "application/vnd.oci.image.layer.v1.tar"
-_PROGRAMS = {"gzip": "bin/gzip", "zstd": "usr/bin/zstd"}
+# The first that a base has. libdeflate takes less than a third of gzip's time, for 3 % fewer bytes; gzip is in every base.
+_PROGRAMS = {"gzip": ("usr/bin/libdeflate-gzip", "bin/gzip"), "zstd": ("usr/bin/zstd",)}
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,23 @@ class Packing:
     def media_type(self) -> str:
         return _TAR if self.compression == "none" else f"{_TAR}+{self.compression}"
 
-    @property
-    def program(self) -> str:
-        """The path of the base's program, "" if none is needed."""
-        return _PROGRAMS.get(self.compression, "")
+    def program(self, root: Path) -> str:
+        """The path of the program of the base below `root`, "" if none is needed. Raises ToolError if the base has none."""
+        programs = _PROGRAMS.get(self.compression, ())
+        for program in programs:
+            if os.path.lexists(root / program):
+                return program
+        if not programs:
+            return ""
+        name = Path(programs[-1]).name
+        raise ToolError(
+            f"the base lacks /{programs[-1]}, which compresses its images' layers: add the Debian package {name} to its "
+            f"`packages`" + ("" if name == "gzip" else ', or set `compression="gzip"` in the image')
+        )
 
-    def argv(self, size: int) -> List[str]:
+    def argv(self, program: str, size: int) -> List[str]:
         """For a piece of `size` bytes, from standard input to standard output."""
-        argv = [f"/{self.program}", "-c", f"-{self.level}"]
+        argv = [f"/{program}", "-c", f"-{self.level}"]
         if self.compression == "gzip":
             return [*argv, "-n"]
         # The size goes into the frame's header, so that readers know how much memory they need.
@@ -70,12 +81,7 @@ class PackedWriter:
     """
 
     def __init__(self, out: BinaryIO, root: Path, packing: Packing = GZIP, workers: int = 0) -> None:
-        if packing.program and not os.path.lexists(root / packing.program):
-            name = Path(packing.program).name
-            raise ToolError(
-                f"the base lacks /{packing.program}, which compresses its images' layers: add the Debian package {name} to "
-                f"its `packages`" + ("" if name == "gzip" else ', or set `compression="gzip"` in the image')
-            )
+        self._program = packing.program(root)
         self._out = out
         self._packing = packing
         self._root = os.fspath(root)
@@ -117,7 +123,7 @@ class PackedWriter:
         self._out.write(packed)
 
     def _pack(self, piece: bytes) -> bytes:
-        if not self._packing.program:
+        if not self._program:
             return piece
         root, name = self._root, self._packing.compression
 
@@ -127,7 +133,7 @@ class PackedWriter:
 
         try:
             run = subprocess.run(
-                self._packing.argv(len(piece)),
+                self._packing.argv(self._program, len(piece)),
                 input=piece,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

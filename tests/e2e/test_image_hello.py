@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Dict
 
 from opam_sandbox.files import file_sha256
-from tests.e2e.conftest import Cold, Layout, Pants, Unpacked, tool
+from tests.e2e.conftest import Cold, Layout, Pants, Unpacked, tool, unpack
 from tests.e2e.engines import podman_storage
+
+BASE = "//3rdparty/debian:trixie-ocaml"
 
 
 def test_podman_takes_it(hello: Layout) -> None:
@@ -102,3 +105,31 @@ def test_images_share_their_files_below_dist(hello: Layout, clone: Pants) -> Non
         one, two = first.blob(descriptor["digest"]), second.blob(descriptor["digest"])
         assert one.samefile(two) and f"sha256:{file_sha256(one)[0]}" == descriptor["digest"]
     assert first.manifest == hello.manifest
+
+
+def test_packages_of_two_resolves(hello: Layout, clone: Pants, tmp_path: Path) -> None:
+    """What two lockfiles over one base have in common is one layer, and the state is that of all packages."""
+    options = clone.root / "pants.toml"
+    text = options.read_text()
+    for section, value in (("opam.resolves", "3rdparty/opam/more.lock"), ("opam.resolves_to_base", BASE)):
+        text = text.replace(f"[{section}]\n", f'[{section}]\nmore = "{value}"\n')
+    options.write_text(text)
+    lock = (clone.root / "3rdparty/opam/system.lock").read_text()
+    (clone.root / "3rdparty/opam/more.lock").write_text(lock.replace('resolve = "system"', 'resolve = "more"'))
+    with open(clone.root / "3rdparty/opam/BUILD", "a") as build:
+        build.write('opam_packages(name="more", resolve="more")\n')
+        requirements = '["ocaml-system", "ocamlfind", "react"]'
+        build.write(
+            f'opam_requirement(name="again", resolve="more", requirements={requirements}, constraints=["topkg=1.0.7"])\n'
+        )
+    (clone.root / "BUILD").write_text(
+        'oci_package_image(name="both", packages=["3rdparty/opam:system#ocamlfind", "3rdparty/opam:more#react"])\n'
+    )
+    clone.run("package", "//:both")
+    both = Layout(clone.root / "dist/both")
+    assert layer_digests(both) == layer_digests(hello)
+    resolves = {entry["created_by"]: entry.get("comment", "") for entry in both.config["history"]}
+    assert resolves["opam install react.1.2.2"].startswith("opam resolve more;")
+    assert resolves["opam install ocamlfind.1.9.8"].startswith("opam resolve ")
+    listed = unpack(both, tmp_path / "bundle").run("opam", "list", "--installed", "--roots", "--short")
+    assert listed.stdout.split() == ["ocamlfind", "react"]

@@ -10,7 +10,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Layout, layer_directories
+from opam_sandbox.files import file_sha256
+from tests.e2e.conftest import ROOT, Layout, layer_directories, tool
 from tests.support.sandbox_tool import copy_tool
 
 USER = 12345
@@ -37,22 +38,29 @@ def layers(hello: Layout, tmp_path_factory: pytest.TempPathFactory) -> List[Path
 
 
 def build(
-    tool: Path, work: Path, layers: Sequence[Path], opam: str, prefix: Sequence[str] = (), room: Optional[int] = None
+    program_path: Path,
+    work: Path,
+    layers: Sequence[Path],
+    opam: str,
+    prefix: Sequence[str] = (),
+    room: Optional[int] = None,
+    debs: Sequence[Dict[str, Any]] = (),
+    name: str = "t",
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the tool's `build` for a package t.1 in `work`, as whoever `prefix` makes of it.
+    """Run the tool's `build` for a package <name>.1 in `work`, as whoever `prefix` makes of it.
 
-    room: the bytes of memory that it may take for its scratch files, if not what this machine gives."""
+    room: the bytes of memory that it may take for its scratch files, if not what this machine gives. debs: its depexts."""
     (work / "store").mkdir(parents=True)
     request: Dict[str, Any] = {
         "store": "store",
         "layers": [str(layer) for layer in layers],
-        "package": {"name": "t", "version": "1", "opam": opam, "files": [], "sources": [], "debs": []},
+        "package": {"name": name, "version": "1", "opam": opam, "files": [], "sources": [], "debs": list(debs)},
     }
     (work / "request.json").write_text(json.dumps(request))
     if prefix:
         for path in (work, work / "store"):
             os.chown(path, USER, USER)
-    env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(tool)}
+    env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(program_path)}
     program = ["-m", "opam_sandbox"]
     if room is not None:
         patch = f"from opam_sandbox import cli, memory; memory.room = lambda _: {room}; raise SystemExit(cli.main())"
@@ -174,3 +182,50 @@ def test_no_user_namespaces_is_said(tool_path: Path, layers: List[Path], readabl
     done = build(tool_path, readable / "w", layers, INSTALL % "true", prefix)
     assert done.returncode == 1
     assert "namespaces" in done.stderr and "sysctl" in done.stderr and "Traceback" not in done.stderr
+
+
+def account_deb(directory: Path, account: str) -> Path:
+    """A .deb whose maintainer script adds a system account."""
+    control = directory / account / "DEBIAN"
+    control.mkdir(parents=True)
+    (control / "control").write_text(
+        f"Package: {account}\nVersion: 1\nArchitecture: all\nMaintainer: t <t@example.org>\nDescription: t\n"
+    )
+    (control / "postinst").write_text(f"#!/bin/sh\nset -e\nuseradd --system --user-group {account}\n")
+    (control / "postinst").chmod(0o755)
+    target = directory / f"{account}.deb"
+    tool("dpkg-deb", "--root-owner-group", "--build", str(control.parent), str(target))
+    return target
+
+
+def test_accounts_of_unrelated_packages_are_all_in_the_image(
+    tool_path: Path, layers: List[Path], tmp_path: Path
+) -> None:
+    """Both are built where neither account is, and are given the same number; the image's state has both, apart."""
+    built = []
+    for account in ("alpha", "beta"):
+        deb = account_deb(tmp_path, account)
+        entry = {"name": account, "version": "1", "architecture": "all", "file": str(deb)}
+        entry.update(sha256=file_sha256(deb)[0], size=deb.stat().st_size)
+        done = build(tool_path, tmp_path / f"with-{account}", layers, INSTALL % "true", debs=[entry], name=account)
+        assert done.returncode == 0, done.stderr
+        built.append(tmp_path / f"with-{account}")
+    work = tmp_path / "state"
+    (work / "store").mkdir(parents=True)
+    request = {"store": "store", "layers": [str(layer) for layer in (*layers, *built)], "packages": [], "roots": []}
+    (work / "request.json").write_text(json.dumps(request))
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tool_path)}
+    argv = ["python3", "-sB", "-c", "from opam_sandbox.imaging.cli import main; raise SystemExit(main())"]
+    tool(*argv, "state", "request.json", cwd=work, env=env)
+    blob = next((work / "blobs/sha256").iterdir())
+    found = {}
+    for name in ("passwd", "group", "shadow"):
+        lines = tool("tar", "-xzOf", str(blob), f"etc/{name}").stdout.splitlines()
+        found[name] = {line.split(":")[0]: line.split(":") for line in lines}
+        assert {"root", "opam", "alpha", "beta"} <= set(found[name])
+    for name in ("passwd", "group"):
+        assert found[name]["alpha"][2] != found[name]["beta"][2]
+    for account in ("alpha", "beta"):
+        assert found["passwd"][account][3] == found["group"][account][2]
+    assert "/shadow" in tool("tar", "-tzf", str(blob)).stdout
+    assert "-rw-r----- 0/0" in tool("tar", "-tvzf", str(blob), "etc/shadow").stdout

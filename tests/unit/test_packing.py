@@ -24,21 +24,31 @@ from tests.unit.conftest import Namespaces, make_layer, make_tar, member
 DATA = os.urandom(3 << 20) + bytes(6 << 20) + b"end"
 
 
-@pytest.fixture(scope="module")
-def root(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny root with zstd."""
-    target = tmp_path_factory.mktemp("root") / "r"
+def with_program(tiny_root: Path, target: Path, name: str) -> Path:
+    """The tiny root with one program more."""
     shutil.copytree(tiny_root, target, symlinks=True)
-    zstd = shutil.which("zstd")
-    if zstd is None:
-        pytest.skip("this machine lacks zstd")
-    shutil.copy(zstd, target / "bin/zstd")
-    listed = subprocess.run(["ldd", zstd], stdout=subprocess.PIPE, text=True, check=True).stdout
+    program = shutil.which(name)
+    if program is None:
+        pytest.skip(f"this machine lacks {name}")
+    shutil.copy(program, target / "bin" / name)
+    listed = subprocess.run(["ldd", program], stdout=subprocess.PIPE, text=True, check=True).stdout
     for word in listed.split():
         if word.startswith("/"):
             (target / word.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(word, target / word.lstrip("/"))
     return target
+
+
+@pytest.fixture(scope="module")
+def root(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny root with zstd."""
+    return with_program(tiny_root, tmp_path_factory.mktemp("root") / "r", "zstd")
+
+
+@pytest.fixture(scope="module")
+def quick_root(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny root with libdeflate's gzip."""
+    return with_program(tiny_root, tmp_path_factory.mktemp("root") / "quick", "libdeflate-gzip")
 
 
 def pack(root: Path, packing: Packing, workers: int) -> "tuple[bytes, Any]":
@@ -64,6 +74,17 @@ def test_bytes_do_not_depend_on_cores(namespaces: Namespaces, root: Path, compre
     else:
         plain = one
     assert plain == DATA
+
+
+def test_libdeflate_is_taken_where_it_is(namespaces: Namespaces, root: Path, quick_root: Path) -> None:
+    """Whole members, the same on one core or many, with neither name nor time; gzip reads them."""
+    packing = Packing("gzip", 5)
+    one, written = namespaces(lambda: pack(quick_root, packing, 1))
+    assert (one, written) == namespaces(lambda: pack(quick_root, packing, 7))
+    assert one != namespaces(lambda: pack(root, packing, 2))[0]
+    assert subprocess.run(["gzip", "-dc"], input=one, stdout=subprocess.PIPE, check=True).stdout == DATA
+    assert one[:8] == b"\x1f\x8b\x08\0\0\0\0\0"
+    assert written.diff_id == hashlib.sha256(DATA).hexdigest() and written.digest == hashlib.sha256(one).hexdigest()
 
 
 def test_levels_differ(namespaces: Namespaces, root: Path) -> None:

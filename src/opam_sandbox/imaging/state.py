@@ -2,16 +2,18 @@
 
 Every package's layer leaves these records out, since no package owns them. Here they are written once for the union of
 the image's layers: the switch's list of installed packages, a repository with their opam files (so that `opam list`,
-`opam install` and `opam update` work offline), dpkg's status and triggers, ld.so.cache.
+`opam install` and `opam update` work offline), dpkg's status and triggers, ld.so.cache, and accounts that several add.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
 from opam_sandbox import dpkg, owned
 from opam_sandbox.errors import RequestError, ToolError
+from opam_sandbox.imaging import accounts
 from opam_sandbox.isolation import is_rootless, run_isolated
 from opam_sandbox.layer import read_layers
 from opam_sandbox.maker import LOG, Facts, View, installed_packages, make_layer
@@ -60,6 +62,7 @@ def _write(view: View, packages: Sequence[OpamPackage], roots: Sequence[str]) ->
         done = view.overlay.run(["ldconfig", "-X"], {"PATH": environment(1)["PATH"]}, view.log, user=False)
         if done.returncode != 0:
             raise ToolError(f"ldconfig failed in the image (exit status {done.returncode}), see {LOG}")
+    accounts.merge(root, [Path(os.fsdecode(path)) for path in reversed(view.overlay.lower)])
     files: List[Tuple[str, bytes]] = [
         (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed_packages(view.layers), roots).encode())
     ]
