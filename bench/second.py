@@ -28,7 +28,7 @@ def run(session: Session) -> List[Row]:
     before_store, before_named, before_dist = disk_use(store), disk_use(named), disk_use(dist_dir)
     seconds = timed(lambda: built.pants.run("package", "bench/second:second"))
     new_store, new_named = disk_use(store) - before_store, disk_use(named) - before_named
-    second = Layout(built.pants.root / "dist/bench.second/second")
+    second = Layout(dist_dir / "bench.second/second")
     first = {layer["digest"]: layer["size"] for layer in built.layout.layers}
     own = [layer["size"] for layer in second.layers if layer["digest"] not in first]
     dist = disk_use(dist_dir) - before_dist

@@ -17,10 +17,8 @@ from typing import Iterator
 
 from pants.base.build_environment import get_buildroot
 from pants.core.util_rules.distdir import DistDir
-from pants.engine.internals.scheduler import Workunit
 from pants.engine.streaming_workunit_handler import (
     StreamingWorkunitContext,
-    WorkunitsCallback,
     WorkunitsCallbackFactory,
     WorkunitsCallbackFactoryRequest,
 )
@@ -30,6 +28,7 @@ from pants.option.subsystem import Subsystem
 from pants.util.strutil import softwrap
 
 from opam_oci.engine import collect_rules, rule
+from opam_oci.run_end import AtRunEnd
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +77,9 @@ def link_equal_blobs(dist: Path, since: int) -> int:
     saved = 0
     for (_, size, _, _), found in sorted(same.items()):
         written, newest, source = max(found)
-        replaced = set()
         if written < since:
             continue
+        replaced = set()
         for _, inode, path in found:
             if inode == newest:
                 continue
@@ -96,26 +95,15 @@ def link_equal_blobs(dist: Path, since: int) -> int:
     return saved
 
 
-class BlobLinker(WorkunitsCallback):
+class BlobLinker(AtRunEnd):
     """Links blobs when a run of `package` has ended."""
 
     def __init__(self, dist: Path) -> None:
         self._dist = dist
         self._start = time.time_ns()
 
-    @property
-    def can_finish_async(self) -> bool:
-        return False  # what is below dist/ is not to change any more once the command has ended
-
-    def __call__(
-        self,
-        *,
-        started_workunits: tuple[Workunit, ...],
-        completed_workunits: tuple[Workunit, ...],
-        finished: bool,
-        context: StreamingWorkunitContext,
-    ) -> None:
-        if not finished or "package" not in context.run_tracker.goals:
+    def ended(self, context: StreamingWorkunitContext) -> None:
+        if "package" not in context.run_tracker.goals:
             return
         try:
             link_equal_blobs(self._dist, self._start)

@@ -17,7 +17,6 @@ from pants.base.build_environment import get_buildroot
 from pants.engine.internals.scheduler import Workunit
 from pants.engine.streaming_workunit_handler import (
     StreamingWorkunitContext,
-    WorkunitsCallback,
     WorkunitsCallbackFactory,
     WorkunitsCallbackFactoryRequest,
 )
@@ -27,6 +26,7 @@ from pants.option.subsystem import Subsystem
 from pants.util.strutil import softwrap
 
 from opam_oci.engine import collect_rules, rule
+from opam_oci.run_end import AtRunEnd
 
 logger = logging.getLogger(__name__)
 
@@ -120,28 +120,17 @@ def trace(found: Iterable[Span]) -> Mapping[str, Any]:
     return {"displayTimeUnit": "ms", "traceEvents": events}
 
 
-class TraceWriter(WorkunitsCallback):
+class TraceWriter(AtRunEnd):
     """Collects a run's workunits and writes the trace when the run ends."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._spans: list[Span] = []
 
-    @property
-    def can_finish_async(self) -> bool:
-        return False  # whoever asked for the file may read it as soon as the command has ended
+    def completed(self, workunits: tuple[Workunit, ...]) -> None:
+        self._spans += spans(workunits)
 
-    def __call__(
-        self,
-        *,
-        started_workunits: tuple[Workunit, ...],
-        completed_workunits: tuple[Workunit, ...],
-        finished: bool,
-        context: StreamingWorkunitContext,
-    ) -> None:
-        self._spans += spans(completed_workunits)
-        if not finished:
-            return
+    def ended(self, context: StreamingWorkunitContext) -> None:
         temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)

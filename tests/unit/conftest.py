@@ -78,16 +78,10 @@ def namespaces(root_user: None) -> Namespaces:
 _PROGRAMS = ("sh", "cat", "gzip", "id", "ls", "setsid", "sleep", "touch", "stat", "chown", "mknod")
 
 
-@pytest.fixture(scope="session")
-def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root file system with a shell, a few programs and the libraries that they need: a base layer, unpacked."""
-    root = tmp_path_factory.mktemp("tiny-root")
-    for name in ("bin", "dev", "etc", "proc", "tmp", "home/opam", "usr", "var/lib/dpkg"):
-        (root / name).mkdir(parents=True)
-    os.chmod(root, 0o755)
-    os.symlink("../bin", root / "usr/bin")
+def add_programs(root: Path, programs: Iterable[str]) -> None:
+    """Copy programs of this machine, and the libraries that they need, below `root`. Skips the test if one is missing."""
     wanted: Set[str] = set()
-    for program in _PROGRAMS:
+    for program in programs:
         path = shutil.which(program)
         if path is None:
             pytest.skip(f"this machine lacks {program}")
@@ -98,6 +92,17 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target = root / library.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, target)
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root file system with a shell, a few programs and the libraries that they need: a base layer, unpacked."""
+    root = tmp_path_factory.mktemp("tiny-root")
+    for name in ("bin", "dev", "etc", "proc", "tmp", "home/opam", "usr", "var/lib/dpkg"):
+        (root / name).mkdir(parents=True)
+    os.chmod(root, 0o755)
+    os.symlink("../bin", root / "usr/bin")
+    add_programs(root, _PROGRAMS)
     if os.geteuid() == 0:
         os.chown(root / "home/opam", 1000, 1000)
     return root

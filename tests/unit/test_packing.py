@@ -19,7 +19,7 @@ from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.imaging.packing import read_packing
 from opam_sandbox.imaging.plain import copy_plain
 from opam_sandbox.request import Request
-from tests.unit.conftest import Namespaces, make_layer, make_tar, member
+from tests.unit.conftest import Namespaces, add_programs, make_layer, make_tar, member
 
 DATA = os.urandom(3 << 20) + bytes(6 << 20) + b"end"
 
@@ -27,15 +27,7 @@ DATA = os.urandom(3 << 20) + bytes(6 << 20) + b"end"
 def with_program(tiny_root: Path, target: Path, name: str) -> Path:
     """The tiny root with one program more."""
     shutil.copytree(tiny_root, target, symlinks=True)
-    program = shutil.which(name)
-    if program is None:
-        pytest.skip(f"this machine lacks {name}")
-    shutil.copy(program, target / "bin" / name)
-    listed = subprocess.run(["ldd", program], stdout=subprocess.PIPE, text=True, check=True).stdout
-    for word in listed.split():
-        if word.startswith("/"):
-            (target / word.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(word, target / word.lstrip("/"))
+    add_programs(target, [name])
     return target
 
 

@@ -17,6 +17,8 @@ _SYSTEM = range(100, 1000)
 
 Entry = List[str]
 Table = Dict[str, Entry]
+# A layer's place and a number in it -> the number in the image.
+_Numbers = Dict[Tuple[int, str], str]
 
 # Of each file the fields that list members, by their places.
 _MEMBERS = {"group": (3,), "gshadow": (2, 3)}
@@ -29,24 +31,20 @@ def merge(root: Path, layers: Sequence[Path]) -> List[str]:
     """
     common, others = layers[:2], layers[2:]
     changed = []
-    groups = _merge("group", root, common, others)
-    users = _merge("passwd", root, common, others, groups[1] if groups else {})
-    for name, merged in (("group", groups), ("passwd", users)):
-        if merged:
-            changed += _write(root, name, merged[0])
-    for name in ("gshadow", "shadow"):
-        merged = _merge(name, root, common, others)
-        if merged:
-            changed += _write(root, name, merged[0])
+    groups: _Numbers = {}
+    for name in ("group", "passwd", "gshadow", "shadow"):  # groups first: accounts name theirs by number
+        merged = _merge(name, root, common, others, groups)
+        if merged is None:
+            continue
+        table, numbers = merged
+        if name == "group":
+            groups = numbers
+        changed += _write(root, name, table)
     return changed
 
 
-# A layer's place and a number in it -> the number in the image.
-_Numbers = Dict[Tuple[int, str], str]
-
-
 def _merge(
-    name: str, root: Path, common: Sequence[Path], others: Sequence[Path], groups: Optional[_Numbers] = None
+    name: str, root: Path, common: Sequence[Path], others: Sequence[Path], groups: _Numbers
 ) -> Optional[Tuple[Table, _Numbers]]:
     """The united table of one file, and the numbers that changed; None where fewer than two layers have the file."""
     found = [(place, table) for place, table in enumerate(_read(layer, name) for layer in others) if table is not None]
@@ -69,7 +67,7 @@ def _merge(
                 if numbered and len(new) > 2:
                     new[2] = _free(new[2], result.values())
                     numbers[place, entry[2]] = new[2]
-                if name == "passwd" and len(new) > 3 and groups:
+                if name == "passwd" and len(new) > 3:
                     new[3] = groups.get((place, entry[3]), entry[3])
                 result[key] = new
     return result, numbers
