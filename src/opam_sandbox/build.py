@@ -58,7 +58,7 @@ def run(request: Request, jobs: int) -> int:
     def inside() -> int:
         store = Store(Path(request.get("store", str)), rootless)
         try:
-            make(store, memory.room(len(os.sched_getaffinity(0))))
+            make(store, memory.room_for_one())
         except _OutOfMemory:
             make(store, 0)
         return 0
@@ -233,8 +233,7 @@ class _Build:
         if status.f_bavail < status.f_blocks // 16:
             return True
         # The program that found no room may have removed what it had written.
-        with open(LOG, "rb") as log:
-            return any(memory.NO_ROOM in line for line in log)
+        return memory.ran_out(Path(LOG))
 
     # -- after ---------------------------------------------------------------
 

@@ -14,7 +14,18 @@ from typing import Iterator, Optional
 LEAST = 1 << 30
 
 # What programs call ENOSPC in the languages C and C.UTF-8.
-NO_ROOM = b"No space left on device"
+_NO_ROOM = b"No space left on device"
+
+
+def room_for_one() -> int:
+    """The `room` of a build on this machine, with the cores that this process may use."""
+    return room(len(os.sched_getaffinity(0)))
+
+
+def ran_out(log: Path) -> bool:
+    """Whether a program that wrote into `log` found no room on a file system."""
+    with open(log, "rb") as lines:
+        return any(_NO_ROOM in line for line in lines)
 
 
 def room(cores: int, root: Path = Path("/")) -> int:

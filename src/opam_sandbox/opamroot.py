@@ -49,9 +49,9 @@ def environment(jobs: int) -> Dict[str, str]:
         "TERM": "dumb",
         "SOURCE_DATE_EPOCH": str(EPOCH),
         "DUNE_CACHE": "disabled",
-        # Less garbage collection; no result depends on it. A larger minor heap does not pay: most programs of a build are
-        # so short that making its pages takes longer than collecting would.
-        "OCAMLRUNPARAM": "o=200",
+        # Less garbage collection; no result depends on it. A smaller minor heap pays: most programs of a build are
+        # so short that making its pages takes longer than collecting does.
+        "OCAMLRUNPARAM": "o=200,s=64k",
         "OPAMROOT": f"/{OPAM_ROOT}",
         "OPAMYES": "1",
         "OPAMCONFIRMLEVEL": "unsafe-yes",

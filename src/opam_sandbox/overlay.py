@@ -50,8 +50,7 @@ class Overlay:
         self.upper = self._scratch / "upper"
         self.root = self._scratch / "merged"
         self._mounted = False
-        self._memory = self._scratch / "memory"
-        self._in_memory = False
+        self._memory: Optional[Path] = None
 
     def mount(self) -> None:
         links = self._scratch / "l"
@@ -128,11 +127,12 @@ class Overlay:
 
     def memory(self, size: int) -> Path:
         """A directory for up to `size` bytes of scratch files, in memory. Gone with the overlay."""
-        self._memory.mkdir()
+        directory = self._scratch / "memory"
+        directory.mkdir()
         # As the upper directory: no devices, but programs may run, and a build's may be set-uid.
-        linux.mount("tmpfs", self._memory, "tmpfs", linux.MS_NODEV, f"mode=755,size={size}")
-        self._in_memory = True
-        return self._memory
+        linux.mount("tmpfs", directory, "tmpfs", linux.MS_NODEV, f"mode=755,size={size}")
+        self._memory = directory
+        return directory
 
     def unmount(self) -> None:
         """Take the merged view away; what was written stays in `upper`."""
@@ -143,9 +143,9 @@ class Overlay:
         # Never through the view: the host's devices and the sandbox's inputs are bound in there.
         if self._mounted:
             self.unmount()
-        if self._in_memory:
+        if self._memory is not None:
             linux.umount(self._memory, linux.MNT_DETACH)
-            self._in_memory = False
+            self._memory = None
         remove_tree(self._scratch)
 
     def run(

@@ -144,9 +144,9 @@ def _mmdebstrap(request: Request, debs: Sequence[Deb], epoch: int, rootless: boo
             f"deb [trusted=yes] copy:{repository} ./",
         ]
         # Only root can show mmdebstrap memory in place of a directory: a user's mmdebstrap makes namespaces of its own.
-        room = 0 if rootless else memory.room(len(os.sched_getaffinity(0)))
+        room = 0 if rootless else memory.room_for_one()
         status = _call_mmdebstrap(command, epoch, output if rootless else None, repository, room)
-        if status != 0 and room and memory.NO_ROOM in Path(LOG).read_bytes():
+        if status != 0 and room and memory.ran_out(Path(LOG)):
             status = _call_mmdebstrap(command, epoch, None, repository, 0)
         if status != 0:
             tail = Path(LOG).read_text(errors="replace").splitlines()[-30:]

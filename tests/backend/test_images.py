@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Dict, Iterable, List
 
 import pytest
@@ -16,7 +17,7 @@ from opam_oci.image import OciPackageImageFieldSet
 from opam_oci.image_index import OciImageIndexFieldSet
 from opam_oci.image_layout import OciImageLayoutFieldSet
 from tests.backend.backend_runner import OPTIONS
-from tests.backend.locktext import Pkg, image, opam_lock, project
+from tests.backend.locktext import Pkg, image, opam_lock, project, source_toml
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 
@@ -71,6 +72,20 @@ def test_roots_of_two_resolves(rule_runner: RuleRunner) -> None:
     assert titles(found) == ["", "", "c.1", "b.1", "a.1", "d.1", ""]
     assert found["request"]["history"][2]["comment"] == "opam resolve default, other"
     assert found["request"]["history"][5]["comment"] == "opam resolve other"
+
+
+def test_what_both_resolves_need_is_built_once(rule_runner: RuleRunner, tmp_path: Path) -> None:
+    """Both are asked for at once. What waits for `b` differs, but were the processes not the same, neither would find the
+    other's result in the cache."""
+    notes = tmp_path / "notes"
+    shared = [Pkg("a", opam=f"note_in={notes}"), Pkg("b", depends=["a"], opam=f"note_in={notes}")]
+    source = source_toml(["https://h.example/c.tbz"], "ab" * 32, 9_000_000)
+    rule_runner.set_options(_SAME_BASE)
+    rule_runner.write_files(
+        two_resolves(shared, [*shared, Pkg("c", depends=["b"], extra=source)], ["default#b", "other#b"])
+    )
+    build(rule_runner)
+    assert sorted(notes.read_text().split()) == ["a.1", "b.1"]
 
 
 def test_versions_that_conflict(rule_runner: RuleRunner) -> None:
