@@ -89,32 +89,40 @@ class PackedWriter:
         self._packed = hashlib.sha256()
         self._plain_size = 0
         self._size = 0
-        self._buffer = bytearray()
-        self._workers = workers or len(os.sched_getaffinity(0))
+        # Each holds some open files, and there is one who reads for all of them.
+        self._workers = workers or min(len(os.sched_getaffinity(0)), 64)
         self._pool = ThreadPoolExecutor(self._workers)
         self._pending: Deque["Future[bytes]"] = deque()
+        self._piece = _in_memory("piece")
+        self._filled = 0
 
     def write(self, data: bytes) -> None:
         self._plain.update(data)
         self._plain_size += len(data)
-        self._buffer += data
-        while len(self._buffer) >= PIECE:
-            self._submit(bytes(self._buffer[:PIECE]))
-            del self._buffer[:PIECE]
+        rest = memoryview(data)
+        while self._filled + len(rest) >= PIECE:
+            cut = PIECE - self._filled
+            self._piece.write(rest[:cut])
+            self._filled, rest = PIECE, rest[cut:]
+            self._submit()
+        self._piece.write(rest)
+        self._filled += len(rest)
 
     def close(self) -> Written:
-        if self._buffer or not self._plain_size:  # a gzip file has one member at least
-            self._submit(bytes(self._buffer))
+        if self._filled or not self._plain_size:  # a gzip file has one member at least
+            self._submit()
+        self._piece.close()
         while self._pending:
             self._drain()
         self._pool.shutdown()
         return Written(self._plain.hexdigest(), self._plain_size, self._packed.hexdigest(), self._size)
 
-    def _submit(self, piece: bytes) -> None:
+    def _submit(self) -> None:
         # Bounded, so that memory stays at a few pieces whatever the layer's size.
         while len(self._pending) > 2 * self._workers:
             self._drain()
-        self._pending.append(self._pool.submit(self._pack, piece))
+        self._pending.append(self._pool.submit(self._pack, self._piece, self._filled))
+        self._piece, self._filled = _in_memory("piece"), 0
 
     def _drain(self) -> None:
         packed = self._pending.popleft().result()
@@ -122,9 +130,12 @@ class PackedWriter:
         self._size += len(packed)
         self._out.write(packed)
 
-    def _pack(self, piece: bytes) -> bytes:
-        if not self._program:
-            return piece
+    def _pack(self, piece: BinaryIO, size: int) -> bytes:
+        with piece:
+            piece.seek(0)  # flushes too
+            return self._run(piece, size) if self._program else piece.read()
+
+    def _run(self, piece: BinaryIO, size: int) -> bytes:
         root, name = self._root, self._packing.compression
 
         def enter() -> None:
@@ -132,18 +143,26 @@ class PackedWriter:
             os.chdir("/")
 
         try:
-            run = subprocess.run(
-                self._packing.argv(self._program, len(piece)),
-                input=piece,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-                preexec_fn=enter,
-            )
+            with _in_memory("packed") as packed:
+                run = subprocess.run(
+                    self._packing.argv(self._program, size),
+                    stdin=piece,
+                    stdout=packed,
+                    stderr=subprocess.PIPE,
+                    env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+                    preexec_fn=enter,
+                )
+                packed.seek(0)
+                result = packed.read()
         except (OSError, subprocess.SubprocessError) as error:
             raise ToolError(f"the base's {name} does not run: {error}") from None
-        if run.returncode != 0 or not run.stdout:
+        if run.returncode != 0 or not result:
             raise ToolError(
                 f"the base's {name} failed (exit status {run.returncode}): {run.stderr.decode(errors='replace')}"
             )
-        return run.stdout
+        return result
+
+
+def _in_memory(name: str) -> BinaryIO:
+    """A file for a piece. Through pipes, Python would pass it on in 4 KiB at a time; and programs map a file that is one."""
+    return open(os.memfd_create(name), "w+b")

@@ -16,6 +16,7 @@ from tests.e2e.conftest import ROOT, Layout, Pants, Unpacked, tool, unpack
 from tests.e2e.engines import docker_engine, podman_storage
 from tests.e2e.registry import Registry
 from tests.e2e.trees import fingerprint, overlay
+from tests.image_spec import violations
 from tests.oci_schema import problems
 
 KINDS = ROOT / "dist" / "images.kinds"
@@ -89,6 +90,23 @@ def test_skopeo_takes_it(kinds: Path, kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [*OCI, "index", "layout"])
 def test_json_is_what_the_specification_says(kinds: Path, kind: str) -> None:
     assert problems(kinds / kind) == []
+    assert violations(kinds / kind) == []
+
+
+def test_the_specification_s_schemas_find_mistakes(kinds: Path, tmp_path: Path) -> None:
+    shutil.copytree(kinds / "zstd", tmp_path / "layout")
+    layout = Layout(tmp_path / "layout")
+    config = layout.blob(layout.manifest["config"]["digest"])
+    wrong = {**layout.config, "created": "yesterday", "history": [{"created": 1}]}
+    config.unlink()  # it may be a hard link to another kind's
+    config.write_text(json.dumps(wrong))
+    index = json.loads((tmp_path / "layout/index.json").read_text())
+    del index["manifests"][0]["size"]
+    (tmp_path / "layout/index.json").unlink()
+    (tmp_path / "layout/index.json").write_text(json.dumps(index))
+    found = "\n".join(violations(tmp_path / "layout"))
+    for part in ("$.created: 'yesterday'", "$.history[0].created", "'size' is a required property"):
+        assert part in found
 
 
 def config_of(kinds: Path, kind: str) -> Dict[str, Any]:
