@@ -261,6 +261,27 @@ def test_runtime_image(pants: Pants, zero_install: Layout, tmp_path: Path) -> No
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
+@pytest.mark.parametrize("name", ["0install", "0install-runtime"])
+def test_every_tool_takes_0install(
+    pants: Pants, zero_install: Layout, registry: Registry, podman: List[str], docker: List[str], name: str
+) -> None:
+    pants.run("package", f"//images:{name}")
+    layout, image = Layout(ROOT / "dist/images" / name), f"oci:{ROOT}/dist/images/{name}:latest"
+    assert problems(layout.path) == [] and violations(layout.path) == []
+    to_registry = ["--dest-tls-verify=false", "--preserve-digests", image, f"docker://{registry.address}/{name}:1"]
+    tool("skopeo", "copy", "--quiet", *to_registry)
+    pulled = tool(*podman, "pull", "--quiet", image).stdout.split()[-1]
+    tool("skopeo", "copy", "--quiet", "--dest-daemon-host", docker[-1], image, f"docker-daemon:{name}:latest")
+    for engine, there in ((podman, pulled), (docker, f"{name}:latest")):
+        [inspected] = json.loads(tool(*engine, "image", "inspect", there).stdout)
+        assert inspected["Id"].rpartition(":")[2] == image_id(layout)
+        assert len(inspected["RootFS"]["Layers"]) == len(layout.layers)
+    ran = tool(*docker, "run", "--rm", "--network=none", f"{name}:latest")
+    assert ran.stdout.startswith("0install (zero-install) 2.18\n")
+    for engine, there in ((podman, pulled), (docker, f"{name}:latest")):
+        tool(*engine, "image", "rm", "--force", there)  # gigabytes
+
+
 # 140 packages and more.
 
 MANY = 145
