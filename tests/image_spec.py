@@ -15,6 +15,8 @@ from jsonschema import Draft4Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
+from tests.support.layouts import Layout
+
 # build-support/host-tools installs them.
 SCHEMAS = Path("/usr/share/gocode/src/github.com/opencontainers/image-spec/schema")
 
@@ -54,7 +56,7 @@ def violations(layout: Path) -> List[str]:
         schema = _BY_MEDIA_TYPE.get(descriptor["mediaType"])
         if schema is None:
             return
-        data = json.loads((layout / "blobs" / descriptor["digest"].replace(":", "/")).read_text())
+        data = Layout(layout).json(descriptor["digest"])
         check(descriptor["digest"], data, schema)
         for below in [*data.get("manifests", []), *([data["config"]] if "layers" in data else [])]:
             follow(below)

@@ -182,15 +182,15 @@ def library(overlay: Overlay, store: Store, base: Layer, log: BinaryIO) -> Optio
     root = overlay.root
     if not os.path.lexists(root / "usr/bin/gcc"):
         return None
-    key = hashlib.sha256(f"{LIBRARY} 2\n{base.diff_id}\n{SOURCE}".encode()).hexdigest()
+    # It is loaded into every program, ten thousand times by one `configure`: it has nothing to run at its start, as few
+    # segments to map as can be, and needs libdl only where that is a library.
+    command = ["gcc", "-shared", "-fPIC", "-O2", "-s", "-nostartfiles", "-Wl,--as-needed"]
+    command += ["-Wl,-z,norelro", "-Wl,-z,noseparate-code", "-Wl,--hash-style=gnu"]
+    command += ["-o", f"/tmp/{LIBRARY}", "/tmp/readdir.c", "-ldl", "-lpthread"]
+    key = hashlib.sha256("\n".join([base.diff_id, *command, SOURCE]).encode()).hexdigest()
 
     def fill(target: Path) -> None:
         (root / "tmp" / "readdir.c").write_text(SOURCE)
-        # It is loaded into every program, ten thousand times by one `configure`: it has nothing to run at its start, as few
-        # segments to map as can be, and needs libdl only where that is a library.
-        command = ["gcc", "-shared", "-fPIC", "-O2", "-s", "-nostartfiles", "-Wl,--as-needed"]
-        command += ["-Wl,-z,norelro", "-Wl,-z,noseparate-code", "-Wl,--hash-style=gnu"]
-        command += ["-o", f"/tmp/{LIBRARY}", "/tmp/readdir.c", "-ldl", "-lpthread"]
         env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": "/tmp"}
         done = overlay.run(command, env, log, user=False)
         if done.returncode != 0:

@@ -17,7 +17,7 @@ from opam_oci.image import OciPackageImageFieldSet
 from opam_oci.image_index import OciImageIndexFieldSet
 from opam_oci.image_layout import OciImageLayoutFieldSet
 from tests.backend.backend_runner import OPTIONS
-from tests.backend.locktext import Pkg, image, opam_lock, project, source_toml
+from tests.backend.locktext import Pkg, image, opam_lock, project
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 
@@ -75,15 +75,11 @@ def test_roots_of_two_resolves(rule_runner: RuleRunner) -> None:
 
 
 def test_what_both_resolves_need_is_built_once(rule_runner: RuleRunner, tmp_path: Path) -> None:
-    """Both are asked for at once. What waits for `b` differs, but were the processes not the same, neither would find the
-    other's result in the cache."""
+    """Both are asked for at once: were the processes not the same, neither would find the other's result in the cache."""
     notes = tmp_path / "notes"
     shared = [Pkg("a", opam=f"note_in={notes}"), Pkg("b", depends=["a"], opam=f"note_in={notes}")]
-    source = source_toml(["https://h.example/c.tbz"], "ab" * 32, 9_000_000)
     rule_runner.set_options(_SAME_BASE)
-    rule_runner.write_files(
-        two_resolves(shared, [*shared, Pkg("c", depends=["b"], extra=source)], ["default#b", "other#b"])
-    )
+    rule_runner.write_files(two_resolves(shared, [*shared, Pkg("c", depends=["b"])], ["default#b", "other#b"]))
     build(rule_runner)
     assert sorted(notes.read_text().split()) == ["a.1", "b.1"]
 
