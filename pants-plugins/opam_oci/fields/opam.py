@@ -1,0 +1,103 @@
+"""Fields of `opam_requirement`, `opam_package` and `opam_packages`."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Optional
+
+from pants.engine.addresses import Address
+from pants.engine.target import Dependencies, OptionalSingleSourceField, StringField, StringSequenceField
+from pants.util.strutil import help_text
+
+from opam_oci.fields.validation import _check_each
+from opam_oci.subsystems.opam import OpamSubsystem
+
+_OPAM_REQUIREMENT = re.compile(r"[A-Za-z0-9_+-]+\s*(?:(?:=|!=|<|<=|>|>=)\s*[A-Za-z0-9_+.~-]+)?\Z")
+
+
+class OpamResolveField(StringField):
+    alias = "resolve"
+    help = help_text(
+        """
+        The resolve from `[opam].resolves` that this target belongs to.
+
+        Default: `[opam].default_resolve`.
+        """
+    )
+
+    def value_or_default(self, opam: OpamSubsystem) -> str:
+        return self.value or opam.default_resolve
+
+
+class OpamRequirementsField(StringSequenceField):
+    alias = "requirements"
+    value: tuple[str, ...]
+    default = ()
+    help = help_text(
+        """
+        Packages that the resolve must contain, each with a version bound or without one: `"lwt"`,
+        `"lwt>=5.6"`, `"0install=2.18"`.
+
+        Default: none; the roots are then those of `source`, or the target only adds `constraints`.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
+        value = super().compute_value(raw_value, address)
+        _check_each(cls.alias, address, value, _OPAM_REQUIREMENT, '"lwt" or "lwt>=5.6"')
+        return value
+
+
+class OpamFileField(OptionalSingleSourceField):
+    expected_file_extensions = (".opam",)
+    help = help_text(
+        """
+        An opam file of this project, such as `"mylib.opam"`: what it depends on are roots of the resolve, as for
+        `opam install --deps-only`. Its name without `.opam` is the package's. The package itself is not in the lockfile.
+
+        Default: none.
+        """
+    )
+
+
+class OpamConstraintsField(StringSequenceField):
+    alias = "constraints"
+    value: tuple[str, ...]
+    default = ()
+    help = help_text(
+        """
+        Version bounds that hold if the package is in the solution, without asking for it: `"dune<3.18"`.
+
+        Default: none; the solver is then free within what opam files say.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
+        value = super().compute_value(raw_value, address)
+        _check_each(cls.alias, address, value, _OPAM_REQUIREMENT, '"dune<3.18"')
+        return value
+
+
+class OpamPackageNameField(StringField):
+    alias = "package"
+    required = True
+    value: str
+    help = "The name of the opam package, from the lockfile."
+
+
+class OpamPackageVersionField(StringField):
+    alias = "version"
+    required = True
+    value: str
+    help = "The version of the opam package, from the lockfile."
+
+
+class OpamPackageDependenciesField(Dependencies):
+    help = help_text(
+        """
+        The packages below this one, from the lockfile: those that its build needs, post-dependencies that do not lead
+        back to it, and its base.
+        """
+    )

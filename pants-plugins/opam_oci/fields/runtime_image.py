@@ -1,0 +1,58 @@
+"""Fields of `oci_package_image`: images that only run programs."""
+
+from __future__ import annotations
+
+from typing import Iterable, Optional
+
+from pants.engine.addresses import Address
+from pants.engine.target import BoolField, StringField, StringSequenceField
+from pants.util.strutil import help_text
+
+from opam_oci.fields.validation import _ABSOLUTE, _check_each
+
+
+class OciImageRuntimeField(BoolField):
+    alias = "runtime"
+    default = False
+    help = help_text(
+        """
+        Whether to make an image that only runs the `packages`: their programs, shared data and the libraries that they
+        load, on the slim base named by `runtime_base`; without compilers, headers, opam and what only builds need.
+
+        Every program's libraries are looked up in the result, and one that is missing is an error that names its Debian
+        package. Files that are opened by name at run time can be found by nobody: list them in `runtime_keep`.
+        """
+    )
+
+
+class OciImageRuntimeBaseField(StringField):
+    alias = "runtime_base"
+    help = help_text(
+        """
+        The address of the `debian_rootfs` that a `runtime` image stands on. It needs neither opam nor a compiler, but must be
+        of the same suite and architecture as the base that the packages are built in.
+
+        Required if `runtime` is set, and no use otherwise.
+        """
+    )
+
+
+class OciImageRuntimeKeepField(StringSequenceField):
+    alias = "runtime_keep"
+    default = ()
+    value: tuple[str, ...]
+    help = help_text(
+        """
+        Further files for a `runtime` image, as glob patterns of absolute paths in the full image, in which `*` also
+        stands for slashes: `["/home/opam/.opam/default/lib/foo/*.cmxs", "/usr/bin/gpg"]`. They come from any of the image's
+        layers; a pattern that matches nothing is an error.
+
+        Default: none.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
+        value = super().compute_value(raw_value, address)
+        _check_each(cls.alias, address, value, _ABSOLUTE, '"/usr/bin/gpg"')
+        return value

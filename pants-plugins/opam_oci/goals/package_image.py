@@ -1,0 +1,53 @@
+"""`package` for `oci_package_image`."""
+
+from __future__ import annotations
+
+from typing import Iterable
+
+from pants.core.goals.package import BuiltPackage, BuiltPackageArtifact, PackageFieldSet
+from pants.engine.fs import EMPTY_DIGEST, AddPrefix, FileEntry, MergeDigests
+from pants.engine.unions import UnionRule
+from pants.util.logging import LogLevel
+from pants.util.strutil import pluralize
+
+from opam_oci.field_sets import OciPackageImageFieldSet
+from opam_oci.images.archive import as_archive, renamed, repository_name
+from opam_oci.images.image import ImageRequest, OciImage, make_image
+from opam_oci.pants_engine.calls import add_prefix, executing_goals, get_digest_entries, merge_digests
+from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+
+
+def log_lines(image: OciImage) -> Iterable[str]:
+    """What `package` prints below the path."""
+    yield f"manifest {image.manifest}"
+    size = sum(layer.size for layer in image.layers)
+    yield f"{pluralize(len(image.layers), 'layer')}, {size:,} bytes compressed"
+
+
+@rule(desc="Package opam packages as an OCI image", level=LogLevel.DEBUG)
+async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
+    if field_set.skip_push.value and (await executing_goals()).is_running("publish"):
+        # `publish` asks for packages before it asks whether they are wanted.
+        return BuiltPackage(EMPTY_DIGEST, ())
+    kind = field_set.format.value
+    image = await make_image(ImageRequest(field_set, plain=kind == "docker-archive"), **implicitly())
+    path = field_set.output_path.value_or_default(file_ending=None if kind == "oci" else "tar")
+    lines = tuple(log_lines(image))
+    if kind == "oci":
+        digest = await add_prefix(AddPrefix(image.layout, path))
+    else:
+        tag = f"{repository_name(field_set.address)}:latest"
+        archive = await as_archive(kind, f"Write {field_set.address} as {kind}", image.layout, {tag: image})
+        digest = await renamed(archive, path, {"image.tar": ""})
+    stem = path[: -len(".tar")] if path.endswith(".tar") else path
+    suffixes = {"sbom.spdx.json": ".spdx.json", "sbom.cdx.json": ".cdx.json"}
+    sbom = await renamed(image.sbom, stem, suffixes)
+    artifacts = [BuiltPackageArtifact(path, lines)]
+    artifacts += [
+        BuiltPackageArtifact(entry.path) for entry in await get_digest_entries(sbom) if isinstance(entry, FileEntry)
+    ]
+    return BuiltPackage(await merge_digests(MergeDigests([digest, sbom])), tuple(artifacts))
+
+
+def rules() -> list[object]:
+    return [*collect_rules(), UnionRule(PackageFieldSet, OciPackageImageFieldSet)]

@@ -1,0 +1,75 @@
+"""`pants tailor`: targets for opam files of the project, and for lockfiles that nothing reads."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+from pants.core.goals.tailor import PutativeTarget, PutativeTargets, PutativeTargetsRequest
+from pants.engine.fs import PathGlobs
+from pants.engine.unions import UnionRule
+from pants.util.logging import LogLevel
+
+from opam_oci.fields.opam import OpamFileField, OpamResolveField
+from opam_oci.pants_engine.calls import paths_of_globs
+from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.targets import TargetsOfTypeRequest, find_targets_of_type
+from opam_oci.subsystems.opam import OpamSubsystem
+from opam_oci.target_types import OpamPackagesTarget, OpamRequirementTarget
+
+
+@dataclass(frozen=True)
+class PutativeOpamTargetsRequest(PutativeTargetsRequest):
+    pass
+
+
+async def opam_file_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> list[PutativeTarget]:
+    targets = await find_targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias), **implicitly())
+    owned = {target[OpamFileField].file_path for target in targets if target[OpamFileField].value is not None}
+    paths = await paths_of_globs(request.path_globs("*.opam"))
+    # The packages of an opam repository in this repository have opam files too, and are no project of ours.
+    repositories = [f"{location.rstrip('/')}/" for location in opam.repositories.values() if "://" not in location]
+    return [
+        PutativeTarget.for_target_type(
+            OpamRequirementTarget,
+            path=posixpath.dirname(path),
+            name=posixpath.basename(path)[: -len(".opam")],
+            triggering_sources=[posixpath.basename(path)],
+            kwargs={OpamFileField.alias: posixpath.basename(path)},
+        )
+        for path in paths.files
+        if path not in owned and not path.startswith(tuple(repositories))
+    ]
+
+
+async def lockfile_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> list[PutativeTarget]:
+    """An `opam_packages` beside each lockfile of `[opam].resolves` that exists and that none generates targets from."""
+    targets = await find_targets_of_type(TargetsOfTypeRequest(OpamPackagesTarget.alias), **implicitly())
+    read = {target[OpamResolveField].value_or_default(opam) for target in targets}
+    unread = {posixpath.normpath(path): resolve for resolve, path in opam.resolves.items() if resolve not in read}
+    paths = await paths_of_globs(PathGlobs(sorted(unread)))
+    return [
+        PutativeTarget.for_target_type(
+            OpamPackagesTarget,
+            path=posixpath.dirname(path),
+            name=unread[path],
+            triggering_sources=[],
+            kwargs={} if unread[path] == opam.default_resolve else {OpamResolveField.alias: unread[path]},
+        )
+        for path in paths.files
+        if posixpath.dirname(path) in request.dirs
+    ]
+
+
+@rule(desc="Determine candidate opam targets to create", level=LogLevel.DEBUG)
+async def find_putative_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> PutativeTargets:
+    found: list[PutativeTarget] = []
+    if opam.tailor_requirements:
+        found.extend(await opam_file_targets(request, opam))
+    if opam.tailor_packages:
+        found.extend(await lockfile_targets(request, opam))
+    return PutativeTargets(found)
+
+
+def rules() -> list[object]:
+    return [*collect_rules(), UnionRule(PutativeTargetsRequest, PutativeOpamTargetsRequest)]

@@ -1,0 +1,76 @@
+"""Makes one layer of several, or compresses one anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.engine.engine_aware import EngineAwareParameter
+from pants.engine.target import InvalidFieldException
+from pants.util.logging import LogLevel
+from pants.util.strutil import pluralize
+
+from opam_oci.field_sets import OciPackageImageFieldSet
+from opam_oci.fields.image import OciImageCompressionLevelField
+from opam_oci.pants_engine.rules import collect_rules, rule
+from opam_oci.sandbox.layer import Layer
+from opam_oci.sandbox.process import layer_paths
+from opam_oci.sandbox.run_layer_tool import run_layer_tool
+
+
+@dataclass(frozen=True)
+class PackedLayerRequest(EngineAwareParameter):
+    """Asks for one layer out of one or more that lie on one another, compressed anew.
+
+    `base` is the base whose programs compress. whole: the layers are an image, base and all. level 0: the default.
+    """
+
+    base: Layer
+    layers: tuple[Layer, ...]
+    compression: str
+    level: int
+    whole: bool = False
+
+    def debug_hint(self) -> str:
+        return ", ".join(layer.full_name for layer in self.layers[:3])
+
+
+# How package layers are made: they need not be compressed again for this.
+_AS_MADE = ("gzip", 5)
+
+_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}
+
+
+def packing_of(field_set: OciPackageImageFieldSet, *, plain: bool) -> tuple[str, int]:
+    """The compression and its level (0: default). Raises InvalidFieldException for a level that there is not."""
+    if plain:
+        return ("gzip", 0)
+    compression, level = field_set.compression.value, field_set.compression_level.value
+    lowest, highest = _LEVELS.get(compression, (0, 0))
+    if level is not None and not lowest <= level <= highest:
+        takes = f"takes {lowest} to {highest}" if highest else "has no levels"
+        raise InvalidFieldException(
+            f"The `{OciImageCompressionLevelField.alias}` field in target {field_set.address} is {level}, but {compression} "
+            f"{takes}."
+        )
+    return (compression, level or 0)
+
+
+@rule(desc="Pack layer", level=LogLevel.DEBUG)
+async def pack_layer(request: PackedLayerRequest) -> Layer:
+    packing = {"store": "store", "compression": request.compression, "level": request.level}
+    if len(request.layers) == 1 and not request.whole:
+        [layer] = request.layers
+        layers = (request.base,) if layer == request.base else (request.base, layer)
+        values = {**packing, "layers": layer_paths(layers)}
+        return await run_layer_tool("repack", f"Compress {layer.full_name} with {request.compression}", values, layers)
+    first, last = request.layers[0].full_name, request.layers[-1].full_name
+    description = f"Join the layers of {pluralize(len(request.layers), 'package')} ({first} ... {last})"
+    if request.whole:
+        description = f"Join all {len(request.layers)} layers of an image ({first} ... {request.layers[-2].full_name})"
+    layers = request.layers if request.whole else (request.base, *request.layers)
+    values = {**packing, "layers": layer_paths(layers), "name": "image" if request.whole else "group"}
+    return await run_layer_tool("merge", description, {**values, "whole": request.whole}, layers)
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]

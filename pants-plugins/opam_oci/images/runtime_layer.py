@@ -1,0 +1,87 @@
+"""Makes what a runtime image holds above its base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.engine.addresses import AddressInput
+from pants.engine.engine_aware import EngineAwareParameter
+from pants.engine.target import InvalidFieldException
+from pants.util.logging import LogLevel
+
+from opam_oci.field_sets import OciPackageImageFieldSet
+from opam_oci.fields.runtime_image import OciImageRuntimeBaseField
+from opam_oci.images.parts import ImageParts
+from opam_oci.pants_engine.calls import parse_address
+from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.debian_rootfs import DebianRootfsRequest, find_debian_rootfs
+from opam_oci.resolves.lockfile import DebianLock
+from opam_oci.resolves.locks import DebianLockRequest, read_fresh_debian_lock
+from opam_oci.resolves.targets import address_text
+from opam_oci.sandbox.layer import Layer
+from opam_oci.sandbox.process import layer_paths
+from opam_oci.sandbox.run_layer_tool import run_layer_tool
+
+
+@dataclass(frozen=True)
+class RuntimeLayerRequest(EngineAwareParameter):
+    """Asks for what a runtime image holds above its base."""
+
+    parts: ImageParts
+    base: Layer
+    keep: tuple[str, ...]
+
+    def debug_hint(self) -> str:
+        return str(self.parts.address)
+
+
+async def slim_base_lock(field_set: OciPackageImageFieldSet, parts: ImageParts) -> DebianLock:
+    """The lock of a runtime image's base. Raises InvalidFieldException for a base that does not fit."""
+    field = f"The `{OciImageRuntimeBaseField.alias}` field in target {field_set.address}"
+    if field_set.runtime_base.value is None:
+        raise InvalidFieldException(
+            f"{field} is not set, but `{field_set.runtime.alias}` is: name a `debian_rootfs` for the image to stand on."
+        )
+    address = await parse_address(
+        AddressInput.parse(
+            field_set.runtime_base.value,
+            relative_to=field_set.address.spec_path,
+            description_of_origin=field[:1].lower() + field[1:],
+        )
+    )
+    rootfs = await find_debian_rootfs(DebianRootfsRequest(address_text(address), field), **implicitly())
+    full = parts.plan.rootfs
+    if (rootfs.suite, rootfs.architecture) != (full.suite, full.architecture):
+        raise InvalidFieldException(
+            f"{field} is {address} ({rootfs.suite}, {rootfs.architecture}), but the packages are built in {full.address} "
+            f"({full.suite}, {full.architecture}): programs need the libraries of the suite that they were linked in."
+        )
+    lock = await read_fresh_debian_lock(DebianLockRequest(rootfs), **implicitly())
+    return lock
+
+
+@rule(desc="Make runtime layer", level=LogLevel.DEBUG)
+async def make_runtime_layer(request: RuntimeLayerRequest) -> Layer:
+    parts = request.parts
+    full = (*parts.ground.layers, *parts.layers)
+    roots = {name for selection in parts.selections for name in selection.names}
+    values = {
+        "store": "store",
+        "slim": layer_paths((request.base,))[0],
+        "layers": [f"in/{number}" for number in range(1, len(full) + 1)],
+        "packages": [
+            {
+                "name": union.package.name,
+                "opam": union.package.opam,
+                "depends": sorted(union.package.depends),
+                "root": union.package.name in roots,
+            }
+            for union in parts.packages
+        ],
+        "keep": list(request.keep),
+    }
+    return await run_layer_tool("runtime", f"Make the runtime layer of {parts.address}", values, (request.base, *full))
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]

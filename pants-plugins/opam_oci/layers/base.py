@@ -1,0 +1,85 @@
+"""Makes the layer of a base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.engine.engine_aware import EngineAwareParameter
+from pants.engine.fs import CreateDigest
+from pants.util.logging import LogLevel
+
+from opam_oci.downloads.fetch import FetchError
+from opam_oci.layers.requests import deb_entries, deb_json, deb_requests
+from opam_oci.pants_engine.calls import create_digest
+from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.lockfile import DebianLock
+from opam_oci.sandbox.layer import _LAYER_OUTPUTS, Layer, LayerError, build_log, failure_text, layer_of
+from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
+from opam_oci.sandbox.process import Call, request_file, tool_process
+from opam_oci.sandbox.tool import find_sandbox_tool
+
+
+@dataclass(frozen=True)
+class BaseLayerRequest(EngineAwareParameter):
+    """The base layer of a `debian_rootfs` as locked."""
+
+    lock: DebianLock
+
+    def debug_hint(self) -> str:
+        return self.lock.resolve
+
+
+@dataclass(frozen=True)
+class BaseStart:
+    """The process that makes a base, and whether some cache has its result."""
+
+    request: OnDemandRequest
+    cached: bool
+
+
+# Of a base's creation: the oldest time that is not "no time" to anybody.
+_BASE_EPOCH = 1
+
+
+def base_description(lock: DebianLock) -> str:
+    return f"Make Debian base {lock.resolve} ({len(lock.debs)} packages)"
+
+
+@rule
+async def start_base(request: BaseLayerRequest) -> BaseStart:
+    """Look for the base in the caches, for those who would fetch what they need while it is made."""
+    lock = request.lock
+    description = base_description(lock)
+    debs = tuple(lock.debs.values())
+    tool = await find_sandbox_tool(**implicitly())
+    values = {
+        "store": "store",
+        "name": lock.resolve,
+        "suite": lock.suite,
+        "architecture": lock.architecture,
+        "epoch": _BASE_EPOCH,
+        "packages": sorted(lock.packages),
+        "debs": [deb_json(deb) for deb in debs],
+    }
+    inputs = await create_digest(CreateDigest([request_file(values), *deb_entries(debs)]))
+    process = tool_process(tool, Call("rootfs", description, values, (), _LAYER_OUTPUTS), inputs)
+    files = deb_requests(f"the base {lock.resolve}", debs, lock.resolve)
+    tried = await run_on_demand(OnDemandRequest(process, files, only_try=True), **implicitly())
+    return BaseStart(OnDemandRequest(process, files), cached=tried.result is not None)
+
+
+@rule(desc="Make Debian base", level=LogLevel.DEBUG)
+async def make_base_layer(request: BaseLayerRequest) -> Layer:
+    description = base_description(request.lock)
+    start = await start_base(request, **implicitly())
+    made = await run_on_demand(start.request, **implicitly())
+    if made.result is None:
+        raise FetchError("\n\n".join(made.errors))
+    if made.result.exit_code != 0:
+        log = await build_log(made.result)
+        raise LayerError(f"{description} failed.\n{failure_text(made.result, log, whole_log=False)}")
+    return await layer_of(made.result, description)
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]

@@ -1,0 +1,147 @@
+"""Makes the layer of an opam package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable
+
+from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
+from pants.engine.fs import CreateDigest, FileDigest, FileEntry
+from pants.util.frozendict import FrozenDict
+from pants.util.logging import LogLevel
+
+from opam_oci.downloads.fetch import fetch_file
+from opam_oci.layers.base import BaseLayerRequest, start_base
+from opam_oci.layers.build_logs import BuildLogRequest, print_build_log
+from opam_oci.layers.build_plan import BuildPlanRequest, plan_build
+from opam_oci.layers.foundation import FoundationRequest, make_foundation
+from opam_oci.layers.requests import build_request, deb_entries, deb_requests, out_of_reach, source_requests
+from opam_oci.pants_engine.calls import create_digest
+from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
+from opam_oci.resolves.lockfile import OpamLock
+from opam_oci.sandbox.layer import _LAYER_OUTPUTS, Layer, build_log, failure_text, layer_of
+from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
+from opam_oci.sandbox.process import Call, request_file, tool_process
+from opam_oci.sandbox.tool import find_sandbox_tool
+from opam_oci.subsystems.opam import OpamSubsystem
+
+
+@dataclass(frozen=True)
+class PackageLayerRequest(EngineAwareParameter):
+    """The layer of one package of a resolve, and with it those of all that it depends on."""
+
+    resolve: str
+    package: str
+
+    def debug_hint(self) -> str:
+        return f"{self.package} ({self.resolve})"
+
+
+@dataclass(frozen=True)
+class PackageOutcome(EngineAwareReturnType):
+    """The layers of a package and of its transitive build dependencies by name; or why there are none.
+
+    Either `layers` holds the package itself, or it `failed` (the message, several lines), or it was not tried because
+    the packages in `blocked_by` failed.
+    """
+
+    package: str
+    layers: FrozenDict[str, Layer]
+    failed: str | None = None
+    blocked_by: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return self.failed is None and not self.blocked_by
+
+    def level(self) -> LogLevel | None:
+        return LogLevel.ERROR if self.failed is not None else None
+
+    def message(self) -> str | None:
+        return f"{self.package} failed" if self.failed is not None else None
+
+    def cacheable(self) -> bool:
+        # A failure is tried again in the next run, also under the same daemon.
+        return self.ok
+
+
+def layers_below(lock: OpamLock, outcomes: Iterable[PackageOutcome]) -> dict[str, Layer]:
+    """The layers of a package's dependencies by name, dependencies first."""
+    found: dict[str, Layer] = {}
+    for outcome in outcomes:
+        found.update(outcome.layers)
+    return {name: found[name] for name in lock.in_build_order(found)}
+
+
+@rule(desc="Build opam package", level=LogLevel.DEBUG)
+async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem) -> PackageOutcome:
+    """Asks for the layers of its own dependencies, so that each package builds as soon as those are there.
+
+    A failure is a value: other packages go on, and those above know whose fault it is.
+    """
+    plan = await plan_build(BuildPlanRequest(request.resolve), **implicitly())
+    package = plan.lock.packages[request.package]
+    nothing: FrozenDict[str, Layer] = FrozenDict()
+
+    missing = out_of_reach(package, request.resolve)
+    if missing:
+        return PackageOutcome(package.full_name, nothing, failed="\n\n".join(missing))
+    debs = tuple(plan.lock.debs[name] for name in package.debs)
+    files = (*source_requests(package, request.resolve), *deb_requests(package.full_name, debs, request.resolve))
+    start = await start_base(BaseLayerRequest(plan.debian_lock), **implicitly())
+    if not start.cached:
+        # Nothing of this was ever built: all downloads run while the base is made, and fail early.
+        fetched = await concurrently(fetch_file(file, **implicitly()) for file in files)
+        errors = [f.error for f in fetched if f.error is not None]
+        if errors:
+            return PackageOutcome(package.full_name, nothing, failed="\n\n".join(errors))
+
+    ground = await make_foundation(FoundationRequest(plan.debian_lock), **implicitly())
+    outcomes = await concurrently(
+        build_package_layer(PackageLayerRequest(request.resolve, name), **implicitly()) for name in package.depends
+    )
+    culprits = {o.package for o in outcomes if o.failed is not None}.union(*(o.blocked_by for o in outcomes))
+    if culprits:
+        return PackageOutcome(package.full_name, nothing, blocked_by=tuple(sorted(culprits)))
+
+    below = layers_below(plan.lock, outcomes)
+    layers = (*ground.layers, *below.values())
+    values = build_request(package, debs, layers)
+    # By checksum, as two sources of a package may be one file (the engine takes no path twice).
+    sources = {source.sha256: source.size for source in package.sources}
+    inputs = await create_digest(
+        CreateDigest(
+            [
+                request_file(values),
+                *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
+                *deb_entries(debs),
+            ]
+        )
+    )
+    tool = await find_sandbox_tool(**implicitly())
+    description = f"Build opam package {package.full_name}"
+    built = await run_on_demand(
+        OnDemandRequest(tool_process(tool, Call("build", description, values, layers, _LAYER_OUTPUTS), inputs), files),
+        **implicitly(),
+    )
+    if built.result is None:
+        return PackageOutcome(package.full_name, nothing, failed="\n\n".join(built.errors))
+    result = built.result
+    failed = result.exit_code != 0
+    if failed or opam.show_build_logs:
+        log = await build_log(result)
+        if opam.show_build_logs:
+            await print_build_log(BuildLogRequest(package.full_name, log), **implicitly())
+        if failed:
+            return PackageOutcome(
+                package.full_name,
+                nothing,
+                # With the option set the whole log is on the screen already.
+                failed=failure_text(result, log, whole_log=False),
+            )
+    layer = await layer_of(result, description)
+    return PackageOutcome(package.full_name, FrozenDict({**below, package.name: layer}))
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]

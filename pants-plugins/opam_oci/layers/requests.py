@@ -1,0 +1,111 @@
+"""Requests of the sandbox tool that make packages' layers."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Iterable
+
+from pants.engine.fs import FileDigest, FileEntry
+
+from opam_oci.downloads.fetch import DEBIAN_SCHEME, FetchRequest
+from opam_oci.resolves.lockfile import Deb, LockedPackage, Source, regenerate_command
+from opam_oci.sandbox.layer import Layer
+from opam_oci.sandbox.process import layer_paths
+
+
+def package_json(package: LockedPackage) -> dict[str, Any]:
+    """A package as requests have it, but for what it is built from."""
+    return {
+        "name": package.name,
+        "version": package.version,
+        "opam": package.opam,
+        "files": [{"path": file.path, "content": base64.b64encode(file.content).decode()} for file in package.files],
+    }
+
+
+def source_requests(package: LockedPackage, resolve: str) -> tuple[FetchRequest, ...]:
+    """How to fetch a package's archives and extra sources."""
+    return tuple(
+        FetchRequest(
+            owner=package.full_name,
+            name=source.name or source.urls[0].rpartition("/")[2],
+            urls=source.urls,
+            sha256=source.sha256,
+            size=source.size,
+            resolve=resolve,
+        )
+        for source in package.sources
+    )
+
+
+def source_json(source: Source) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "url": source.urls[0],
+        "sha256": source.sha256,
+        "size": source.size,
+        "file": f"sources/{source.sha256}",
+    }
+
+
+def deb_json(deb: Deb) -> dict[str, Any]:
+    return {
+        "name": deb.name,
+        "version": deb.version,
+        "architecture": deb.architecture,
+        "sha256": deb.sha256,
+        "size": deb.size,
+        "file": f"debs/{deb.basename}",
+    }
+
+
+def deb_entries(debs: Iterable[Deb]) -> list[FileEntry]:
+    """The .debs as inputs of a process, named by what the lockfile says of them."""
+    return [FileEntry(f"debs/{deb.basename}", FileDigest(deb.sha256, deb.size)) for deb in debs]
+
+
+def out_of_reach(package: LockedPackage, resolve: str) -> list[str]:
+    """One message for each thing that a lockfile made with `[opam].out_of_reach` lacks of a package."""
+    messages = []
+    for source in package.out_of_reach:
+        what = f"the source {source.name}" if source.name else "the archive"
+        messages.append(
+            f"{package.full_name}: the lockfile has no sha256 and size of {what} ({', '.join(source.urls)}), as it was out "
+            f"of reach when the lockfile was generated. Run `{regenerate_command(resolve)}` where it can be had, or with a "
+            "mirror that has it in `[opam].archive_mirrors`."
+        )
+    if package.depexts_out_of_reach:
+        messages.append(
+            f"{package.full_name}: its depexts could not be locked ({package.depexts_out_of_reach}). Run "
+            f"`{regenerate_command(resolve)}` with a base whose Debian release has them."
+        )
+    return messages
+
+
+def build_request(package: LockedPackage, debs: Iterable[Deb], layers: Iterable[Layer]) -> dict[str, Any]:
+    """The request of the `build` command."""
+    return {
+        "store": "store",
+        "layers": layer_paths(layers),
+        "package": {
+            **package_json(package),
+            "sources": [source_json(source) for source in package.sources],
+            "debs": [deb_json(deb) for deb in debs],
+        },
+        "with_test": False,
+    }
+
+
+def deb_requests(owner: str, debs: Iterable[Deb], resolve: str) -> tuple[FetchRequest, ...]:
+    """How to fetch .debs. `owner` says in messages what needs them, `resolve` whose lockfile names them."""
+    return tuple(
+        FetchRequest(
+            owner=owner,
+            name=deb.basename,
+            urls=(f"{DEBIAN_SCHEME}{deb.path}",),
+            sha256=deb.sha256,
+            size=deb.size,
+            resolve=resolve,
+        )
+        for deb in debs
+    )

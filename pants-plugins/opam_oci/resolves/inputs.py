@@ -1,0 +1,143 @@
+"""What BUILD files and options ask of an opam resolve."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from pants.engine.addresses import Address, AddressInput
+from pants.engine.fs import PathGlobs
+from pants.engine.target import InvalidTargetException, Target
+from pants.util.frozendict import FrozenDict
+
+from opam_oci.fields.opam import OpamConstraintsField, OpamFileField, OpamRequirementsField, OpamResolveField
+from opam_oci.pants_engine.calls import contents_of_globs, parse_address
+from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.targets import TargetsOfTypeRequest, find_targets_of_type
+from opam_oci.subsystems.opam import OpamSubsystem
+from opam_oci.target_types import OpamRequirementTarget
+
+
+@dataclass(frozen=True)
+class ResolveInputsRequest:
+    """What BUILD files and options ask of an opam resolve."""
+
+    resolve: str
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """A resolve's options that change opam's solution. `solver` is "" for opam's default."""
+
+    with_test: bool = False
+    with_doc: bool = False
+    prefer_oldest: bool = False
+    solver: str = ""
+
+    def lines(self) -> tuple[str, ...]:
+        """How the lockfile states them: those that are not the default, sorted."""
+        named = ("prefer_oldest", "with_doc", "with_test")
+        return (
+            *(name for name in named if getattr(self, name)),
+            *([f"solver={self.solver}"] if self.solver else []),
+        )
+
+
+@dataclass(frozen=True)
+class LocalOpamFile:
+    """An opam file of the project: `path` in the build root, `text` with undecodable bytes as surrogates."""
+
+    path: str
+    content: bytes
+
+    @property
+    def package(self) -> str:
+        return self.path.rpartition("/")[2][: -len(".opam")]
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "surrogateescape")
+
+    def line(self) -> str:
+        """How the lockfile states it."""
+        return f"{self.path} sha256:{hashlib.sha256(self.content).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class ResolveInputs:
+    """Roots and bounds of a resolve, sorted, the base that it is for, and what else decides about its solution."""
+
+    resolve: str
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...]
+    base: Address
+    options: SolverOptions
+    opam_files: tuple[LocalOpamFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class RequirementTargets:
+    """All `opam_requirement` targets, by their resolve."""
+
+    by_resolve: FrozenDict[str, tuple[Target, ...]]
+
+
+async def read_opam_files(files: list[tuple[Address, str]]) -> tuple[LocalOpamFile, ...]:
+    """The files that targets name, sorted by path. Raises InvalidTargetException for one that is not there."""
+    contents = await contents_of_globs(PathGlobs(sorted({path for _, path in files})))
+    found = {file.path: LocalOpamFile(file.path, file.content) for file in contents}
+    names: dict[str, str] = {}
+    for address, path in files:
+        if path not in found:
+            raise InvalidTargetException(
+                f"The `{OpamFileField.alias}` field in target {address} names {path}, which does not exist."
+            )
+        other = names.setdefault(found[path].package, path)
+        if other != path:
+            raise InvalidTargetException(
+                f"{path} and {other} are opam files of one package in one resolve; give one of them another `resolve`."
+            )
+    return tuple(found[path] for path in sorted(found))
+
+
+# Once for all resolves, of which there may be thousands.
+@rule
+async def find_requirement_targets(opam: OpamSubsystem) -> RequirementTargets:
+    by_resolve: dict[str, list[Target]] = {}
+    targets = await find_targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias), **implicitly())
+    for target in targets:
+        by_resolve.setdefault(target[OpamResolveField].value_or_default(opam), []).append(target)
+    return RequirementTargets(FrozenDict({resolve: tuple(found) for resolve, found in by_resolve.items()}))
+
+
+@rule
+async def find_resolve_inputs(request: ResolveInputsRequest, opam: OpamSubsystem) -> ResolveInputs:
+    targets = await find_requirement_targets(**implicitly())
+    requirements: set[str] = set()
+    constraints: set[str] = set()
+    files: list[tuple[Address, str]] = []
+    ocaml = opam.ocaml_of(request.resolve)
+    for target in targets.by_resolve.get(request.resolve, ()):
+        requirements.update("".join(r.split()) for r in target[OpamRequirementsField].value)
+        path = target[OpamFileField].file_path
+        if path is not None:
+            files.append((target.address, path))
+        constraints.update("".join(c.split()) for c in target[OpamConstraintsField].value)
+    opam_files = await read_opam_files(files)
+    if ocaml is not None and (requirements or files):
+        requirements.add(ocaml)
+    base = await parse_address(
+        AddressInput.parse(opam.base_of(request.resolve), description_of_origin="`[opam].resolves_to_base`")
+    )
+    return ResolveInputs(
+        resolve=request.resolve,
+        requirements=tuple(sorted(requirements)),
+        constraints=tuple(sorted(constraints)),
+        base=base,
+        options=SolverOptions(**opam.solver_options(request.resolve)),
+        opam_files=opam_files,
+    )
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]

@@ -1,0 +1,170 @@
+"""Reads TOML tables of lockfiles, every mistake in them named."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping
+
+from opam_oci.resolves.lockfile import LockfileError
+
+LOCK_VERSION = 1
+
+
+# The `toml` that Pants itself uses cannot read `'''...'''` strings which hold quotes and escapes, as opam files do.
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A TOML table and where it stands, to read it with checks."""
+
+    path: str
+    where: str
+    values: Mapping[str, Any]
+
+    def error(self, problem: str) -> LockfileError:
+        return LockfileError(self.path, f"in {self.where}: {problem}." if self.where else f"{problem}.")
+
+    def _get(self, key: str, kind: type, called: str) -> Any:
+        if key not in self.values:
+            raise self.error(f"`{key}` is missing")
+        value = self.values[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.error(f"`{key}` is not {called}")
+        return value
+
+    def table(self, key: str) -> _Table:
+        return _Table(self.path, f"[{key}]", self._get(key, dict, "a table"))
+
+    def tables(self, key: str) -> Iterable[_Table]:
+        """The tables of an array; none where there is no such key, as TOML cannot write an empty one."""
+        values = self._get(key, list, "an array of tables") if key in self.values else []
+        for value in values:
+            if not isinstance(value, dict):
+                raise self.error(f"`{key}` is not an array of tables")
+            name = value.get("name", value.get("path", ""))
+            where = f"[[{key}]] {name}".rstrip()
+            yield _Table(self.path, f"{self.where}, {where}" if self.where else where, value)
+
+    def integer(self, key: str) -> int:
+        value = self._get(key, int, "an integer")
+        assert isinstance(value, int)
+        return value
+
+    def size(self, key: str) -> int:
+        value = self.integer(key)
+        if value < 0:
+            raise self.error(f"`{key}` is negative")
+        return value
+
+    def text(self, key: str, pattern: re.Pattern[str] | None = None) -> str:
+        value = self._get(key, str, "a string")
+        assert isinstance(value, str)
+        self._match(key, value, pattern)
+        return value
+
+    def texts(self, key: str, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
+        values = self._get(key, list, "an array of strings")
+        for value in values:
+            if not isinstance(value, str):
+                raise self.error(f"`{key}` is not an array of strings")
+            self._match(key, value, pattern)
+        return tuple(values)
+
+    def names(self, key: str, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
+        """An array of strings in which nothing is there twice."""
+        values = self.texts(key, pattern)
+        self.refuse_duplicates(key, values)
+        return values
+
+    def optional_texts(self, key: str) -> tuple[str, ...]:
+        return self.texts(key) if key in self.values else ()
+
+    def optional_names(self, key: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        return self.names(key, pattern) if key in self.values else ()
+
+    def refuse_unknown(self, *known: str) -> None:
+        """What is not known here may decide about a build, so it cannot be passed over."""
+        unknown = sorted(key for key in self.values if key not in known)
+        if unknown:
+            raise self.error(
+                f"{', '.join(f'`{key}`' for key in unknown)} is not known to this version of the backend; a newer one may "
+                "have written the lockfile, or it was edited by hand"
+            )
+
+    def path_text(self, key: str) -> str:
+        value = self.text(key)
+        self.check_path(key, value)
+        return value
+
+    def check_path(self, key: str, value: str) -> None:
+        """Refuse what would leave the directory that it is put in."""
+        parts = value.split("/")
+        if any(part in ("", ".", "..") for part in parts) or "\0" in value or "\\" in value:
+            raise self.error(f"`{key}` is not a safe relative path: {value!r}")
+
+    def refuse_duplicates(self, key: str, values: Iterable[str]) -> None:
+        seen: set[str] = set()
+        for value in values:
+            if value in seen:
+                raise self.error(f"{value!r} is there twice in `{key}`")
+            seen.add(value)
+
+    def _match(self, key: str, value: str, pattern: re.Pattern[str] | None) -> None:
+        if pattern is not None and not pattern.match(value):
+            raise self.error(f"`{key}` holds {value!r}, which it cannot")
+
+
+def _count_tables(values: Mapping[str, Any]) -> int:
+    """How many `[[...]]` there are, at all depths."""
+    tables = [item for value in values.values() if isinstance(value, list) for item in value if isinstance(item, dict)]
+    return len(tables) + sum(map(_count_tables, tables))
+
+
+def _check_whole(top: _Table, content: bytes) -> None:
+    """A file that is cut off between two tables is TOML as well, and would be the lockfile of another build.
+
+    Lockfiles that do not state the number of their tables, as those written by hand, are taken as they are.
+    """
+    metadata = top.table("metadata")
+    if "tables" not in metadata.values:
+        return
+    stated, found = metadata.size("tables"), _count_tables(top.values)
+    if found != stated or not content.endswith(b"\n"):
+        raise LockfileError(
+            top.path,
+            f"it is cut off, or was edited or merged by hand: it should have {stated} tables after [metadata], and has "
+            f"{found}. Restore it, or regenerate it with `pants generate-lockfiles --resolve={metadata.text('resolve')}`.",
+        )
+
+
+def _top(path: str, resolve: str, content: bytes, *, kind: str) -> _Table:
+    try:
+        values = tomllib.loads(content.decode())
+    except ValueError as e:  # what is no UTF-8 or no TOML, and numbers of thousands of digits
+        raise LockfileError(path, f"not valid TOML: {e}") from None
+    except RecursionError:
+        raise LockfileError(path, "not valid TOML: it is nested too deeply") from None
+    top = _Table(path, "", values)
+    metadata = top.table("metadata")
+    version = metadata.integer("lock_version")
+    if version > LOCK_VERSION:
+        raise LockfileError(
+            path,
+            f"its lock_version {version} was written by a newer version of this backend, which reads up to "
+            f"{LOCK_VERSION}. Use that newer version, or regenerate the lockfile with "
+            f"`pants generate-lockfiles --resolve={resolve}`.",
+        )
+    if version != LOCK_VERSION:
+        raise LockfileError(path, f"there is no lock_version {version}.")
+    if metadata.text("kind") != kind:
+        raise LockfileError(path, f"it is of kind {metadata.text('kind')!r}, where {kind!r} is needed.")
+    if metadata.text("resolve") != resolve:
+        raise LockfileError(path, f"it was written for the resolve {metadata.text('resolve')!r}, not for {resolve!r}.")
+    _check_whole(top, content)
+    return top

@@ -1,0 +1,221 @@
+"""Reads lockfiles: TOML text to frozen values, every mistake in them named.
+
+No engine calls here. docs/architecture.md describes the two formats. Whatever is wrong with a lockfile is a
+`LockfileError`, whose message begins with the lockfile's path."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+from pants.util.frozendict import FrozenDict
+
+from opam_oci.resolves.lock_table import _Table, _top
+from opam_oci.resolves.lockfile import (
+    Deb,
+    DebianLock,
+    LockedPackage,
+    LockfileError,
+    OpamLock,
+    PackageFile,
+    Source,
+    SourceOutOfReach,
+)
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+_OPAM_NAME = re.compile(r"[A-Za-z0-9_+-]*[A-Za-z][A-Za-z0-9_+-]*\Z")
+
+_OPAM_VERSION = re.compile(r"[A-Za-z0-9_+.~-]+\Z")
+
+_DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+
+_DEBIAN_VERSION = re.compile(r"[A-Za-z0-9.+:~-]+\Z")
+
+_DEBIAN_ARCHITECTURE = re.compile(r"[a-z0-9-]+\Z")
+
+_PACKAGE_KEYS = (
+    *("name", "version", "depends", "post_depends", "test_depends", "doc_depends", "depexts", "debs"),
+    "depexts_out_of_reach",
+    *("opam", "opam_base64", "source", "source_out_of_reach", "file"),
+)
+
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|debian:)[^\s]+\Z")
+
+
+def read_debian_lock(path: str, resolve: str, content: bytes) -> DebianLock:
+    """Read the lockfile of a `debian_rootfs`. Raises LockfileError."""
+    top = _top(path, resolve, content, kind="debian")
+    metadata = top.table("metadata")
+    top.refuse_unknown("metadata", "deb")
+    metadata.refuse_unknown("lock_version", "kind", "resolve", "suite", "architecture", "packages", "tables")
+    return DebianLock(
+        path=path,
+        resolve=resolve,
+        suite=metadata.text("suite"),
+        architecture=metadata.text("architecture", _DEBIAN_ARCHITECTURE),
+        packages=metadata.texts("packages", _DEBIAN_NAME),
+        debs=_debs(top),
+    )
+
+
+def read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
+    """Read the lockfile of an opam resolve. Raises LockfileError."""
+    top = _top(path, resolve, content, kind="opam")
+    metadata = top.table("metadata")
+    top.refuse_unknown("metadata", "package", "deb")
+    metadata.refuse_unknown(
+        "lock_version",
+        "kind",
+        "resolve",
+        "base",
+        "requirements",
+        "constraints",
+        "repositories",
+        "options",
+        "opam_files",
+        "tables",
+    )
+    debs = _debs(top)
+    packages: dict[str, LockedPackage] = {}
+    for table in top.tables("package"):
+        package = _package(table)
+        if package.name in packages:
+            raise table.error(f"the package {package.name} is there twice")
+        packages[package.name] = package
+    lock = OpamLock(
+        path=path,
+        resolve=resolve,
+        base=metadata.text("base"),
+        requirements=metadata.texts("requirements"),
+        constraints=metadata.texts("constraints"),
+        packages=FrozenDict(packages),
+        debs=debs,
+        options=metadata.optional_texts("options"),
+        opam_files=metadata.optional_texts("opam_files"),
+        repositories=metadata.texts("repositories") if "repositories" in metadata.values else None,
+    )
+    _check_references(lock)
+    _check_cycles(lock)
+    return lock
+
+
+def _package(table: _Table) -> LockedPackage:
+    name = table.text("name", _OPAM_NAME)
+    table = _Table(table.path, f"[[package]] {name}", table.values)
+    sources = tuple(_source(source) for source in table.tables("source"))
+    files = tuple(_file(file) for file in table.tables("file"))
+    out_of_reach = tuple(_source_out_of_reach(source) for source in table.tables("source_out_of_reach"))
+    table.refuse_unknown(*_PACKAGE_KEYS)
+    table.refuse_duplicates("source", [*(s.name for s in sources), *(s.name for s in out_of_reach)])
+    table.refuse_duplicates("file", [file.path for file in files])
+    return LockedPackage(
+        name=name,
+        version=table.text("version", _OPAM_VERSION),
+        depends=table.names("depends", _OPAM_NAME),
+        post_depends=table.names("post_depends", _OPAM_NAME),
+        depexts=table.names("depexts"),
+        debs=table.names("debs", _DEBIAN_NAME),
+        opam=_text_or_base64(table, "opam").decode("utf-8", "surrogateescape"),
+        sources=sources,
+        files=files,
+        out_of_reach=out_of_reach,
+        depexts_out_of_reach=table.text("depexts_out_of_reach") if "depexts_out_of_reach" in table.values else "",
+        test_depends=table.optional_names("test_depends", _OPAM_NAME),
+        doc_depends=table.optional_names("doc_depends", _OPAM_NAME),
+    )
+
+
+def _text_or_base64(table: _Table, key: str) -> bytes:
+    """The bytes of `key`, or of `key_base64`, which is there instead where they are no UTF-8 text."""
+    encoded = f"{key}_base64"
+    if encoded not in table.values:
+        try:
+            return table.text(key).encode()
+        except UnicodeEncodeError:
+            raise table.error(f"`{key}` is not text") from None
+    if key in table.values:
+        raise table.error(f"`{key}` and `{encoded}` are both there")
+    try:
+        return base64.b64decode(table.text(encoded), validate=True)
+    except (binascii.Error, ValueError):
+        raise table.error(f"`{encoded}` is not base64") from None
+
+
+def _source_out_of_reach(table: _Table) -> SourceOutOfReach:
+    table.refuse_unknown("name", "urls", "checksums")
+    return SourceOutOfReach(
+        name=table.path_text("name") if table.text("name") else "",
+        urls=table.texts("urls"),
+        checksums=table.texts("checksums"),
+    )
+
+
+def _source(table: _Table) -> Source:
+    table.refuse_unknown("name", "urls", "sha256", "size")
+    urls = table.texts("urls", _URL)
+    if not urls:
+        raise table.error("`urls` is empty")
+    for url in urls:
+        if url.startswith("debian:"):
+            table.check_path("urls", url[len("debian:") :])
+    return Source(
+        name=table.path_text("name") if table.text("name") else "",
+        urls=urls,
+        sha256=table.text("sha256", _SHA256),
+        size=table.size("size"),
+    )
+
+
+def _file(table: _Table) -> PackageFile:
+    table.refuse_unknown("path", "content", "content_base64")
+    return PackageFile(path=table.path_text("path"), content=_text_or_base64(table, "content"))
+
+
+def _debs(top: _Table) -> FrozenDict[str, Deb]:
+    debs: dict[str, Deb] = {}
+    basenames: set[str] = set()
+    for table in top.tables("deb"):
+        table.refuse_unknown("name", "version", "architecture", "path", "sha256", "size")
+        deb = Deb(
+            name=table.text("name", _DEBIAN_NAME),
+            version=table.text("version", _DEBIAN_VERSION),
+            architecture=table.text("architecture", _DEBIAN_ARCHITECTURE),
+            path=table.path_text("path"),
+            sha256=table.text("sha256", _SHA256),
+            size=table.size("size"),
+        )
+        if deb.name in debs or deb.basename in basenames:
+            raise table.error(f"the Debian package {deb.name} is there twice")
+        basenames.add(deb.basename)
+        debs[deb.name] = deb
+    return FrozenDict(debs)
+
+
+def _check_references(lock: OpamLock) -> None:
+    for package in lock.packages.values():
+        for key in ("depends", "post_depends", "test_depends", "doc_depends"):
+            for name in getattr(package, key):
+                if name not in lock.packages:
+                    raise LockfileError(
+                        lock.path,
+                        f"{package.name} names {name} in `{key}`, which is not a package of this lockfile.",
+                    )
+        for name in package.debs:
+            if name not in lock.debs:
+                raise LockfileError(lock.path, f"{package.name} names {name} in `debs`, for which there is no [[deb]].")
+
+
+def _check_cycles(lock: OpamLock) -> None:
+    left = set(lock.packages) - set(lock.in_build_order(lock.packages))
+    if not left:
+        return
+    # Whoever is left waits for somebody who is left: following such edges ends in a cycle.
+    walk: list[str] = []
+    name = min(left)
+    while name not in walk:
+        walk.append(name)
+        name = min(d for d in lock.packages[name].depends if d in left)
+    cycle = walk[walk.index(name) :]
+    raise LockfileError(lock.path, f"the packages depend on each other in a cycle: {' -> '.join([*cycle, name])}.")

@@ -1,0 +1,207 @@
+"""Brings the opam repositories that are solved against into processes."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+
+from pants.engine.env_vars import EnvironmentVarsRequest
+from pants.engine.fs import AddPrefix, CreateDigest, Digest, FileEntry, GlobMatchErrorBehavior, PathGlobs, RemovePrefix
+from pants.engine.process import Process
+
+from opam_oci.downloads.fetch import FetchError, FetchRequest, fetch_file, without_password
+from opam_oci.host.checks import TOOL_PATH
+from opam_oci.pants_engine.calls import (
+    add_prefix,
+    create_digest,
+    environment_vars,
+    remove_prefix,
+    run_process,
+    snapshot_of_globs,
+)
+from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.subsystems.opam import OpamSubsystem
+
+
+@dataclass(frozen=True)
+class RepositoryFingerprints:
+    """What `[opam].repositories` names, by content, in its order: "overlay tree:...", "upstream sha256:..."."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OpamRepository:
+    """An opam repository for a process: `path` is a directory or an archive in `digest`.
+
+    `fingerprint` stands for its content: "tree:...", "git:..." or "sha256:...".
+    """
+
+    name: str
+    path: str
+    digest: Digest
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class OpamRepositoryRequest:
+    """An entry of `[opam].repositories`."""
+
+    name: str
+    location: str
+
+
+# What programs that use the network look for in their environment.
+NETWORK_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+
+
+class InvalidRepositoryError(Exception):
+    """An entry of `[opam].repositories` that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A repository's archive; `suffix` is its kind (".tar.zst"), `size` in bytes."""
+
+    url: str
+    sha256: str
+    size: int
+    suffix: str
+
+
+@dataclass(frozen=True)
+class GitCommit:
+    """A commit (40 hex digits) of a git repository."""
+
+    url: str
+    commit: str
+
+
+def parse_location(name: str, location: str) -> Archive | GitCommit | str:
+    """An archive, a commit, or a directory in the build root. Raises InvalidRepositoryError."""
+    origin = f"`[opam].repositories` has {name} = {location!r}"
+    if not _NAME.match(name):
+        raise InvalidRepositoryError(f"{origin}, which is no name for an opam repository.")
+    if "://" not in location:
+        path = posixpath.normpath(location)
+        if path.startswith(("/", "..")) or path == ".":
+            raise InvalidRepositoryError(f"{origin}; a path must be a directory below the build root.")
+        return path
+    url = urlsplit(location)
+    if url.scheme.startswith("git+"):
+        if not re.fullmatch("[0-9a-f]{40}", url.fragment):
+            raise InvalidRepositoryError(
+                f"{origin}, without a commit: add `#<40 hex digits>`. A branch or a tag may move, and lockfiles that were "
+                "generated at different times would then not be for the same repository."
+            )
+        return GitCommit(url._replace(scheme=url.scheme[len("git+") :], fragment="").geturl(), url.fragment)
+    fields = parse_qs(url.fragment)
+    sha256, size = fields.get("sha256", [""])[0], fields.get("size", [""])[0]
+    if not re.fullmatch("[0-9a-f]{64}", sha256) or not size.isdigit():
+        raise InvalidRepositoryError(
+            f"{origin}, without the archive's checksum and size: add `#sha256=<64 hex digits>&size=<bytes>`. (For a git "
+            "repository write `git+https://...#<commit>`.)"
+        )
+    match = re.search(r"\.(?:tar(?:\.[a-z0-9]+)?|tgz|tbz|txz|zip)\Z", url.path)
+    return Archive(url._replace(fragment="").geturl(), sha256, int(size), match[0] if match else "")
+
+
+async def read_directory(name: str, location: str, *, must_exist: bool) -> OpamRepository:
+    path = f"repos/{name}"
+    snapshot = await snapshot_of_globs(
+        PathGlobs(
+            [f"{location}/**"],
+            glob_match_error_behavior=(GlobMatchErrorBehavior.error if must_exist else GlobMatchErrorBehavior.ignore),
+            description_of_origin=f"`[opam].repositories`, {name}" if must_exist else None,
+        )
+    )
+    content = await remove_prefix(RemovePrefix(snapshot.digest, location))
+    return OpamRepository(name, path, await add_prefix(AddPrefix(content, path)), f"tree:{content.fingerprint}")
+
+
+# The commit is asked for alone first, as most servers allow; from others everything is fetched. What git unpacks is the
+# commit that was asked for, as its name is its content's checksum.
+_GIT = """
+set -eu
+command -v git >/dev/null || { echo "git is not on this machine (Debian package git)" >&2; exit 1; }
+git init --quiet --bare repository
+cd repository
+git fetch --quiet --depth=1 "$1" "$2" 2>../first ||
+  git fetch --quiet "$1" "+refs/*:refs/fetched/*" ||
+  { cat ../first >&2; exit 1; }
+git archive --format=tar --output=../repository.tar "$2"
+"""
+
+
+async def fetch_commit(name: str, location: GitCommit) -> OpamRepository:
+    env = await environment_vars(EnvironmentVarsRequest([*NETWORK_VARIABLES, "HOME", "SSH_AUTH_SOCK"]))
+    result = await run_process(
+        Process(
+            argv=["/bin/sh", "-c", _GIT, "git", location.url, location.commit],
+            description=f"Fetch the opam repository {name} at the commit {location.commit[:12]}",
+            env={**env, "PATH": TOOL_PATH, "LANG": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0"},
+            output_files=("repository.tar",),
+        )
+    )
+    if result.exit_code != 0:
+        raise InvalidRepositoryError(
+            f"The commit {location.commit} of the opam repository {name} (`[opam].repositories`) cannot be fetched from "
+            f"{without_password(location.url)}:\n{without_password(result.stderr.decode(errors='replace').strip())}"
+        )
+    path = f"repos/{name}"
+    return OpamRepository(
+        name,
+        f"{path}/repository.tar",
+        await add_prefix(AddPrefix(result.output_digest, path)),
+        f"git:{location.commit}",
+    )
+
+
+@rule
+async def find_opam_repository(request: OpamRepositoryRequest) -> OpamRepository:
+    location = parse_location(request.name, request.location)
+    if isinstance(location, str):
+        repository = await read_directory(request.name, location, must_exist=True)
+        return repository
+    if isinstance(location, GitCommit):
+        repository = await fetch_commit(request.name, location)
+        return repository
+    path = f"repos/{request.name}{location.suffix}"
+    fetched = await fetch_file(
+        FetchRequest(
+            owner="`[opam].repositories`",
+            name=request.name,
+            urls=(location.url,),
+            sha256=location.sha256,
+            size=location.size,
+        ),
+        **implicitly(),
+    )
+    if fetched.error is not None:
+        raise FetchError(fetched.error)
+    digest = await create_digest(CreateDigest([FileEntry(path, fetched.file_digest)]))
+    return OpamRepository(request.name, path, digest, f"sha256:{location.sha256}")
+
+
+@rule
+async def find_fingerprints(opam: OpamSubsystem) -> RepositoryFingerprints:
+    """Fetches nothing: where a lockfile is fresh, building needs no repository. A directory that is gone counts as empty."""
+    lines = []
+    for name, text in opam.repositories.items():
+        location = parse_location(name, text)
+        if isinstance(location, str):
+            repository = await read_directory(name, location, must_exist=False)
+            lines.append(f"{name} {repository.fingerprint}")
+        elif isinstance(location, GitCommit):
+            lines.append(f"{name} git:{location.commit}")
+        else:
+            lines.append(f"{name} sha256:{location.sha256}")
+    return RepositoryFingerprints(tuple(lines))
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]

@@ -1,0 +1,62 @@
+"""Runs a process whose locked inputs are fetched only when it really runs.
+
+A lockfile says the sha256 and size of every file, and that is all that a process's cache key needs. So the process is
+asked for before anything is downloaded: where a cache, local or remote, has its result, its sources never come here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.engine.process import FallibleProcessResult, Process
+
+from opam_oci.downloads.fetch import FetchRequest, fetch_file
+from opam_oci.pants_engine.calls import run_process
+from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
+
+
+@dataclass(frozen=True)
+class OnDemandRequest:
+    """A process, and those of its input files that are to be fetched if no cache has its result.
+
+    only_try: fetch nothing, and give no result where that would be needed.
+    """
+
+    process: Process
+    files: tuple[FetchRequest, ...]
+    only_try: bool = False
+
+
+@dataclass(frozen=True)
+class OnDemandProcess:
+    """The process's result; or none, and why which files could not be had."""
+
+    result: FallibleProcessResult | None
+    errors: tuple[str, ...]
+
+
+def lacks_input(error: Exception) -> bool:
+    """Whether the engine could not run a process because one of its input files is in no store."""
+    return "Missing digest" in str(error)
+
+
+@rule
+async def run_on_demand(request: OnDemandRequest) -> OnDemandProcess:
+    """Ask for the process; if it cannot run for want of inputs, fetch them and ask again (unless only asked to try)."""
+    try:
+        result = await run_process(request.process)
+        return OnDemandProcess(result, ())
+    except Exception as e:  # noqa: BLE001 (the engine's own class for it is not public)
+        if not lacks_input(e):
+            raise
+    if request.only_try:
+        return OnDemandProcess(None, ())
+    fetched = await concurrently(fetch_file(file, **implicitly()) for file in request.files)
+    errors = tuple(f.error for f in fetched if f.error is not None)
+    if errors:
+        return OnDemandProcess(None, errors)
+    again = await run_process(request.process)
+    return OnDemandProcess(again, ())
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]

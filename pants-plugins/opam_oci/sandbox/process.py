@@ -1,0 +1,72 @@
+"""Makes the processes that run the sandbox tool."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping
+
+from pants.engine.fs import Digest, FileContent
+from pants.engine.process import Process, ProcessCacheScope
+
+from opam_oci.host.checks import TOOL_PATH
+from opam_oci.sandbox.layer import Layer
+from opam_oci.sandbox.tool import PARTS, SandboxTool
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of the tool. `layers` are the layer directories that the request names `in/0`, `in/1` ..."""
+
+    command: str
+    description: str
+    request: Mapping[str, Any]
+    layers: tuple[Layer, ...]
+    output_files: tuple[str, ...]
+    output_directories: tuple[str, ...] = ("blobs",)
+    cache_scope: ProcessCacheScope = ProcessCacheScope.SUCCESSFUL
+
+
+REQUEST_FILE = "request.json"
+
+# How long a remote cache may take to answer before a process is run here as well. (0, Pants' default, starts it at once
+# beside the question, which for want of sources fails at once.) One that is not reachable at all says so earlier.
+_REMOTE_CACHE_PATIENCE_MS = 10_000
+
+
+def request_file(request: Mapping[str, Any]) -> FileContent:
+    """A request as a file: the same values always give the same bytes."""
+    text = json.dumps(request, sort_keys=True, indent=1, ensure_ascii=True)
+    return FileContent(REQUEST_FILE, text.encode())
+
+
+def layer_paths(layers: Iterable[Layer]) -> list[str]:
+    """What a request calls the layers that a process is given, in their order."""
+    return [f"in/{index}" for index, _ in enumerate(layers)]
+
+
+def tool_process(
+    tool: SandboxTool, call: Call, input_digest: Digest, *, env: Mapping[str, str] | None = None
+) -> Process:
+    """The process for a call. `input_digest` holds the request file and what it names but the layers.
+
+    Nothing of this machine enters: argv, environment and inputs are the same wherever the lockfiles and the tool are.
+    How many jobs a build runs is decided inside, by the cores that it may use. (Pants' `concurrency_available` fixes a
+    share when a process starts: a compiler that starts beside a small package would keep to one core to its end.)
+    """
+    argv = ["/usr/bin/env", "python3", "-sEB", "__tool", call.command, REQUEST_FILE]
+    return Process(
+        argv=argv,
+        description=call.description,
+        env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **(env or {})},
+        input_digest=input_digest,
+        immutable_input_digests={
+            "__tool": tool.parts[PARTS[call.command]],
+            **dict(zip(layer_paths(call.layers), (layer.digest for layer in call.layers))),
+        },
+        append_only_caches={"opam_oci_layers": "store"},
+        output_files=call.output_files,
+        output_directories=call.output_directories,
+        cache_scope=call.cache_scope,
+        remote_cache_speculation_delay_millis=_REMOTE_CACHE_PATIENCE_MS,
+    )
