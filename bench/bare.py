@@ -13,7 +13,7 @@ from tests.support.checkout import ROOT, CommandFailed, tool
 from tests.support.layouts import Layout
 
 from bench.session import Session, cores, timed
-from opam_oci.lockfile import LockedPackage
+from opam_oci.resolves.lockfile import LockedPackage
 
 # As the base's own opam would be run by its user: nothing tuned, opam's jobs and make's are all cores.
 ENVIRONMENT = {

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Tuple
 
-from opam_oci.lockfile import Deb, DebianLock, LockedPackage, OpamLock, read_debian_lock, read_opam_lock
+from opam_oci.resolves.lockfile import Deb, DebianLock, LockedPackage, OpamLock
+from opam_oci.resolves.lockfile_reader import read_debian_lock, read_opam_lock
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from opam_oci.grouping import Unit, group
-from opam_oci.lockfile import build_order
+from opam_oci.images.grouping import Unit, group
+from opam_oci.resolves.dependency_order import build_order
 from opam_sandbox import opamfile
 from opam_sandbox.errors import ToolError
 

@@ -17,10 +17,9 @@ from tests.support.checkout import ROOT, CommandFailed, Pants, make_clone
 from tests.support.layouts import Layout
 
 from bench.examples import Example
-from opam_oci.apt_sources import apt_mirrors
-from opam_oci.fetch import candidates, deb_requests
-from opam_oci.layers import source_requests
-from opam_oci.products import FetchRequest
+from opam_oci.downloads.apt_sources import apt_mirrors
+from opam_oci.downloads.fetch import FetchRequest, candidates
+from opam_oci.layers.requests import deb_requests, source_requests
 from opam_sandbox.files import file_sha256
 
 GROUND = "bench/ground"

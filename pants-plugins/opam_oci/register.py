@@ -2,57 +2,55 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Iterable
 
 from pants.engine.target import Target
 
-from opam_oci import (
-    dist_links,
-    fetch,
+from opam_oci import target_types_rules
+from opam_oci.downloads import debian_mirrors, fetch
+from opam_oci.goals import (
     generate_lockfiles,
-    host,
-    image,
-    image_index,
-    image_layers,
-    image_layout,
-    layers,
-    locks,
-    on_demand,
-    packages,
+    package_image,
+    package_image_index,
+    package_image_layout,
     publish,
-    repositories,
     run_image,
-    sandbox,
     tailor,
-    trace,
     unpublish,
 )
+from opam_oci.host import checks, programs
+from opam_oci.images import image, packed_layer, parts, runtime_layer
+from opam_oci.layers import base, build_logs, build_plan, foundation, package
+from opam_oci.locking import debian_lockfile, opam_inputs, opam_lockfile
+from opam_oci.publishing import image_layout, naming
+from opam_oci.resolves import debian_rootfs, inputs, locks, opam_repositories, targets
+from opam_oci.run_end import dist_links, trace
+from opam_oci.sandbox import on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
+
+# Those that have rules, by their rooms.
+_MODULES: tuple[ModuleType, ...] = (
+    target_types_rules,
+    *(debian_mirrors, fetch),
+    *(generate_lockfiles, package_image, package_image_index, package_image_layout),
+    *(publish, run_image, tailor, unpublish),
+    *(checks, programs),
+    *(image, packed_layer, parts, runtime_layer),
+    *(base, build_logs, build_plan, foundation, package),
+    *(debian_lockfile, opam_inputs, opam_lockfile),
+    *(image_layout, naming),
+    *(debian_rootfs, inputs, locks, opam_repositories, targets),
+    *(dist_links, trace),
+    *(on_demand, tool),
+)
 
 
 def target_types() -> Iterable[type[Target]]:
+    """The target types of this backend."""
     return TARGET_TYPES
 
 
 def rules() -> Iterable[object]:
-    return [
-        *dist_links.rules(),
-        *fetch.rules(),
-        *generate_lockfiles.rules(),
-        *host.rules(),
-        *image.rules(),
-        *image_index.rules(),
-        *image_layers.rules(),
-        *image_layout.rules(),
-        *layers.rules(),
-        *locks.rules(),
-        *on_demand.rules(),
-        *packages.rules(),
-        *publish.rules(),
-        *repositories.rules(),
-        *run_image.rules(),
-        *sandbox.rules(),
-        *tailor.rules(),
-        *trace.rules(),
-        *unpublish.rules(),
-    ]
+    """The rules of this backend. A rule that several modules import is in there more than once, which Pants allows."""
+    return [rule for module in _MODULES for rule in module.rules()]

@@ -12,27 +12,20 @@ from pants.engine.rules import QueryRule
 from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci import register
-from opam_oci.image_index import OciImageIndexFieldSet
-from opam_oci.image_layout import OciImageLayoutFieldSet
-from opam_oci.image_products import OciPackageImageFieldSet
-from opam_oci.lockfile import OpamLock
-from opam_oci.products import (
-    BuildPlan,
-    BuildPlanRequest,
-    Fetched,
-    FetchRequest,
-    OpamLockRequest,
-    OpamRepository,
-    OpamRepositoryRequest,
-    PackageLayerRequest,
-    PackageOutcome,
-    ResolveInputs,
-    ResolveInputsRequest,
-    SandboxTool,
-)
-from opam_oci.publish import PublishOciImageRequest
-from opam_oci.run_image import OciImageRunFieldSet
-from opam_oci.tailor import PutativeOpamTargetsRequest
+from opam_oci.downloads.fetch import Fetched, FetchRequest
+from opam_oci.field_sets import OciPackageImageFieldSet
+from opam_oci.goals.package_image_index import OciImageIndexFieldSet
+from opam_oci.goals.package_image_layout import OciImageLayoutFieldSet
+from opam_oci.goals.publish import PublishOciImageRequest
+from opam_oci.goals.run_image import OciImageRunFieldSet
+from opam_oci.goals.tailor import PutativeOpamTargetsRequest
+from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest
+from opam_oci.layers.package import PackageLayerRequest, PackageOutcome
+from opam_oci.resolves.inputs import ResolveInputs, ResolveInputsRequest
+from opam_oci.resolves.lockfile import OpamLock
+from opam_oci.resolves.locks import OpamLockRequest
+from opam_oci.resolves.opam_repositories import OpamRepository, OpamRepositoryRequest
+from opam_oci.sandbox.tool import SandboxTool
 
 
 def new_runner(*bootstrap_args: str) -> RuleRunner:

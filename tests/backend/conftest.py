@@ -15,7 +15,7 @@ sys.path[:0] = [str(_ROOT / "pants-plugins"), str(_ROOT / "src"), str(Path(__fil
 from pants.engine.fs import FileContent  # noqa: E402
 from pants.testutil.rule_runner import RuleRunner  # noqa: E402
 
-from opam_oci import sandbox  # noqa: E402
+from opam_oci.sandbox import tool as sandbox  # noqa: E402
 from tests.backend.backend_runner import OPTIONS, new_runner  # noqa: E402
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from opam_oci.apt_sources import apt_mirrors
+from opam_oci.downloads.apt_sources import apt_mirrors
 
 SOURCES = """\
 # first

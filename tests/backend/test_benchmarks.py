@@ -13,7 +13,7 @@ from bench.examples import EXAMPLES, CannotChange, Example, change_base, change_
 from bench.figures import Row, plot, table, write_json
 from bench.scale import generate, packages_of
 
-from opam_oci.lockfile import read_opam_lock
+from opam_oci.resolves.lockfile_reader import read_opam_lock
 from tests.support.checkout import ROOT
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pants.engine.addresses import Address
 
-from opam_oci.destinations import Destination, DestinationError, Naming, destinations, tag_text
-from opam_oci.publish_options import RegistryOptionError, read_registries
+from opam_oci.publishing.destinations import Destination, DestinationError, Naming, destinations, tag_text
+from opam_oci.subsystems.oci_publish import RegistryOptionError, read_registries
 
 REGISTRIES: dict[str, Any] = {
     "hub": {"address": "registry.example.org/team", "extra_image_tags": ["{pants.hash}"]},

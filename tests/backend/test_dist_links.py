@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opam_oci.dist_links import BlobLinker, link_equal_blobs
+from opam_oci.run_end.dist_links import BlobLinker, link_equal_blobs
 
 SHARED, OTHER = "a" * 64, "b" * 64
 

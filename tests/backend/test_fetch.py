@@ -12,9 +12,9 @@ from pants.engine.fs import Digest, DigestContents, DownloadFile, FileDigest, Sn
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci import fetch
-from opam_oci.fetch import candidates, without_password
-from opam_oci.products import Fetched, FetchRequest, PackageLayerRequest, PackageOutcome
+from opam_oci.downloads import debian_mirrors
+from opam_oci.downloads.fetch import Fetched, FetchRequest, candidates, without_password
+from opam_oci.layers.package import PackageLayerRequest, PackageOutcome
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import Pkg, deb_toml, image, project, source_toml
 from tests.support.file_server import FileServer, file_server
@@ -147,7 +147,7 @@ def test_what_was_fetched_is_not_fetched_again(server: FileServer, tmp_path: Pat
 
 
 def test_no_mirror_is_known(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "apt_mirrors", lambda _: ())
+    monkeypatch.setattr(debian_mirrors, "apt_mirrors", lambda _: ())
     rule_runner.set_options(options([]))
     error = rule_runner.request(Fetched, [request(f"debian:{POOL}")]).error
     assert error is not None
@@ -156,7 +156,7 @@ def test_no_mirror_is_known(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyP
 
 def test_mirrors_of_the_machine(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch, server: FileServer) -> None:
     server.files = {f"/host/{POOL}": CONTENT}
-    monkeypatch.setattr(fetch, "apt_mirrors", lambda _: (f"{server.url}/host",))
+    monkeypatch.setattr(debian_mirrors, "apt_mirrors", lambda _: (f"{server.url}/host",))
     rule_runner.set_options(options([]))
     assert rule_runner.request(Fetched, [request(f"debian:{POOL}")]).error is None
 

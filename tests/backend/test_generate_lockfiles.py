@@ -19,10 +19,17 @@ from pants.engine.fs import DigestContents
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
-from opam_oci import fetch
-from opam_oci.lockfile import read_opam_lock
-from opam_oci.products import OpamRepository, OpamRepositoryRequest, ResolveInputs, ResolveInputsRequest
-from opam_oci.repositories import Archive, GitCommit, InvalidRepositoryError, parse_location
+from opam_oci.downloads import debian_mirrors
+from opam_oci.resolves.inputs import ResolveInputs, ResolveInputsRequest
+from opam_oci.resolves.lockfile_reader import read_opam_lock
+from opam_oci.resolves.opam_repositories import (
+    Archive,
+    GitCommit,
+    InvalidRepositoryError,
+    OpamRepository,
+    OpamRepositoryRequest,
+    parse_location,
+)
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock
 
@@ -358,7 +365,7 @@ def test_a_repository_that_is_not_there(rule_runner: RuleRunner) -> None:
 
 
 def test_no_mirror(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "apt_mirrors", lambda _: ())
+    monkeypatch.setattr(debian_mirrors, "apt_mirrors", lambda _: ())
     rule_runner.write_files(FILES)
     message = problem(rule_runner, "trixie", options=("--debian-mirrors=[]",))
     assert "no Debian mirror is known" in message and "`[debian].mirrors`" in message

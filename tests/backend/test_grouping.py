@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opam_oci.grouping import Groups, Unit, cost, group
-from opam_oci.lockfile import build_order
+from opam_oci.images.grouping import Groups, Unit, cost, group
+from opam_oci.resolves.dependency_order import build_order
 
 # A run says the same as the run before it.
 settings.register_profile("grouping", deadline=None, derandomize=True, database=None, max_examples=60)

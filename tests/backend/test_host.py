@@ -8,9 +8,9 @@ import pytest
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci import host
-from opam_oci.host import Host, problems_of
-from opam_oci.products import BuildPlan, BuildPlanRequest
+from opam_oci.host import checks as host
+from opam_oci.host.checks import Host, problems_of
+from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, project
 

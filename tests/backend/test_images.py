@@ -13,9 +13,9 @@ from pants.engine.fs import DigestContents
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci.image import OciPackageImageFieldSet
-from opam_oci.image_index import OciImageIndexFieldSet
-from opam_oci.image_layout import OciImageLayoutFieldSet
+from opam_oci.field_sets import OciPackageImageFieldSet
+from opam_oci.goals.package_image_index import OciImageIndexFieldSet
+from opam_oci.goals.package_image_layout import OciImageLayoutFieldSet
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, image, opam_lock, project
 

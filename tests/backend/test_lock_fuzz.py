@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opam_oci.lockfile import LockfileError, OpamLock, read_debian_lock, read_opam_lock
+from opam_oci.resolves.lockfile import LockfileError, OpamLock
+from opam_oci.resolves.lockfile_reader import read_debian_lock, read_opam_lock
 from opam_sandbox.locking import toml_text
 from opam_sandbox.locking.apt import LockedDeb
 from opam_sandbox.locking.debian import lock_text

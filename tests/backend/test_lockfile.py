@@ -6,7 +6,8 @@ import base64
 
 import pytest
 
-from opam_oci.lockfile import LockfileError, OpamLock, read_debian_lock, read_opam_lock
+from opam_oci.resolves.lockfile import LockfileError, OpamLock
+from opam_oci.resolves.lockfile_reader import read_debian_lock, read_opam_lock
 from tests.backend.locktext import Pkg, deb_toml, debian_lock, opam_lock, source_toml
 
 SHA = "ab" * 32

@@ -6,7 +6,8 @@ import pytest
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci.products import BuildPlan, BuildPlanRequest, ResolveInputs, ResolveInputsRequest
+from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest
+from opam_oci.resolves.inputs import ResolveInputs, ResolveInputsRequest
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import DEBIAN_BUILD, Pkg, debian_lock, opam_lock, project
 

@@ -13,7 +13,7 @@ from pants.engine.fs import DigestContents
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci.image import OciPackageImageFieldSet
+from opam_oci.field_sets import OciPackageImageFieldSet
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, image, project
 

@@ -12,11 +12,14 @@ from pants.engine.process import ProcessCacheScope
 from pants.testutil.rule_runner import RuleRunner
 from pants.util.frozendict import FrozenDict
 
-from opam_oci import sandbox
-from opam_oci.layers import build_request
-from opam_oci.lockfile import Deb, read_opam_lock
-from opam_oci.products import Layer, PackageLayerRequest, PackageOutcome, SandboxTool
-from opam_oci.sandbox import Call, request_file, tool_process
+from opam_oci.layers.package import PackageLayerRequest, PackageOutcome
+from opam_oci.layers.requests import build_request
+from opam_oci.resolves.lockfile import Deb
+from opam_oci.resolves.lockfile_reader import read_opam_lock
+from opam_oci.sandbox import tool as sandbox
+from opam_oci.sandbox.layer import Layer
+from opam_oci.sandbox.process import Call, request_file, tool_process
+from opam_oci.sandbox.tool import SandboxTool
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import Pkg, opam_lock, project, source_toml
 

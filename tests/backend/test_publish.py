@@ -16,9 +16,9 @@ from pants.engine.fs import DigestContents
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci.image import OciPackageImageFieldSet
-from opam_oci.publish import PublishOciImageFieldSet, PublishOciImageRequest
-from opam_oci.run_image import OciImageRunFieldSet
+from opam_oci.field_sets import OciPackageImageFieldSet
+from opam_oci.goals.publish import PublishOciImageFieldSet, PublishOciImageRequest
+from opam_oci.goals.run_image import OciImageRunFieldSet
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, image, project
 

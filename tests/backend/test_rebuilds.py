@@ -8,7 +8,7 @@ from typing import Callable
 import pytest
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci.products import PackageLayerRequest, PackageOutcome
+from opam_oci.layers.package import PackageLayerRequest, PackageOutcome
 from tests.backend.locktext import Pkg, project
 
 pytestmark = pytest.mark.usefixtures("fake_tool")

@@ -6,7 +6,7 @@ import pytest
 from pants.core.goals.tailor import PutativeTarget, PutativeTargets
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci.tailor import PutativeOpamTargetsRequest
+from opam_oci.goals.tailor import PutativeOpamTargetsRequest
 from opam_oci.target_types import OpamPackagesTarget, OpamRequirementTarget
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import DEBIAN_BUILD, opam_lock

@@ -12,8 +12,8 @@ from pants.backend.project_info.peek import Peek
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci.lockfile import OpamLock
-from opam_oci.products import OpamLockRequest
+from opam_oci.resolves.lockfile import OpamLock
+from opam_oci.resolves.locks import OpamLockRequest
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, image, project
 

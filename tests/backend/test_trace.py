@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from opam_oci.trace import Span, TraceWriter, spans, trace
+from opam_oci.run_end.trace import Span, TraceWriter, spans, trace
 
 
 def workunit(name: str, start: float, duration: float, description: str = "") -> dict[str, Any]:

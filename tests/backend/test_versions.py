@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from opam_oci.versions import Version
+from opam_oci.locking.versions import Version
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List
 import pytest
 import tomli
 
-from opam_oci.apt_sources import apt_mirrors
+from opam_oci.downloads.apt_sources import apt_mirrors
 from tests.e2e.conftest import ROOT, tool
 from tests.support.sandbox_tool import copy_tool
 

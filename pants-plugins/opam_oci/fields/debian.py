@@ -9,7 +9,7 @@ from pants.engine.addresses import Address
 from pants.engine.target import StringField, StringSequenceField
 from pants.util.strutil import help_text
 
-from opam_oci.fields.validation import _check_each
+from opam_oci.fields.validation import check_each
 
 _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 
@@ -53,7 +53,7 @@ class DebianPackagesField(StringSequenceField):
     @classmethod
     def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
         value = super().compute_value(raw_value, address)
-        _check_each(cls.alias, address, value, _DEBIAN_PACKAGE, '"opam"')
+        check_each(cls.alias, address, value, _DEBIAN_PACKAGE, '"opam"')
         return value
 
 

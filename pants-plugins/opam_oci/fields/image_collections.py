@@ -9,7 +9,7 @@ from pants.engine.target import DictStringToStringField, SpecialCasedDependencie
 from pants.util.frozendict import FrozenDict
 from pants.util.strutil import help_text
 
-from opam_oci.fields.validation import _TAG, _check_each
+from opam_oci.fields.validation import TAG, check_each
 
 
 class OciLayoutImagesField(SpecialCasedDependencies):
@@ -35,7 +35,7 @@ class OciLayoutTagsField(DictStringToStringField):
     @classmethod
     def compute_value(cls, raw_value: Optional[dict[str, str]], address: Address) -> Optional[FrozenDict[str, str]]:
         value = super().compute_value(raw_value, address)
-        _check_each(cls.alias, address, (value or {}).values(), _TAG, '"v1.0"')
+        check_each(cls.alias, address, (value or {}).values(), TAG, '"v1.0"')
         return value
 
 
@@ -74,5 +74,5 @@ class OciIndexTagField(StringField):
     @classmethod
     def compute_value(cls, raw_value: Optional[str], address: Address) -> Optional[str]:
         value = super().compute_value(raw_value, address)
-        _check_each(cls.alias, address, [value] if value is not None else [], _TAG, '"v1.0"')
+        check_each(cls.alias, address, [value] if value is not None else [], TAG, '"v1.0"')
         return value

@@ -10,7 +10,7 @@ from pants.engine.target import DictStringToStringField, InvalidFieldException, 
 from pants.util.frozendict import FrozenDict
 from pants.util.strutil import help_text
 
-from opam_oci.fields.validation import _ABSOLUTE, _check_each
+from opam_oci.fields.validation import ABSOLUTE_PATH, check_each
 
 _PORT = re.compile(r"[0-9]{1,5}(?:/(?:tcp|udp|sctp))?\Z")
 
@@ -125,7 +125,7 @@ class OciImageExposedPortsField(StringSequenceField):
     @classmethod
     def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
         value = super().compute_value(raw_value, address)
-        _check_each(cls.alias, address, value, _PORT, '"8080" or "53/udp"')
+        check_each(cls.alias, address, value, _PORT, '"8080" or "53/udp"')
         return value
 
 
@@ -144,7 +144,7 @@ class OciImageVolumesField(StringSequenceField):
     @classmethod
     def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
         value = super().compute_value(raw_value, address)
-        _check_each(cls.alias, address, value, _ABSOLUTE, '"/var/lib/data"')
+        check_each(cls.alias, address, value, ABSOLUTE_PATH, '"/var/lib/data"')
         return value
 
 
@@ -161,5 +161,5 @@ class OciImageStopSignalField(StringField):
     @classmethod
     def compute_value(cls, raw_value: Optional[str], address: Address) -> Optional[str]:
         value = super().compute_value(raw_value, address)
-        _check_each(cls.alias, address, [value] if value is not None else [], _SIGNAL, '"SIGINT" or "2"')
+        check_each(cls.alias, address, [value] if value is not None else [], _SIGNAL, '"SIGINT" or "2"')
         return value

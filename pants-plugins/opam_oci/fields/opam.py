@@ -9,10 +9,10 @@ from pants.engine.addresses import Address
 from pants.engine.target import Dependencies, OptionalSingleSourceField, StringField, StringSequenceField
 from pants.util.strutil import help_text
 
-from opam_oci.fields.validation import _check_each
+from opam_oci.fields.validation import check_each
 from opam_oci.subsystems.opam import OpamSubsystem
 
-_OPAM_REQUIREMENT = re.compile(r"[A-Za-z0-9_+-]+\s*(?:(?:=|!=|<|<=|>|>=)\s*[A-Za-z0-9_+.~-]+)?\Z")
+OPAM_REQUIREMENT = re.compile(r"[A-Za-z0-9_+-]+\s*(?:(?:=|!=|<|<=|>|>=)\s*[A-Za-z0-9_+.~-]+)?\Z")
 
 
 class OpamResolveField(StringField):
@@ -45,7 +45,7 @@ class OpamRequirementsField(StringSequenceField):
     @classmethod
     def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
         value = super().compute_value(raw_value, address)
-        _check_each(cls.alias, address, value, _OPAM_REQUIREMENT, '"lwt" or "lwt>=5.6"')
+        check_each(cls.alias, address, value, OPAM_REQUIREMENT, '"lwt" or "lwt>=5.6"')
         return value
 
 
@@ -76,7 +76,7 @@ class OpamConstraintsField(StringSequenceField):
     @classmethod
     def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
         value = super().compute_value(raw_value, address)
-        _check_each(cls.alias, address, value, _OPAM_REQUIREMENT, '"dune<3.18"')
+        check_each(cls.alias, address, value, OPAM_REQUIREMENT, '"dune<3.18"')
         return value
 
 

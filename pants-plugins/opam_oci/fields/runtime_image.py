@@ -8,7 +8,7 @@ from pants.engine.addresses import Address
 from pants.engine.target import BoolField, StringField, StringSequenceField
 from pants.util.strutil import help_text
 
-from opam_oci.fields.validation import _ABSOLUTE, _check_each
+from opam_oci.fields.validation import ABSOLUTE_PATH, check_each
 
 
 class OciImageRuntimeField(BoolField):
@@ -54,5 +54,5 @@ class OciImageRuntimeKeepField(StringSequenceField):
     @classmethod
     def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
         value = super().compute_value(raw_value, address)
-        _check_each(cls.alias, address, value, _ABSOLUTE, '"/usr/bin/gpg"')
+        check_each(cls.alias, address, value, ABSOLUTE_PATH, '"/usr/bin/gpg"')
         return value

@@ -8,13 +8,13 @@ from typing import Iterable, Optional
 from pants.engine.addresses import Address
 from pants.engine.target import InvalidFieldException
 
-_ABSOLUTE = re.compile(r"/[^\0]*\Z")
+ABSOLUTE_PATH = re.compile(r"/[^\0]*\Z")
 
 # OCI distribution-spec: "Pulling manifests".
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 
 
-def _check_each(
+def check_each(
     alias: str, address: Address, values: Optional[Iterable[str]], pattern: re.Pattern[str], example: str
 ) -> None:
     for value in values or ():

@@ -5,11 +5,9 @@ new lockfile wants today's."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
-from dataclasses import dataclass
-from typing import Iterable
+from functools import partial
+from typing import Callable, Iterable
 
 from pants.core.goals.generate_lockfiles import (
     GenerateLockfile,
@@ -21,67 +19,29 @@ from pants.core.goals.generate_lockfiles import (
     LockfilePackages,
     RequestedUserResolveNames,
     UserGenerateLockfiles,
-    WrappedGenerateLockfile,
 )
-from pants.engine.fs import CreateDigest, DigestSubset, FileContent, PathGlobs
+from pants.engine.fs import CreateDigest, FileContent, PathGlobs
 from pants.engine.target import InvalidTargetException
 from pants.engine.unions import UnionRule
 from pants.util.logging import LogLevel
 
-from opam_oci.layers.foundation import FoundationRequest, make_foundation
-from opam_oci.locking.steps import (
-    DebianIndexes,
-    DebianIndexesRequest,
-    DebianLockTextRequest,
-    PreparedRepositories,
-    PreparedRepositoriesRequest,
-    lock_call,
-    lock_debian,
-    prepare_repositories,
-    read_debian_indexes,
-    read_output,
-    require_host,
-    require_mirrors,
-    run_step,
-)
+from opam_oci.locking.debian_lockfile import DebianLockTextRequest, lock_debian
+from opam_oci.locking.opam_lockfile import OpamLockTextRequest, lock_opam
+from opam_oci.locking.requests import GenerateDebianLockfile, GenerateOpamLockfile
 from opam_oci.locking.versions import Version
-from opam_oci.pants_engine.calls import contents_of_globs, create_digest, digest_subset_to_digest
-from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
+from opam_oci.pants_engine.calls import contents_of_globs, create_digest
+from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.pants_engine.version import WRAPS_LOCKFILE_REQUESTS
 from opam_oci.resolves.debian_rootfs import DebianRootfs, DebianRootfsRequest, debian_rootfs_of, find_debian_rootfs
 from opam_oci.resolves.freshness import check_debian_lock_fresh, check_opam_lock_fresh
-from opam_oci.resolves.inputs import ResolveInputsRequest, find_resolve_inputs
-from opam_oci.resolves.lockfile import DebianLock, LockfileError
+from opam_oci.resolves.lockfile import LockfileError
 from opam_oci.resolves.lockfile_reader import read_debian_lock, read_opam_lock
-from opam_oci.resolves.locks import DebianLockRequest, read_fresh_debian_lock
-from opam_oci.resolves.opam_repositories import InvalidRepositoryError, find_fingerprints
-from opam_oci.resolves.targets import TargetsOfTypeRequest, address_text, find_targets_of_type
-from opam_oci.sandbox.process import layer_paths
+from opam_oci.resolves.targets import TargetsOfTypeRequest, find_targets_of_type
 from opam_oci.subsystems.debian import DebianSubsystem
-from opam_oci.subsystems.opam import OpamSubsystem, OutOfReach
-from opam_oci.target_types import DebianRootfsTarget, OpamRequirementTarget
+from opam_oci.subsystems.opam import OpamSubsystem
+from opam_oci.target_types import DebianRootfsTarget
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class GenerateDebianLockfile(GenerateLockfile):
-    rootfs: DebianRootfs
-
-
-@dataclass(frozen=True)
-class GenerateOpamLockfile(GenerateLockfile):
-    # Whether the base's lockfile is written in the same run: then the new one counts, not the one on disk.
-    with_base: bool
-
-
-@rule
-def wrap_debian_request(request: GenerateDebianLockfile) -> WrappedGenerateLockfile:
-    return WrappedGenerateLockfile(request)
-
-
-@rule
-def wrap_opam_request(request: GenerateOpamLockfile) -> WrappedGenerateLockfile:
-    return WrappedGenerateLockfile(request)
 
 
 class KnownDebianResolveNamesRequest(KnownUserResolveNamesRequest):
@@ -172,137 +132,69 @@ def plan_opam_lockfiles(
 
 
 async def result_of(
-    request: GenerateLockfile, content: bytes, new: LockfilePackages, old: LockfilePackages
+    request: GenerateLockfile, content: bytes, versions: Callable[[bytes], LockfilePackages]
 ) -> GenerateLockfileResult:
+    """The lockfile, and what is new in it if the user wants to know. `versions` reads a lockfile."""
     digest = await create_digest(CreateDigest([FileContent(request.lockfile_dest, content)]))
-    diff = (
-        LockfileDiff.create(path=request.lockfile_dest, resolve_name=request.resolve_name, old=old, new=new)
-        if request.diff
-        else None
+    if not request.diff:
+        return GenerateLockfileResult(digest, request.resolve_name, request.lockfile_dest, None)
+    old = LockfilePackages({})
+    for file in await contents_of_globs(PathGlobs([request.lockfile_dest])):
+        try:
+            old = versions(file.content)
+        except LockfileError:
+            pass  # it is about to be replaced
+    diff = LockfileDiff.create(
+        path=request.lockfile_dest, resolve_name=request.resolve_name, old=old, new=versions(content)
     )
     return GenerateLockfileResult(digest, request.resolve_name, request.lockfile_dest, diff)
 
 
-def debian_versions(lockfile: DebianLock) -> LockfilePackages:
-    return LockfilePackages({deb.name: Version(deb.version) for deb in lockfile.debs.values()})
+def debian_versions(path: str, resolve: str, content: bytes) -> LockfilePackages:
+    """The versions of a base's lockfile. Raises LockfileError."""
+    lock = read_debian_lock(path, resolve, content)
+    return LockfilePackages({deb.name: Version(deb.version) for deb in lock.debs.values()})
 
 
 def opam_versions(path: str, resolve: str, content: bytes) -> LockfilePackages:
+    """The versions of an opam resolve's lockfile. Raises LockfileError."""
     lock = read_opam_lock(path, resolve, content)
     return LockfilePackages({package.name: Version(package.version) for package in lock.packages.values()})
 
 
+async def writes_base_of(resolve: str, opam: OpamSubsystem, generate: GenerateLockfilesSubsystem) -> bool:
+    """Whether the lockfile of a resolve's base is generated in the same run."""
+    rootfs = await find_debian_rootfs(
+        DebianRootfsRequest(opam.base_of(resolve), "`[opam].resolves_to_base`"), **implicitly()
+    )
+    return rootfs.resolve in generate.resolve
+
+
 @rule(desc="Generate Debian lockfile", level=LogLevel.DEBUG)
 async def generate_debian_lockfile(request: GenerateDebianLockfile) -> GenerateLockfileResult:
+    """A base's lockfile. Raises LockError, FetchError."""
     path, resolve = request.lockfile_dest, request.resolve_name
     text = await lock_debian(DebianLockTextRequest(request.rootfs), **implicitly())
-    lock = read_debian_lock(path, resolve, text.content)
-    check_debian_lock_fresh(lock, request.rootfs)
-    old = LockfilePackages({})
-    for file in await contents_of_globs(PathGlobs([path])):
-        try:
-            old = debian_versions(read_debian_lock(path, resolve, file.content))
-        except LockfileError:
-            pass  # it is about to be replaced
-    return await result_of(request, text.content, debian_versions(lock), old)
+    check_debian_lock_fresh(read_debian_lock(path, resolve, text.content), request.rootfs)
+    return await result_of(request, text.content, partial(debian_versions, path, resolve))
 
 
 @rule(desc="Generate opam lockfile", level=LogLevel.DEBUG)
 async def generate_opam_lockfile(
-    request: GenerateOpamLockfile,
-    opam: OpamSubsystem,
-    debian: DebianSubsystem,
-    generate: GenerateLockfilesSubsystem,
+    request: GenerateOpamLockfile, opam: OpamSubsystem, generate: GenerateLockfilesSubsystem
 ) -> GenerateLockfileResult:
-    """Solving runs in the base, with the opam that will build: so the base is made first."""
+    """An opam resolve's lockfile. Raises LockError, FetchError."""
     path, resolve = request.lockfile_dest, request.resolve_name
-    inputs = await find_resolve_inputs(ResolveInputsRequest(resolve), **implicitly())
-    if not inputs.requirements and not inputs.opam_files:
-        raise InvalidTargetException(
-            f"The resolve `{resolve}` has no roots: add an `{OpamRequirementTarget.alias}` target with "
-            f'`resolve="{resolve}"` and `requirements`, or with an opam file as `source`.'
-        )
-    if not opam.repositories:
-        raise InvalidRepositoryError("No opam repository is set: name at least one in `[opam].repositories`.")
-    rootfs = await find_debian_rootfs(
-        DebianRootfsRequest(address_text(inputs.base), "`[opam].resolves_to_base`"), **implicitly()
-    )
-    await require_host(opam)
-    mirrors = await require_mirrors()
-    fingerprints = await find_fingerprints(**implicitly())
-    if request.with_base or rootfs.resolve in generate.resolve:
-        text = await lock_debian(DebianLockTextRequest(rootfs), **implicitly())
-        base_path = debian.lockfile_of(rootfs.resolve, f"the target {rootfs.address}")
-        locked = read_debian_lock(base_path, rootfs.resolve, text.content)
-    else:
-        locked = await read_fresh_debian_lock(DebianLockRequest(rootfs), **implicitly())
-    ground = await make_foundation(FoundationRequest(locked), **implicitly())
-    prepared: PreparedRepositories
-    indexes: DebianIndexes
-    prepared, indexes = await concurrently(
-        prepare_repositories(PreparedRepositoriesRequest(locked), **implicitly()),
-        read_debian_indexes(DebianIndexesRequest(rootfs.suite, rootfs.architecture), **implicitly()),
-    )
-    purpose = f"generate the lockfile of the resolve `{resolve}`"
-    solve = lock_call(
-        "lock-opam",
-        f"Solve the resolve {resolve}",
-        {
-            "step": "solve",
-            "layers": layer_paths(ground.layers),
-            "prepared": "prepared",
-            "repositories": list(opam.repositories),
-            "requirements": list(inputs.requirements),
-            "constraints": list(inputs.constraints),
-            "local": [{"name": file.package, "opam": file.text} for file in inputs.opam_files],
-            **dataclasses.asdict(inputs.options),
-        },
-        ("solution.json",),
-        layers=ground.layers,
-    )
-    solution = await run_step(solve, (prepared.digest,), purpose)
-    lock = lock_call(
-        "lock-opam",
-        f"Lock the sources and Debian packages of the resolve {resolve}",
-        {
-            "step": "lock",
-            "resolve": resolve,
-            "base": address_text(inputs.base),
-            "requirements": list(inputs.requirements),
-            "constraints": list(inputs.constraints),
-            "options": list(inputs.options.lines()),
-            "opam_files": [file.line() for file in inputs.opam_files],
-            "repositories": list(fingerprints.lines),
-            "solution": "solution.json",
-            "base_json": "prepared/base.json",
-            "indexes": "indexes.json",
-            "sources": "sources.txt",
-            "mirrors": list(mirrors.urls),
-            "archive_mirrors": list(opam.archive_mirrors),
-            "suite": rootfs.suite,
-            "architecture": rootfs.architecture,
-            "record_out_of_reach": opam.out_of_reach == OutOfReach.RECORD,
-        },
-        ("lockfile", "notes.json"),
-        network=True,
-    )
-    base_json = await digest_subset_to_digest(DigestSubset(prepared.digest, PathGlobs(["prepared/base.json"])))
-    output = await run_step(lock, (solution, indexes.digest, base_json), purpose)
-    content = await read_output(output, "lockfile")
-    for note in json.loads(await read_output(output, "notes.json")):
+    new_base = request.with_base or await writes_base_of(resolve, opam, generate)
+    text = await lock_opam(OpamLockTextRequest(resolve, new_base), **implicitly())
+    for note in text.notes:
         logger.warning(f"The resolve `{resolve}`: {note}")
-    check_opam_lock_fresh(read_opam_lock(path, resolve, content), inputs, fingerprints)
-    old = LockfilePackages({})
-    for file in await contents_of_globs(PathGlobs([path])):
-        try:
-            old = opam_versions(path, resolve, file.content)
-        except LockfileError:
-            pass  # it is about to be replaced
-    return await result_of(request, content, opam_versions(path, resolve, content), old)
+    check_opam_lock_fresh(read_opam_lock(path, resolve, text.content), text.inputs, text.fingerprints)
+    return await result_of(request, text.content, partial(opam_versions, path, resolve))
 
 
 def rules() -> list[object]:
-    return [
+    rules = [
         *collect_rules(),
         UnionRule(GenerateLockfile, GenerateDebianLockfile),
         UnionRule(GenerateLockfile, GenerateOpamLockfile),
@@ -311,3 +203,8 @@ def rules() -> list[object]:
         UnionRule(RequestedUserResolveNames, RequestedDebianResolveNames),
         UnionRule(RequestedUserResolveNames, RequestedOpamResolveNames),
     ]
+    if WRAPS_LOCKFILE_REQUESTS:
+        from opam_oci.locking import wrapped_requests
+
+        rules.extend(wrapped_requests.rules())
+    return rules

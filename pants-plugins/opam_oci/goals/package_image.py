@@ -26,11 +26,12 @@ def log_lines(image: OciImage) -> Iterable[str]:
 
 @rule(desc="Package opam packages as an OCI image", level=LogLevel.DEBUG)
 async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
+    """An image as a layout or an archive, and its SBOMs beside it."""
     if field_set.skip_push.value and (await executing_goals()).is_running("publish"):
         # `publish` asks for packages before it asks whether they are wanted.
         return BuiltPackage(EMPTY_DIGEST, ())
     kind = field_set.format.value
-    image = await make_image(ImageRequest(field_set, plain=kind == "docker-archive"), **implicitly())
+    image = await make_image(ImageRequest(field_set, for_docker=kind == "docker-archive"), **implicitly())
     path = field_set.output_path.value_or_default(file_ending=None if kind == "oci" else "tar")
     lines = tuple(log_lines(image))
     if kind == "oci":

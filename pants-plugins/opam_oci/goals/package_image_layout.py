@@ -63,8 +63,21 @@ def tags_of(layout: Address, images: Iterable[Address], given: Mapping[Address, 
     return tags
 
 
+async def given_tags(field_set: OciImageLayoutFieldSet) -> dict[Address, str]:
+    """The field `tags`, its keys as addresses."""
+    layout = field_set.address
+    origin = f"the `{OciLayoutTagsField.alias}` field of {layout}"
+    tags = dict(field_set.tags.value or {})
+    addresses = await concurrently(
+        parse_address(AddressInput.parse(text, relative_to=layout.spec_path, description_of_origin=origin))
+        for text in tags
+    )
+    return dict(zip(addresses, tags.values()))
+
+
 @rule(desc="Package OCI images as one layout", level=LogLevel.DEBUG)
 async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
+    """Several images with the blobs of all, each once, and one index.json."""
     layout = field_set.address
     field_sets = image_field_sets(
         f"the `{OciLayoutImagesField.alias}` field in target {layout}",
@@ -72,13 +85,7 @@ async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
     )
     if not field_sets:
         raise InvalidFieldException(f"The `{OciLayoutImagesField.alias}` field in target {layout} is empty.")
-    origin = f"the `{OciLayoutTagsField.alias}` field of {layout}"
-    given_tags = dict(field_set.tags.value or {})
-    addresses = await concurrently(
-        parse_address(AddressInput.parse(text, relative_to=layout.spec_path, description_of_origin=origin))
-        for text in given_tags
-    )
-    tags = tags_of(layout, [one.address for one in field_sets], dict(zip(addresses, given_tags.values())))
+    tags = tags_of(layout, [one.address for one in field_sets], await given_tags(field_set))
     kind = field_set.format.value
     images = await concurrently(
         make_image(
@@ -86,7 +93,7 @@ async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
                 one,
                 # An image that says with whom it shares is the same here as by itself.
                 companions=() if one.shared_with.value else field_sets,
-                plain=kind == "docker-archive",
+                for_docker=kind == "docker-archive",
             ),
             **implicitly(),
         )

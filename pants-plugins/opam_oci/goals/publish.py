@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, cast
+from typing import Any, Iterable, cast
 
 from pants.core.goals.publish import (
     PublishFieldSet,
@@ -13,8 +13,7 @@ from pants.core.goals.publish import (
     PublishRequest,
 )
 from pants.engine.env_vars import EnvironmentVarsRequest
-from pants.engine.fs import CreateDigest, Digest
-from pants.engine.process import InteractiveProcess
+from pants.engine.fs import CreateDigest
 from pants.util.logging import LogLevel
 
 from opam_oci.fields.image import OciImagePackagesField
@@ -26,8 +25,8 @@ from opam_oci.publishing.destinations import Destination
 from opam_oci.publishing.image_layout import ImageLayout, ImageLayoutRequest, find_image_layout
 from opam_oci.publishing.naming import ImageNamingRequest, find_image_naming
 from opam_oci.publishing.skopeo import SKOPEO_ENV, SKOPEO_MINIMUM, skopeo_env
-from opam_oci.sandbox.process import request_file
-from opam_oci.sandbox.tool import SandboxTool, find_sandbox_tool
+from opam_oci.sandbox.process import REQUEST_FILE, publishing_process, request_file
+from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.oci_publish import OciPublishSubsystem
 
 
@@ -50,11 +49,78 @@ class PublishOciImageFieldSet(PublishFieldSet):
 
 
 def skipped(names: Iterable[str], reason: str, digest: str = "") -> PublishPackages:
+    """What Pants reports as skipped. `reason` follows the names in the report; `digest` is the manifest's, if known."""
     return PublishPackages(tuple(names), None, reason, PublishOutputData({"digest": digest} if digest else {}))
+
+
+def push_request(destination: Destination, ref: str, skopeo: str, retries: int) -> dict[str, Any]:
+    """The request of the tool's `push`."""
+    return {
+        "image": "image",
+        "reference": ref,
+        "tls_verify": destination.tls_verify,
+        "cert_dir": destination.cert_dir,
+        "skopeo": skopeo,
+        "retries": retries,
+    }
+
+
+def output_data(layout: ImageLayout, repository: str, tags: tuple[str, ...]) -> PublishOutputData:
+    """What `--publish-output` says of an image in a repository."""
+    return PublishOutputData({"digest": layout.manifest_digest, "repository": repository, "tags": tags})
+
+
+async def to_registry(
+    address: str, destination: Destination, layout: ImageLayout, publish: OciPublishSubsystem
+) -> list[PublishPackages]:
+    """One process for each tag: each succeeds or fails for itself. Raises MissingProgramError where skopeo is missing."""
+    tool = await find_sandbox_tool(**implicitly())
+    environment = await environment_vars(EnvironmentVarsRequest([*SKOPEO_ENV, *env_names(publish.env_vars)]))
+    path = environment.get("PATH", "")
+    purpose = f"Publishing {address} to a registry"
+    skopeo = await look_for_program(
+        ProgramRequest(("skopeo",), path, purpose, "skopeo", SKOPEO_MINIMUM), **implicitly()
+    )
+    found = []
+    for ref in destination.refs:
+        values = push_request(destination, ref, skopeo.path, publish.retries)
+        process = publishing_process(
+            tool,
+            skopeo.python,
+            ["push", REQUEST_FILE],
+            env=skopeo_env(environment),
+            image=layout.digest,
+            input_digest=await create_digest(CreateDigest([request_file(values)])),
+        )
+        repository, _, tag = ref.rpartition(":")
+        host = ref.partition("/")[0]
+        found.append(PublishPackages((ref,), process, host, output_data(layout, repository, (tag,))))
+    return found
+
+
+async def into_layout(destination: Destination, layout: ImageLayout) -> PublishPackages:
+    """All tags at once, under one lock."""
+    tool = await find_sandbox_tool(**implicitly())
+    names = [word for ref in destination.refs for word in ("--name", ref)]
+    process = publishing_process(
+        tool,
+        find_python(),
+        ["add", destination.layout, "--image", "image", *names],
+        env={"LANG": "C.UTF-8"},
+        image=layout.digest,
+    )
+    repository = f"oci:{destination.layout}:{destination.repository}"
+    return PublishPackages(
+        destination.names,
+        process,
+        f"oci:{destination.layout}",
+        output_data(layout, repository, destination.tags),
+    )
 
 
 @rule(desc="Publish OCI image", level=LogLevel.DEBUG)
 async def publish_image(request: PublishOciImageRequest, publish: OciPublishSubsystem) -> PublishProcesses:
+    """The processes that put an image everywhere that it goes to."""
     field_set = cast(PublishOciImageFieldSet, request.field_set)
     address = str(field_set.address)
     if field_set.skip_push.value:
@@ -71,92 +137,19 @@ async def publish_image(request: PublishOciImageRequest, publish: OciPublishSubs
         **implicitly(),
     )
     if not naming.destinations:
-        reason = (
-            "(its `repositories` name none)"
-            if field_set.repositories.value is not None
-            else ("(it sets no `repositories`, and no entry of `[oci-publish].registries` is a default)")
-        )
+        reason = "(its `repositories` name none)"
+        if field_set.repositories.value is None:
+            reason = "(it sets no `repositories`, and no entry of `[oci-publish].registries` is a default)"
         return PublishProcesses([skipped([address], reason, layout.manifest_digest)])
-
-    tool = await find_sandbox_tool(**implicitly())
     found: list[PublishPackages] = []
     for destination in naming.destinations:
         if destination.skipped:
             found.append(skipped(destination.names, destination.skipped, layout.manifest_digest))
         elif destination.layout:
-            found.append(into_layout(destination, layout, tool, find_python()))
+            found.append(await into_layout(destination, layout))
         else:
-            environment = await environment_vars(EnvironmentVarsRequest([*SKOPEO_ENV, *env_names(publish.env_vars)]))
-            skopeo = await look_for_program(
-                ProgramRequest(
-                    ("skopeo",),
-                    environment.get("PATH", ""),
-                    f"Publishing {address} to a registry",
-                    "skopeo",
-                    SKOPEO_MINIMUM,
-                ),
-                **implicitly(),
-            )
-            for ref in destination.refs:
-                values = push_request(destination, ref, skopeo.path, publish.retries)
-                inputs = await create_digest(CreateDigest([request_file(values)]))
-                found.append(to_registry(ref, layout, tool, skopeo.python, inputs, skopeo_env(environment)))
+            found.extend(await to_registry(address, destination, layout, publish))
     return PublishProcesses(found)
-
-
-def push_request(destination: Destination, ref: str, skopeo: str, retries: int) -> dict[str, Any]:
-    return {
-        "image": "image",
-        "reference": ref,
-        "tls_verify": destination.tls_verify,
-        "cert_dir": destination.cert_dir,
-        "skopeo": skopeo,
-        "retries": retries,
-    }
-
-
-def output_data(layout: ImageLayout, repository: str, tags: tuple[str, ...]) -> PublishOutputData:
-    return PublishOutputData(
-        {
-            "digest": layout.manifest_digest,
-            "repository": repository,
-            "tags": tags,
-        }
-    )
-
-
-def to_registry(
-    ref: str, layout: ImageLayout, tool: SandboxTool, python: str, inputs: Digest, env: Mapping[str, str]
-) -> PublishPackages:
-    """One process for each tag: each succeeds or fails for itself."""
-    return PublishPackages(
-        names=(ref,),
-        process=InteractiveProcess(
-            argv=[python, "-sEB", "__tool", "push", "request.json"],
-            env=env,
-            input_digest=inputs,
-            immutable_input_digests={"__tool": tool.parts["publishing"], "image": layout.digest},
-        ),
-        description=ref.partition("/")[0],
-        data=output_data(layout, ref.rpartition(":")[0], (ref.rpartition(":")[2],)),
-    )
-
-
-def into_layout(destination: Destination, layout: ImageLayout, tool: SandboxTool, python: str) -> PublishPackages:
-    """All tags at once, under one lock."""
-    argv = [python, "-sEB", "__tool", "add", destination.layout, "--image", "image"]
-    for ref in destination.refs:
-        argv += ["--name", ref]
-    return PublishPackages(
-        names=destination.names,
-        process=InteractiveProcess(
-            argv=argv,
-            env={"LANG": "C.UTF-8"},
-            immutable_input_digests={"__tool": tool.parts["publishing"], "image": layout.digest},
-        ),
-        description=f"oci:{destination.layout}",
-        data=output_data(layout, f"oci:{destination.layout}:{destination.repository}", destination.tags),
-    )
 
 
 def rules() -> list[object]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from pants.base.build_environment import get_buildroot
+from pants.core.goals.package import EnvironmentAwarePackageRequest
 from pants.core.goals.run import RunFieldSet, RunInSandboxBehavior, RunRequest
+from pants.engine.addresses import Address
 from pants.engine.env_vars import EnvironmentVarsRequest
 from pants.engine.fs import CreateDigest
 from pants.engine.target import WrappedTargetRequest
@@ -21,10 +22,10 @@ from opam_oci.host.checks import TOOL_PATH
 from opam_oci.host.programs import ProgramFound, ProgramRequest, env_names, look_for_program
 from opam_oci.pants_engine.calls import build_package, create_digest, environment_vars, target_at
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
-from opam_oci.publishing.image_layout import ImageLayoutRequest, find_image_layout
+from opam_oci.publishing.image_layout import ImageLayout, ImageLayoutRequest, find_image_layout
 from opam_oci.publishing.naming import ImageNamingRequest, find_image_naming
 from opam_oci.publishing.skopeo import SKOPEO_MINIMUM
-from opam_oci.sandbox.process import request_file
+from opam_oci.sandbox.process import STORE, request_file, running_request
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.oci_run import OciRunSubsystem, Runtime
 
@@ -66,69 +67,78 @@ def read_volumes(entries: tuple[str, ...]) -> list[dict[str, str]]:
     return volumes
 
 
+async def find_runtime(address: Address, options: OciRunSubsystem, path: str) -> ProgramFound:
+    """The program that runs containers, from `path`, a PATH. Raises MissingProgramError, RunOptionError."""
+    names: tuple[str, ...] = _AUTOMATIC if options.runtime is Runtime.auto else (options.runtime.value,)
+    package = _PACKAGES.get(names[0], names[0])
+    runtime = await look_for_program(ProgramRequest(names, path, f"Running {address}", package), **implicitly())
+    if options.load_only and os.path.basename(runtime.path) not in _ENGINES:
+        raise RunOptionError("`[oci-run].load_only` needs `--oci-run-runtime=docker` or `--oci-run-runtime=podman`.")
+    return runtime
+
+
+async def find_skopeo(address: Address, kind: str, path: str) -> str:
+    """The program that loads images into docker; "" where another engine needs none. Raises MissingProgramError."""
+    if kind != "docker":
+        return ""
+    purpose = f"Loading {address} into docker"
+    found = await look_for_program(ProgramRequest(("skopeo",), path, purpose, "skopeo", SKOPEO_MINIMUM), **implicitly())
+    return found.path
+
+
+async def build_layout(address: Address) -> ImageLayout:
+    """The image at an address, built."""
+    wrapped = await target_at(WrappedTargetRequest(address, description_of_origin="the `run` goal"))
+    built = await build_package(EnvironmentAwarePackageRequest(OciPackageImageFieldSet.create(wrapped.target)))
+    return await find_image_layout(ImageLayoutRequest(address, (built,)), **implicitly())
+
+
+async def engine_names(field_set: OciImageRunFieldSet, kind: str, manifest_digest: str) -> list[str]:
+    """What an engine with a store of images calls the image; none for those without."""
+    if kind not in _ENGINES:
+        return []
+    naming = await find_image_naming(
+        ImageNamingRequest(
+            field_set.address, field_set.packages, field_set.image_tags.value, None, manifest_digest, local=True
+        ),
+        **implicitly(),
+    )
+    return [ref for destination in naming.destinations for ref in destination.refs]
+
+
 @rule(desc="Prepare to run OCI image", level=LogLevel.DEBUG)
 async def run_image(field_set: OciImageRunFieldSet, options: OciRunSubsystem) -> RunRequest:
+    """How to run an image in a container, or to load it only. Raises RunOptionError, MissingProgramError."""
     address = field_set.address
     environment = await environment_vars(EnvironmentVarsRequest(["PATH"]))
     extra = await environment_vars(EnvironmentVarsRequest(env_names(options.env_vars)))
     path = f"{environment.get('PATH', '')}:{TOOL_PATH}"
-    purpose = f"Running {address}"
-    runtime: ProgramFound
-    if options.runtime is Runtime.auto:
-        runtime = await look_for_program(ProgramRequest(_AUTOMATIC, path, purpose, "crun"), **implicitly())
-    else:
-        name = options.runtime.value
-        runtime = await look_for_program(
-            ProgramRequest((name,), path, purpose, _PACKAGES.get(name, name)), **implicitly()
-        )
+    runtime = await find_runtime(address, options, path)
     kind = os.path.basename(runtime.path)
-    if options.load_only and kind not in _ENGINES:
-        raise RunOptionError("`[oci-run].load_only` needs `--oci-run-runtime=docker` or `--oci-run-runtime=podman`.")
-    values: dict[str, Any] = {
+    volumes = read_volumes(options.volumes)
+    skopeo = await find_skopeo(address, kind, path)
+    layout = await build_layout(address)
+    values = {
         "image": "image",
-        "store": "store",
+        "store": STORE,
         "runtime": runtime.path,
         "kind": kind,
         "env": [f"{name}={value}" for name, value in sorted(extra.items())],
         "network": options.network.value,
         "hostname": re.sub(r"[^A-Za-z0-9-]+", "-", address.target_name).strip("-")[:63] or "image",
-        "volumes": read_volumes(options.volumes),
+        "volumes": volumes,
         "run_args": list(options.run_args),
         "engine_args": list(options.engine_args),
-        "names": [],
-        "skopeo": "",
+        "names": await engine_names(field_set, kind, layout.manifest_digest),
+        "skopeo": skopeo,
     }
-    if kind == "docker":
-        skopeo = await look_for_program(
-            ProgramRequest(("skopeo",), path, f"Loading {address} into docker", "skopeo", SKOPEO_MINIMUM),
-            **implicitly(),
-        )
-        values["skopeo"] = skopeo.path
-
-    wrapped = await target_at(WrappedTargetRequest(address, description_of_origin="the `run` goal"))
-    built = await build_package(OciPackageImageFieldSet.create(wrapped.target))
-    layout = await find_image_layout(ImageLayoutRequest(address, (built,)), **implicitly())
-    if kind in _ENGINES:
-        naming = await find_image_naming(
-            ImageNamingRequest(
-                address, field_set.packages, field_set.image_tags.value, None, layout.manifest_digest, local=True
-            ),
-            **implicitly(),
-        )
-        values["names"] = [ref for destination in naming.destinations for ref in destination.refs]
-    tool = await find_sandbox_tool(**implicitly())
-    return RunRequest(
-        digest=await create_digest(CreateDigest([request_file(values)])),
-        args=(
-            runtime.python,
-            "-sEB",
-            "{chroot}/__tool",
-            "load" if options.load_only else "run",
-            "{chroot}/request.json",
-            *(() if options.load_only else ("--",)),
-        ),
-        immutable_input_digests={"__tool": tool.parts["publishing"], "image": layout.digest},
-        append_only_caches={"opam_oci_layers": "store"},
+    return running_request(
+        await find_sandbox_tool(**implicitly()),
+        runtime.python,
+        "load" if options.load_only else "run",
+        () if options.load_only else ("--",),
+        image=layout.digest,
+        input_digest=await create_digest(CreateDigest([request_file(values)])),
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pants.core.goals.package import EnvironmentAwarePackageRequest
 from pants.engine.console import Console
 from pants.engine.goal import Goal, GoalSubsystem
-from pants.engine.process import InteractiveProcess
-from pants.engine.target import Targets
+from pants.engine.target import Target, Targets
 from pants.util.strutil import help_text
 
 from opam_oci.field_sets import OciPackageImageFieldSet
@@ -14,7 +14,8 @@ from opam_oci.host.programs import find_python
 from opam_oci.pants_engine.calls import build_package, run_interactive_process
 from opam_oci.pants_engine.rules import collect_rules, goal_rule, implicitly
 from opam_oci.publishing.image_layout import ImageLayoutRequest, find_image_layout
-from opam_oci.publishing.naming import ImageNamingRequest, find_image_naming
+from opam_oci.publishing.naming import ImageNaming, ImageNamingRequest, find_image_naming, name_templates
+from opam_oci.sandbox.process import publishing_process
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.oci_publish import OciPublishSubsystem
 
@@ -41,62 +42,50 @@ class Unpublish(Goal):
     environment_behavior = Goal.EnvironmentBehavior.LOCAL_ONLY
 
 
+def names_need_digest(field_set: PublishOciImageFieldSet, publish: OciPublishSubsystem) -> bool:
+    """Whether the image must be built to know what it is called."""
+    texts = name_templates(field_set.image_tags.value, field_set.repositories.value, publish)
+    return any("{pants." in text for text in texts)
+
+
+async def names_of(field_set: PublishOciImageFieldSet, target: Target, publish: OciPublishSubsystem) -> ImageNaming:
+    """Where an image was published to."""
+    digest = ""
+    if names_need_digest(field_set, publish):
+        built = await build_package(EnvironmentAwarePackageRequest(OciPackageImageFieldSet.create(target)))
+        layout = await find_image_layout(ImageLayoutRequest(field_set.address, (built,)), **implicitly())
+        digest = layout.manifest_digest
+    return await find_image_naming(
+        ImageNamingRequest(
+            field_set.address, field_set.packages, field_set.image_tags.value, field_set.repositories.value, digest
+        ),
+        **implicitly(),
+    )
+
+
 @goal_rule
 async def unpublish(console: Console, targets: Targets, publish: OciPublishSubsystem) -> Unpublish:
-    field_sets = [
-        PublishOciImageFieldSet.create(target)
-        for target in sorted(targets, key=lambda target: target.address)
-        if PublishOciImageFieldSet.is_applicable(target)
-    ]
-    by_address = {target.address: target for target in targets}
+    """Remove the images from each layout directory in turn; the first failure's exit code is the goal's."""
     tool = await find_sandbox_tool(**implicitly())
     exit_code = 0
-    for field_set in field_sets:
-        digest = ""
-        if names_need_digest(field_set, publish):
-            built = await build_package(OciPackageImageFieldSet.create(by_address[field_set.address]))
-            layout = await find_image_layout(ImageLayoutRequest(field_set.address, (built,)), **implicitly())
-            digest = layout.manifest_digest
-        naming = await find_image_naming(
-            ImageNamingRequest(
-                field_set.address,
-                field_set.packages,
-                field_set.image_tags.value,
-                field_set.repositories.value,
-                digest,
-            ),
-            **implicitly(),
-        )
+    for target in sorted(targets, key=lambda target: target.address):
+        if not PublishOciImageFieldSet.is_applicable(target):
+            continue
+        naming = await names_of(PublishOciImageFieldSet.create(target), target, publish)
         for destination in naming.destinations:
             if not destination.layout:
                 for name in destination.names:
                     console.print_stderr(f"{console.sigil_skipped()} {name} skipped (it is in a registry).")
                 continue
-            argv = [find_python(), "-sEB", "__tool", "remove", "--missing-ok", destination.layout, *destination.refs]
-            result = await run_interactive_process(
-                InteractiveProcess(
-                    argv=argv,
-                    env={"LANG": "C.UTF-8"},
-                    immutable_input_digests={"__tool": tool.parts["publishing"]},
-                )
-            )
+            arguments = ["remove", "--missing-ok", destination.layout, *destination.refs]
+            process = publishing_process(tool, find_python(), arguments, env={"LANG": "C.UTF-8"})
+            result = await run_interactive_process(process)
             failed = result.exit_code != 0
             sigil = console.sigil_failed() if failed else console.sigil_succeeded()
             for name in destination.names:
                 console.print_stderr(f"{sigil} {name} {'failed' if failed else 'removed'}.")
             exit_code = exit_code or result.exit_code
     return Unpublish(exit_code)
-
-
-def names_need_digest(field_set: PublishOciImageFieldSet, publish: OciPublishSubsystem) -> bool:
-    """Whether the image must be built to know what it is called."""
-    texts = [
-        *field_set.image_tags.value,
-        *(field_set.repositories.value or ()),
-        publish.default_repository,
-        *(text for r in publish.registries.values() for text in (*r.extra_image_tags, r.repository or "")),
-    ]
-    return any("{pants." in text for text in texts)
 
 
 def rules() -> list[object]:

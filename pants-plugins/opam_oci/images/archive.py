@@ -6,21 +6,18 @@ import re
 from typing import Mapping
 
 from pants.engine.addresses import Address
-from pants.engine.fs import AddPrefix, CreateDigest, Digest, DigestSubset, FileEntry, MergeDigests, PathGlobs
+from pants.engine.fs import AddPrefix, CreateDigest, Digest, DigestSubset, FileEntry, PathGlobs
 
 from opam_oci.images.image import OciImage
 from opam_oci.pants_engine.calls import (
     add_prefix,
     create_digest,
     digest_subset_to_digest,
-    get_digest_entries,
-    merge_digests,
-    run_process,
 )
-from opam_oci.pants_engine.rules import implicitly
-from opam_oci.sandbox.layer import Layer, LayerError, blob_path, failure_text
-from opam_oci.sandbox.process import Call, request_file, tool_process
-from opam_oci.sandbox.tool import find_sandbox_tool
+from opam_oci.pants_engine.digests import file_entries
+from opam_oci.sandbox.layer import Layer, blob_path
+from opam_oci.sandbox.process import Call
+from opam_oci.sandbox.run_tool import run_tool
 
 
 def repository_name(address: Address) -> str:
@@ -30,19 +27,16 @@ def repository_name(address: Address) -> str:
 
 async def renamed(digest: Digest, path: str, suffixes: Mapping[str, str]) -> Digest:
     """The files of a digest that `suffixes` names, at `path` + their suffixes."""
-    entries = await get_digest_entries(digest)
     files = [
-        FileEntry(path + suffixes[entry.path], entry.file_digest)
-        for entry in entries
-        if isinstance(entry, FileEntry) and entry.path in suffixes
+        FileEntry(path + suffixes[name], entry.file_digest)
+        for name, entry in (await file_entries(digest)).items()
+        if name in suffixes
     ]
-    result = await create_digest(CreateDigest(files))
-    return result
+    return await create_digest(CreateDigest(files))
 
 
 async def as_archive(kind: str, description: str, layout: Digest, images: Mapping[str, OciImage]) -> Digest:
-    """A layout as one file, `image.tar`. `images`: those of a docker-archive by their names and tags."""
-    tool = await find_sandbox_tool(**implicitly())
+    """A layout as one file, `image.tar`. `images`: those of a docker-archive by their names and tags. Raises LayerError."""
     layers: list[Layer] = []
     listed = []
     for tag, image in images.items() if kind == "docker-archive" else ():
@@ -54,14 +48,6 @@ async def as_archive(kind: str, description: str, layout: Digest, images: Mappin
         layout = await digest_subset_to_digest(
             DigestSubset(layout, PathGlobs([blob_path(image.config) for image in images.values()]))
         )
-    inputs = await merge_digests(
-        MergeDigests(
-            [await create_digest(CreateDigest([request_file(values)])), await add_prefix(AddPrefix(layout, "layout"))]
-        )
-    )
     call = Call("archive", description, values, tuple(layers), ("image.tar",), ())
-    result = await run_process(tool_process(tool, call, inputs))
-    if result.exit_code != 0:
-        raise LayerError(f"{description} failed.\n{failure_text(result, '', whole_log=False)}")
-    archive: Digest = result.output_digest
-    return archive
+    result = await run_tool(call, [await add_prefix(AddPrefix(layout, "layout"))])
+    return result.output_digest

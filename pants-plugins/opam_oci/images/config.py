@@ -19,7 +19,7 @@ DEFAULT_ENV = {
 }
 
 # Debian's names of architectures that OCI calls otherwise.
-_OCI_ARCHITECTURES = {"i386": "386", "armhf": "arm", "armel": "arm", "ppc64el": "ppc64le", "mips64el": "mips64le"}
+OCI_ARCHITECTURES = {"i386": "386", "armhf": "arm", "armel": "arm", "ppc64el": "ppc64le", "mips64el": "mips64le"}
 
 CREATED = "1970-01-01T00:00:01Z"
 

@@ -30,12 +30,19 @@ def package_history(parts: ImageParts, layers: Iterable[Layer]) -> dict[str, str
 
 
 def base_history(lock: DebianLock) -> dict[str, str]:
+    """What the history says of a base."""
     return {
         "created_by": f"debian_rootfs {lock.resolve}",
         "comment": f"Debian {lock.suite} {lock.architecture}, {pluralize(len(lock.debs), 'package')} of {lock.path}",
     }
 
 
-_OPAM_ROOT_HISTORY = {"created_by": "opam init", "comment": "the user opam and an empty switch"}
+OPAM_ROOT_HISTORY = {"created_by": "opam init", "comment": "the user opam and an empty switch"}
 
-_STATE_HISTORY = {"created_by": "state of opam, dpkg and ld.so for the layers below"}
+STATE_HISTORY = {"created_by": "state of opam, dpkg and ld.so for the layers below"}
+
+
+def runtime_history(parts: ImageParts) -> dict[str, str]:
+    """What the history says of the layer of a runtime image."""
+    names = " ".join(sorted({name for selection in parts.selections for name in selection.names}))
+    return {"created_by": f"runtime files of {names}", "title": f"{names} (runtime)"}

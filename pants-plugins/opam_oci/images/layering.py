@@ -9,8 +9,7 @@ from pants.engine.target import InvalidFieldException, Target
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.fields.image import OciImageMaxLayersField, OciImageSharedWithField
-from opam_oci.images.grouping import Groups, Unit, group
-from opam_oci.images.image import ImageRequest
+from opam_oci.images.grouping import Unit, group
 from opam_oci.images.parts import ImageParts, ImagePartsRequest, build_image_parts
 from opam_oci.pants_engine.calls import parse_address, targets_of
 from opam_oci.pants_engine.rules import concurrently, implicitly
@@ -18,7 +17,7 @@ from opam_oci.sandbox.layer import Layer
 from opam_oci.target_types import OciPackageImageTarget
 
 # The base, opam's root and the state: no packages.
-_OTHER_LAYERS = 3
+OTHER_LAYERS = 3
 
 
 class TooManyLayersError(Exception):
@@ -26,6 +25,7 @@ class TooManyLayersError(Exception):
 
 
 def units_of(parts: ImageParts) -> tuple[Unit, ...]:
+    """An image's packages as `grouping` wants them, dependencies first."""
     keys = {union.package.name: layer.diff_id for union, layer in zip(parts.packages, parts.layers)}
     return tuple(
         Unit(
@@ -60,33 +60,41 @@ async def shared_with(field_set: OciPackageImageFieldSet) -> tuple[OciPackageIma
     return image_field_sets(origin, await targets_of(Addresses(addresses)))
 
 
-async def groups_of(request: ImageRequest, parts: ImageParts) -> tuple[tuple[Layer, ...], ...]:
-    """The image's packages as groups that are to be a layer each, bottom first."""
-    field_set = request.field_set
+def check_layer_count(field_set: OciPackageImageFieldSet, packages: int) -> None:
+    """Raise TooManyLayersError where each package is to be a layer and the image may not have so many."""
+    count = packages + OTHER_LAYERS
+    if count > field_set.max_layers.value:
+        raise TooManyLayersError(
+            f"The image {field_set.address} has {count} layers, one for each package, but its "
+            f"`{OciImageMaxLayersField.alias}` is {field_set.max_layers.value}. Set its `{field_set.layers.alias}` to "
+            f'"grouped" to join packages, or raise `{OciImageMaxLayersField.alias}`.'
+        )
+
+
+async def groups_of(
+    field_set: OciPackageImageFieldSet, companions: Iterable[OciPackageImageFieldSet], parts: ImageParts
+) -> tuple[tuple[Layer, ...], ...]:
+    """The image's packages as groups that are to be a layer each, bottom first.
+
+    `companions`: images that it is to share layers with, beside those that its field names. Raises TooManyLayersError.
+    """
     alone = tuple((layer,) for layer in parts.layers)
-    count = len(alone) + _OTHER_LAYERS
     if field_set.layers.value == "flat":
         return alone
     if field_set.layers.value == "per_package":
-        if count > field_set.max_layers.value:
-            raise TooManyLayersError(
-                f"The image {field_set.address} has {count} layers, one for each package, but its "
-                f"`{OciImageMaxLayersField.alias}` is {field_set.max_layers.value}. Set its `{field_set.layers.alias}` to "
-                f'"grouped" to join packages, or raise `{OciImageMaxLayersField.alias}`.'
-            )
+        check_layer_count(field_set, len(alone))
         return alone
-    companions = {one.address: one for one in (*request.companions, *await shared_with(field_set))}
-    companions.pop(field_set.address, None)
+    field_sets = {one.address: one for one in (*companions, *await shared_with(field_set))}
+    field_sets.pop(field_set.address, None)
     others = await concurrently(
         build_image_parts(ImagePartsRequest(one), **implicitly())
-        for one in companions.values()
+        for one in field_sets.values()
         if one.layers.value == "grouped"
     )
-    by_address = {one.address: one for one in (parts, *others)}
-    field_sets = {field_set.address: field_set, **companions}
-    groups: Groups = group(
-        {str(address): units_of(one) for address, one in by_address.items()},
-        {str(address): field_sets[address].max_layers.value - _OTHER_LAYERS for address in by_address},
+    field_sets[field_set.address] = field_set
+    groups = group(
+        {str(one.address): units_of(one) for one in (parts, *others)},
+        {str(one.address): field_sets[one.address].max_layers.value - OTHER_LAYERS for one in (parts, *others)},
     )[str(field_set.address)]
     by_key = {layer.diff_id: layer for layer in parts.layers}
     return tuple(tuple(by_key[key] for key in one) for one in groups)

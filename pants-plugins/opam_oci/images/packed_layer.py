@@ -12,9 +12,9 @@ from pants.util.strutil import pluralize
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.fields.image import OciImageCompressionLevelField
 from opam_oci.pants_engine.rules import collect_rules, rule
-from opam_oci.sandbox.layer import Layer
-from opam_oci.sandbox.process import layer_paths
-from opam_oci.sandbox.run_layer_tool import run_layer_tool
+from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
+from opam_oci.sandbox.process import STORE, Call, layer_paths
+from opam_oci.sandbox.run_tool import run_layer_tool
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class PackedLayerRequest(EngineAwareParameter):
 
 
 # How package layers are made: they need not be compressed again for this.
-_AS_MADE = ("gzip", 5)
+AS_MADE = ("gzip", 5)
 
 _LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}
 
 
-def packing_of(field_set: OciPackageImageFieldSet, *, plain: bool) -> tuple[str, int]:
-    """The compression and its level (0: default). Raises InvalidFieldException for a level that there is not."""
-    if plain:
+def packing_of(field_set: OciPackageImageFieldSet, *, for_docker: bool) -> tuple[str, int]:
+    """The compression of an image's layers and its level (0: default). Raises InvalidFieldException for an unknown level."""
+    if for_docker:
         return ("gzip", 0)
     compression, level = field_set.compression.value, field_set.compression_level.value
     lowest, highest = _LEVELS.get(compression, (0, 0))
@@ -57,19 +57,26 @@ def packing_of(field_set: OciPackageImageFieldSet, *, plain: bool) -> tuple[str,
 
 @rule(desc="Pack layer", level=LogLevel.DEBUG)
 async def pack_layer(request: PackedLayerRequest) -> Layer:
-    packing = {"store": "store", "compression": request.compression, "level": request.level}
+    """One layer with the content of all. Raises LayerError."""
+    packing = {"store": STORE, "compression": request.compression, "level": request.level}
     if len(request.layers) == 1 and not request.whole:
         [layer] = request.layers
         layers = (request.base,) if layer == request.base else (request.base, layer)
+        description = f"Compress {layer.full_name} with {request.compression}"
         values = {**packing, "layers": layer_paths(layers)}
-        return await run_layer_tool("repack", f"Compress {layer.full_name} with {request.compression}", values, layers)
+        return await run_layer_tool(Call("repack", description, values, layers, LAYER_OUTPUTS))
     first, last = request.layers[0].full_name, request.layers[-1].full_name
     description = f"Join the layers of {pluralize(len(request.layers), 'package')} ({first} ... {last})"
     if request.whole:
         description = f"Join all {len(request.layers)} layers of an image ({first} ... {request.layers[-2].full_name})"
     layers = request.layers if request.whole else (request.base, *request.layers)
-    values = {**packing, "layers": layer_paths(layers), "name": "image" if request.whole else "group"}
-    return await run_layer_tool("merge", description, {**values, "whole": request.whole}, layers)
+    values = {
+        **packing,
+        "layers": layer_paths(layers),
+        "name": "image" if request.whole else "group",
+        "whole": request.whole,
+    }
+    return await run_layer_tool(Call("merge", description, values, layers, LAYER_OUTPUTS))
 
 
 def rules() -> list[object]:

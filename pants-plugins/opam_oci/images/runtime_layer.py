@@ -18,9 +18,9 @@ from opam_oci.resolves.debian_rootfs import DebianRootfsRequest, find_debian_roo
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.resolves.locks import DebianLockRequest, read_fresh_debian_lock
 from opam_oci.resolves.targets import address_text
-from opam_oci.sandbox.layer import Layer
-from opam_oci.sandbox.process import layer_paths
-from opam_oci.sandbox.run_layer_tool import run_layer_tool
+from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
+from opam_oci.sandbox.process import STORE, Call, layer_paths
+from opam_oci.sandbox.run_tool import run_layer_tool
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ async def slim_base_lock(field_set: OciPackageImageFieldSet, parts: ImageParts) 
             f"{field} is {address} ({rootfs.suite}, {rootfs.architecture}), but the packages are built in {full.address} "
             f"({full.suite}, {full.architecture}): programs need the libraries of the suite that they were linked in."
         )
-    lock = await read_fresh_debian_lock(DebianLockRequest(rootfs), **implicitly())
-    return lock
+    return await read_fresh_debian_lock(DebianLockRequest(rootfs), **implicitly())
 
 
 @rule(desc="Make runtime layer", level=LogLevel.DEBUG)
 async def make_runtime_layer(request: RuntimeLayerRequest) -> Layer:
+    """The files of an image that its roots need to run. Raises LayerError."""
     parts = request.parts
     full = (*parts.ground.layers, *parts.layers)
     roots = {name for selection in parts.selections for name in selection.names}
     values = {
-        "store": "store",
+        "store": STORE,
         "slim": layer_paths((request.base,))[0],
         "layers": [f"in/{number}" for number in range(1, len(full) + 1)],
         "packages": [
@@ -80,7 +80,9 @@ async def make_runtime_layer(request: RuntimeLayerRequest) -> Layer:
         ],
         "keep": list(request.keep),
     }
-    return await run_layer_tool("runtime", f"Make the runtime layer of {parts.address}", values, (request.base, *full))
+    layers = (request.base, *full)
+    call = Call("runtime", f"Make the runtime layer of {parts.address}", values, layers, LAYER_OUTPUTS)
+    return await run_layer_tool(call)
 
 
 def rules() -> list[object]:

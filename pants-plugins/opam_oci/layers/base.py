@@ -13,9 +13,10 @@ from opam_oci.layers.requests import deb_entries, deb_json, deb_requests
 from opam_oci.pants_engine.calls import create_digest
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.lockfile import DebianLock
-from opam_oci.sandbox.layer import _LAYER_OUTPUTS, Layer, LayerError, build_log, failure_text, layer_of
+from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
 from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
-from opam_oci.sandbox.process import Call, request_file, tool_process
+from opam_oci.sandbox.process import STORE, Call, request_file, tool_process
+from opam_oci.sandbox.run_tool import check_result
 from opam_oci.sandbox.tool import find_sandbox_tool
 
 
@@ -42,6 +43,7 @@ _BASE_EPOCH = 1
 
 
 def base_description(lock: DebianLock) -> str:
+    """How the process that makes a base is called in Pants' UI."""
     return f"Make Debian base {lock.resolve} ({len(lock.debs)} packages)"
 
 
@@ -53,7 +55,7 @@ async def start_base(request: BaseLayerRequest) -> BaseStart:
     debs = tuple(lock.debs.values())
     tool = await find_sandbox_tool(**implicitly())
     values = {
-        "store": "store",
+        "store": STORE,
         "name": lock.resolve,
         "suite": lock.suite,
         "architecture": lock.architecture,
@@ -62,7 +64,7 @@ async def start_base(request: BaseLayerRequest) -> BaseStart:
         "debs": [deb_json(deb) for deb in debs],
     }
     inputs = await create_digest(CreateDigest([request_file(values), *deb_entries(debs)]))
-    process = tool_process(tool, Call("rootfs", description, values, (), _LAYER_OUTPUTS), inputs)
+    process = tool_process(tool, Call("rootfs", description, values, (), LAYER_OUTPUTS), inputs)
     files = deb_requests(f"the base {lock.resolve}", debs, lock.resolve)
     tried = await run_on_demand(OnDemandRequest(process, files, only_try=True), **implicitly())
     return BaseStart(OnDemandRequest(process, files), cached=tried.result is not None)
@@ -70,14 +72,13 @@ async def start_base(request: BaseLayerRequest) -> BaseStart:
 
 @rule(desc="Make Debian base", level=LogLevel.DEBUG)
 async def make_base_layer(request: BaseLayerRequest) -> Layer:
+    """The layer of a base, from a cache or made. Raises FetchError, LayerError."""
     description = base_description(request.lock)
     start = await start_base(request, **implicitly())
     made = await run_on_demand(start.request, **implicitly())
     if made.result is None:
         raise FetchError("\n\n".join(made.errors))
-    if made.result.exit_code != 0:
-        log = await build_log(made.result)
-        raise LayerError(f"{description} failed.\n{failure_text(made.result, log, whole_log=False)}")
+    await check_result(made.result, description)
     return await layer_of(made.result, description)
 
 

@@ -7,10 +7,11 @@ from typing import Iterable
 
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
 from pants.engine.fs import CreateDigest, FileDigest, FileEntry
+from pants.engine.process import Process
 from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
-from opam_oci.downloads.fetch import fetch_file
+from opam_oci.downloads.fetch import FetchRequest, fetch_file
 from opam_oci.layers.base import BaseLayerRequest, start_base
 from opam_oci.layers.build_logs import BuildLogRequest, print_build_log
 from opam_oci.layers.build_plan import BuildPlanRequest, plan_build
@@ -18,8 +19,9 @@ from opam_oci.layers.foundation import FoundationRequest, make_foundation
 from opam_oci.layers.requests import build_request, deb_entries, deb_requests, out_of_reach, source_requests
 from opam_oci.pants_engine.calls import create_digest
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
-from opam_oci.resolves.lockfile import OpamLock
-from opam_oci.sandbox.layer import _LAYER_OUTPUTS, Layer, build_log, failure_text, layer_of
+from opam_oci.resolves.lockfile import Deb, LockedPackage, OpamLock
+from opam_oci.sandbox.failure import build_log, failure_text
+from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
 from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
 from opam_oci.sandbox.process import Call, request_file, tool_process
 from opam_oci.sandbox.tool import find_sandbox_tool
@@ -73,39 +75,19 @@ def layers_below(lock: OpamLock, outcomes: Iterable[PackageOutcome]) -> dict[str
     return {name: found[name] for name in lock.in_build_order(found)}
 
 
-@rule(desc="Build opam package", level=LogLevel.DEBUG)
-async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem) -> PackageOutcome:
-    """Asks for the layers of its own dependencies, so that each package builds as soon as those are there.
+def failed_outcome(package: LockedPackage, messages: Iterable[str]) -> PackageOutcome:
+    """What becomes of a package that cannot be built, and why."""
+    return PackageOutcome(package.full_name, FrozenDict(), failed="\n\n".join(messages))
 
-    A failure is a value: other packages go on, and those above know whose fault it is.
-    """
-    plan = await plan_build(BuildPlanRequest(request.resolve), **implicitly())
-    package = plan.lock.packages[request.package]
-    nothing: FrozenDict[str, Layer] = FrozenDict()
 
-    missing = out_of_reach(package, request.resolve)
-    if missing:
-        return PackageOutcome(package.full_name, nothing, failed="\n\n".join(missing))
-    debs = tuple(plan.lock.debs[name] for name in package.debs)
-    files = (*source_requests(package, request.resolve), *deb_requests(package.full_name, debs, request.resolve))
-    start = await start_base(BaseLayerRequest(plan.debian_lock), **implicitly())
-    if not start.cached:
-        # Nothing of this was ever built: all downloads run while the base is made, and fail early.
-        fetched = await concurrently(fetch_file(file, **implicitly()) for file in files)
-        errors = [f.error for f in fetched if f.error is not None]
-        if errors:
-            return PackageOutcome(package.full_name, nothing, failed="\n\n".join(errors))
+async def fetch_early(files: Iterable[FetchRequest]) -> list[str]:
+    """Fetch what a build needs before anything asks for it. Returns why files could not be had."""
+    fetched = await concurrently(fetch_file(file, **implicitly()) for file in files)
+    return [f.error for f in fetched if f.error is not None]
 
-    ground = await make_foundation(FoundationRequest(plan.debian_lock), **implicitly())
-    outcomes = await concurrently(
-        build_package_layer(PackageLayerRequest(request.resolve, name), **implicitly()) for name in package.depends
-    )
-    culprits = {o.package for o in outcomes if o.failed is not None}.union(*(o.blocked_by for o in outcomes))
-    if culprits:
-        return PackageOutcome(package.full_name, nothing, blocked_by=tuple(sorted(culprits)))
 
-    below = layers_below(plan.lock, outcomes)
-    layers = (*ground.layers, *below.values())
+async def build_process(package: LockedPackage, debs: tuple[Deb, ...], layers: tuple[Layer, ...]) -> Process:
+    """The process that builds a package over layers; the engine knows its sources and .debs by what the lockfile says."""
     values = build_request(package, debs, layers)
     # By checksum, as two sources of a package may be one file (the engine takes no path twice).
     sources = {source.sha256: source.size for source in package.sources}
@@ -119,27 +101,56 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
         )
     )
     tool = await find_sandbox_tool(**implicitly())
-    description = f"Build opam package {package.full_name}"
-    built = await run_on_demand(
-        OnDemandRequest(tool_process(tool, Call("build", description, values, layers, _LAYER_OUTPUTS), inputs), files),
-        **implicitly(),
+    return tool_process(tool, Call("build", build_description(package), values, layers, LAYER_OUTPUTS), inputs)
+
+
+def build_description(package: LockedPackage) -> str:
+    """How a package's build is called in Pants' UI."""
+    return f"Build opam package {package.full_name}"
+
+
+@rule(desc="Build opam package", level=LogLevel.DEBUG)
+async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem) -> PackageOutcome:
+    """Asks for the layers of its own dependencies, so that each package builds as soon as those are there.
+
+    A failure is a value: other packages go on, and those above know whose fault it is.
+    """
+    plan = await plan_build(BuildPlanRequest(request.resolve), **implicitly())
+    package = plan.lock.packages[request.package]
+    missing = out_of_reach(package, request.resolve)
+    if missing:
+        return failed_outcome(package, missing)
+    debs = tuple(plan.lock.debs[name] for name in package.debs)
+    files = (*source_requests(package, request.resolve), *deb_requests(package.full_name, debs, request.resolve))
+    start = await start_base(BaseLayerRequest(plan.debian_lock), **implicitly())
+    if not start.cached:
+        # Nothing of this was ever built: all downloads run while the base is made, and fail early.
+        errors = await fetch_early(files)
+        if errors:
+            return failed_outcome(package, errors)
+
+    ground = await make_foundation(FoundationRequest(plan.debian_lock), **implicitly())
+    outcomes = await concurrently(
+        build_package_layer(PackageLayerRequest(request.resolve, name), **implicitly()) for name in package.depends
     )
-    if built.result is None:
-        return PackageOutcome(package.full_name, nothing, failed="\n\n".join(built.errors))
+    culprits = {o.package for o in outcomes if o.failed is not None}.union(*(o.blocked_by for o in outcomes))
+    if culprits:
+        return PackageOutcome(package.full_name, FrozenDict(), blocked_by=tuple(sorted(culprits)))
+
+    below = layers_below(plan.lock, outcomes)
+    process = await build_process(package, debs, (*ground.layers, *below.values()))
+    built = await run_on_demand(OnDemandRequest(process, files), **implicitly())
     result = built.result
+    if result is None:
+        return failed_outcome(package, built.errors)
     failed = result.exit_code != 0
     if failed or opam.show_build_logs:
         log = await build_log(result)
         if opam.show_build_logs:
             await print_build_log(BuildLogRequest(package.full_name, log), **implicitly())
         if failed:
-            return PackageOutcome(
-                package.full_name,
-                nothing,
-                # With the option set the whole log is on the screen already.
-                failed=failure_text(result, log, whole_log=False),
-            )
-    layer = await layer_of(result, description)
+            return failed_outcome(package, [failure_text(result, log)])
+    layer = await layer_of(result, build_description(package))
     return PackageOutcome(package.full_name, FrozenDict({**below, package.name: layer}))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from pants.core.goals.package import BuiltPackage
 from pants.engine.addresses import Address
 from pants.engine.fs import Digest, DigestSubset, PathGlobs, RemovePrefix
 
-from opam_oci.pants_engine.calls import digest_subset_to_digest, get_digest_contents, remove_prefix
+from opam_oci.images.oci_layout import image_of_index
+from opam_oci.pants_engine.calls import digest_subset_to_digest, remove_prefix
+from opam_oci.pants_engine.digests import read_files
 from opam_oci.pants_engine.rules import collect_rules, rule
 
 
@@ -35,23 +36,18 @@ class NoLayoutError(Exception):
 
 @rule
 async def find_image_layout(request: ImageLayoutRequest) -> ImageLayout:
+    """The layout of one image among packages. Raises NoLayoutError."""
     for built in request.packages:
         for artifact in built.artifacts:
             if artifact.relpath is None:
                 continue
-            index = await get_digest_contents(
-                await digest_subset_to_digest(DigestSubset(built.digest, PathGlobs([f"{artifact.relpath}/index.json"])))
-            )
-            if index:
-                entries = json.loads(index[0].content)["manifests"]
-                # What has no name is about an image, or there is one image only.
-                named = [e for e in entries if "org.opencontainers.image.ref.name" in e.get("annotations", {})]
-                digests = {entry["digest"] for entry in named or entries}
-                if len(digests) == 1:
-                    layout = await digest_subset_to_digest(
-                        DigestSubset(built.digest, PathGlobs([f"{artifact.relpath}/**"]))
-                    )
-                    return ImageLayout(digests.pop(), await remove_prefix(RemovePrefix(layout, artifact.relpath)))
+            path = f"{artifact.relpath}/index.json"
+            index = await read_files(built.digest, path)
+            if path not in index:
+                continue
+            image = image_of_index(str(request.address), index[path])
+            layout = await digest_subset_to_digest(DigestSubset(built.digest, PathGlobs([f"{artifact.relpath}/**"])))
+            return ImageLayout(image.descriptor["digest"], await remove_prefix(RemovePrefix(layout, artifact.relpath)))
     raise NoLayoutError(
         f"{request.address} was not packaged as an OCI image layout of one image, which publishing and running it need."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping
+from typing import Iterable, Mapping
 
 from pants.base.build_environment import get_buildroot
 from pants.engine.addresses import Address
@@ -42,16 +42,23 @@ class ImageNaming:
     destinations: tuple[Destination, ...]
 
 
+def name_templates(
+    image_tags: Iterable[str], repositories: Iterable[str] | None, publish: OciPublishSubsystem
+) -> list[str]:
+    """All texts that an image's names are made of, placeholders and all."""
+    return [
+        *image_tags,
+        *(repositories or ()),
+        publish.default_repository,
+        *(text for r in publish.registries.values() for text in (*r.extra_image_tags, r.repository or "")),
+    ]
+
+
 @rule
 async def find_image_naming(request: ImageNamingRequest, publish: OciPublishSubsystem) -> ImageNaming:
     """The placeholders of an image's names. The lockfile is read only where a version is asked for."""
     registries = publish.registries
-    texts = [
-        *request.image_tags,
-        *(request.repositories or ()),
-        publish.default_repository,
-        *(text for r in registries.values() for text in (*r.extra_image_tags, r.repository or "")),
-    ]
+    texts = name_templates(request.image_tags, request.repositories, publish)
     placeholders: dict[str, str | Mapping[str, str]] = {"pants": {"hash": request.digest.rpartition(":")[2]}}
     environment = await environment_vars(EnvironmentVarsRequest(env_names(publish.tag_env_vars)))
     placeholders["env"] = dict(environment)

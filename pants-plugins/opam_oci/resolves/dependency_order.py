@@ -34,7 +34,7 @@ def ready_order(depends: Mapping[str, Iterable[str]]) -> list[str]:
     return order
 
 
-def _reachable(names: Iterable[str], edges: Callable[[str], Iterable[str]]) -> set[str]:
+def reachable(names: Iterable[str], edges: Callable[[str], Iterable[str]]) -> set[str]:
     found: set[str] = set()
     stack = list(names)
     while stack:

@@ -20,7 +20,7 @@ else:
 
 
 @dataclass(frozen=True)
-class _Table:
+class LockTable:
     """A TOML table and where it stands, to read it with checks."""
 
     path: str
@@ -38,10 +38,10 @@ class _Table:
             raise self.error(f"`{key}` is not {called}")
         return value
 
-    def table(self, key: str) -> _Table:
-        return _Table(self.path, f"[{key}]", self._get(key, dict, "a table"))
+    def table(self, key: str) -> LockTable:
+        return LockTable(self.path, f"[{key}]", self._get(key, dict, "a table"))
 
-    def tables(self, key: str) -> Iterable[_Table]:
+    def tables(self, key: str) -> Iterable[LockTable]:
         """The tables of an array; none where there is no such key, as TOML cannot write an empty one."""
         values = self._get(key, list, "an array of tables") if key in self.values else []
         for value in values:
@@ -49,7 +49,7 @@ class _Table:
                 raise self.error(f"`{key}` is not an array of tables")
             name = value.get("name", value.get("path", ""))
             where = f"[[{key}]] {name}".rstrip()
-            yield _Table(self.path, f"{self.where}, {where}" if self.where else where, value)
+            yield LockTable(self.path, f"{self.where}, {where}" if self.where else where, value)
 
     def integer(self, key: str) -> int:
         value = self._get(key, int, "an integer")
@@ -126,7 +126,7 @@ def _count_tables(values: Mapping[str, Any]) -> int:
     return len(tables) + sum(map(_count_tables, tables))
 
 
-def _check_whole(top: _Table, content: bytes) -> None:
+def _check_whole(top: LockTable, content: bytes) -> None:
     """A file that is cut off between two tables is TOML as well, and would be the lockfile of another build.
 
     Lockfiles that do not state the number of their tables, as those written by hand, are taken as they are.
@@ -143,14 +143,14 @@ def _check_whole(top: _Table, content: bytes) -> None:
         )
 
 
-def _top(path: str, resolve: str, content: bytes, *, kind: str) -> _Table:
+def read_top(path: str, resolve: str, content: bytes, *, kind: str) -> LockTable:
     try:
         values = tomllib.loads(content.decode())
     except ValueError as e:  # what is no UTF-8 or no TOML, and numbers of thousands of digits
         raise LockfileError(path, f"not valid TOML: {e}") from None
     except RecursionError:
         raise LockfileError(path, "not valid TOML: it is nested too deeply") from None
-    top = _Table(path, "", values)
+    top = LockTable(path, "", values)
     metadata = top.table("metadata")
     version = metadata.integer("lock_version")
     if version > LOCK_VERSION:

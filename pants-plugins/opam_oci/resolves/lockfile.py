@@ -8,7 +8,7 @@ from typing import Iterable, Mapping
 from pants.util.docutil import bin_name
 from pants.util.frozendict import FrozenDict
 
-from opam_oci.resolves.dependency_order import _reachable, ready_order
+from opam_oci.resolves.dependency_order import reachable, ready_order
 
 
 class LockfileError(Exception):
@@ -122,11 +122,11 @@ class OpamLock:
 
     def build_closure(self, names: Iterable[str]) -> tuple[str, ...]:
         """The packages that must stand below a build that needs `names`, dependencies first, `names` included."""
-        return self.in_build_order(_reachable(names, lambda name: self.packages[name].depends))
+        return self.in_build_order(reachable(names, lambda name: self.packages[name].depends))
 
     def image_closure(self, names: Iterable[str]) -> tuple[str, ...]:
         """The packages of an image that holds `names`, dependencies first: post-dependencies come along."""
-        return self.in_build_order(_reachable(names, self.all_depends))
+        return self.in_build_order(reachable(names, self.all_depends))
 
     def all_depends(self, name: str) -> tuple[str, ...]:
         package = self.packages[name]
@@ -143,14 +143,14 @@ class OpamLock:
         targets may not.
         """
         return {
-            name: tuple(post for post in package.post_depends if name not in _reachable([post], self.all_depends))
+            name: tuple(post for post in package.post_depends if name not in reachable([post], self.all_depends))
             for name, package in self.packages.items()
         }
 
     def reached_by_targets(self, names: Iterable[str]) -> set[str]:
         """`names` and what is reached from them along build edges and acyclic post-dependencies."""
         post_depends = self.acyclic_post_depends()
-        return _reachable(names, lambda name: (*self.packages[name].depends, *post_depends[name]))
+        return reachable(names, lambda name: (*self.packages[name].depends, *post_depends[name]))
 
 
 def regenerate_command(resolve: str) -> str:

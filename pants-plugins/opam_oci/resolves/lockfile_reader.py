@@ -11,7 +11,7 @@ import re
 
 from pants.util.frozendict import FrozenDict
 
-from opam_oci.resolves.lock_table import _Table, _top
+from opam_oci.resolves.lock_table import LockTable, read_top
 from opam_oci.resolves.lockfile import (
     Deb,
     DebianLock,
@@ -46,7 +46,7 @@ _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|debian:)[^\s]+\Z")
 
 def read_debian_lock(path: str, resolve: str, content: bytes) -> DebianLock:
     """Read the lockfile of a `debian_rootfs`. Raises LockfileError."""
-    top = _top(path, resolve, content, kind="debian")
+    top = read_top(path, resolve, content, kind="debian")
     metadata = top.table("metadata")
     top.refuse_unknown("metadata", "deb")
     metadata.refuse_unknown("lock_version", "kind", "resolve", "suite", "architecture", "packages", "tables")
@@ -62,7 +62,7 @@ def read_debian_lock(path: str, resolve: str, content: bytes) -> DebianLock:
 
 def read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
     """Read the lockfile of an opam resolve. Raises LockfileError."""
-    top = _top(path, resolve, content, kind="opam")
+    top = read_top(path, resolve, content, kind="opam")
     metadata = top.table("metadata")
     top.refuse_unknown("metadata", "package", "deb")
     metadata.refuse_unknown(
@@ -101,9 +101,9 @@ def read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
     return lock
 
 
-def _package(table: _Table) -> LockedPackage:
+def _package(table: LockTable) -> LockedPackage:
     name = table.text("name", _OPAM_NAME)
-    table = _Table(table.path, f"[[package]] {name}", table.values)
+    table = LockTable(table.path, f"[[package]] {name}", table.values)
     sources = tuple(_source(source) for source in table.tables("source"))
     files = tuple(_file(file) for file in table.tables("file"))
     out_of_reach = tuple(_source_out_of_reach(source) for source in table.tables("source_out_of_reach"))
@@ -127,7 +127,7 @@ def _package(table: _Table) -> LockedPackage:
     )
 
 
-def _text_or_base64(table: _Table, key: str) -> bytes:
+def _text_or_base64(table: LockTable, key: str) -> bytes:
     """The bytes of `key`, or of `key_base64`, which is there instead where they are no UTF-8 text."""
     encoded = f"{key}_base64"
     if encoded not in table.values:
@@ -143,7 +143,7 @@ def _text_or_base64(table: _Table, key: str) -> bytes:
         raise table.error(f"`{encoded}` is not base64") from None
 
 
-def _source_out_of_reach(table: _Table) -> SourceOutOfReach:
+def _source_out_of_reach(table: LockTable) -> SourceOutOfReach:
     table.refuse_unknown("name", "urls", "checksums")
     return SourceOutOfReach(
         name=table.path_text("name") if table.text("name") else "",
@@ -152,7 +152,7 @@ def _source_out_of_reach(table: _Table) -> SourceOutOfReach:
     )
 
 
-def _source(table: _Table) -> Source:
+def _source(table: LockTable) -> Source:
     table.refuse_unknown("name", "urls", "sha256", "size")
     urls = table.texts("urls", _URL)
     if not urls:
@@ -168,12 +168,12 @@ def _source(table: _Table) -> Source:
     )
 
 
-def _file(table: _Table) -> PackageFile:
+def _file(table: LockTable) -> PackageFile:
     table.refuse_unknown("path", "content", "content_base64")
     return PackageFile(path=table.path_text("path"), content=_text_or_base64(table, "content"))
 
 
-def _debs(top: _Table) -> FrozenDict[str, Deb]:
+def _debs(top: LockTable) -> FrozenDict[str, Deb]:
     debs: dict[str, Deb] = {}
     basenames: set[str] = set()
     for table in top.tables("deb"):

@@ -9,10 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from pants.engine.env_vars import EnvironmentVarsRequest
 from pants.engine.fs import AddPrefix, CreateDigest, Digest, FileEntry, GlobMatchErrorBehavior, PathGlobs, RemovePrefix
-from pants.engine.process import Process
 
 from opam_oci.downloads.fetch import FetchError, FetchRequest, fetch_file, without_password
-from opam_oci.host.checks import TOOL_PATH
 from opam_oci.pants_engine.calls import (
     add_prefix,
     create_digest,
@@ -22,6 +20,7 @@ from opam_oci.pants_engine.calls import (
     snapshot_of_globs,
 )
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.sandbox.process import host_process
 from opam_oci.subsystems.opam import OpamSubsystem
 
 
@@ -111,6 +110,7 @@ def parse_location(name: str, location: str) -> Archive | GitCommit | str:
 
 
 async def read_directory(name: str, location: str, *, must_exist: bool) -> OpamRepository:
+    """A repository that is a directory of the build root. Raises the engine's error where it is not there and must."""
     path = f"repos/{name}"
     snapshot = await snapshot_of_globs(
         PathGlobs(
@@ -138,12 +138,13 @@ git archive --format=tar --output=../repository.tar "$2"
 
 
 async def fetch_commit(name: str, location: GitCommit) -> OpamRepository:
+    """A repository at a commit, as a tar file. Raises InvalidRepositoryError with git's reason."""
     env = await environment_vars(EnvironmentVarsRequest([*NETWORK_VARIABLES, "HOME", "SSH_AUTH_SOCK"]))
     result = await run_process(
-        Process(
-            argv=["/bin/sh", "-c", _GIT, "git", location.url, location.commit],
-            description=f"Fetch the opam repository {name} at the commit {location.commit[:12]}",
-            env={**env, "PATH": TOOL_PATH, "LANG": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0"},
+        host_process(
+            ["/bin/sh", "-c", _GIT, "git", location.url, location.commit],
+            f"Fetch the opam repository {name} at the commit {location.commit[:12]}",
+            env={**env, "GIT_TERMINAL_PROMPT": "0"},
             output_files=("repository.tar",),
         )
     )
@@ -163,13 +164,12 @@ async def fetch_commit(name: str, location: GitCommit) -> OpamRepository:
 
 @rule
 async def find_opam_repository(request: OpamRepositoryRequest) -> OpamRepository:
+    """An entry of `[opam].repositories`, fetched. Raises InvalidRepositoryError, FetchError."""
     location = parse_location(request.name, request.location)
     if isinstance(location, str):
-        repository = await read_directory(request.name, location, must_exist=True)
-        return repository
+        return await read_directory(request.name, location, must_exist=True)
     if isinstance(location, GitCommit):
-        repository = await fetch_commit(request.name, location)
-        return repository
+        return await fetch_commit(request.name, location)
     path = f"repos/{request.name}{location.suffix}"
     fetched = await fetch_file(
         FetchRequest(

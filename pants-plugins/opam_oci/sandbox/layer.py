@@ -1,4 +1,4 @@
-"""A layer that a process made, and how a process failed."""
+"""A layer that a process of the sandbox tool made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import Iterable
 from pants.engine.fs import Digest, DigestSubset, FileEntry, PathGlobs
 from pants.engine.process import FallibleProcessResult
 
-from opam_oci.pants_engine.calls import digest_subset_to_digest, get_digest_contents, get_digest_entries
+from opam_oci.pants_engine.calls import digest_subset_to_digest
+from opam_oci.pants_engine.digests import file_entries, read_files
+
+# What a process that makes a layer writes beside the blob.
+LAYER_OUTPUTS = ("layer.json", "build.log", "timings.json")
+
+
+class LayerError(Exception):
+    """A layer that everything needs could not be made, or is not what it says it is."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +37,8 @@ class Layer:
 
     @property
     def full_name(self) -> str:
+        """The name, with the version where there is one: "lwt.5.6.1"."""
         return f"{self.name}.{self.version}" if self.version else self.name
-
-
-_LAYER_OUTPUTS = ("layer.json", "build.log", "timings.json")
-
-# Lines of a failed build's log that go into the error.
-_LOG_TAIL = 60
-
-
-class LayerError(Exception):
-    """A base, or another layer that everything needs, could not be made."""
 
 
 def blob_path(digest: str) -> str:
@@ -58,20 +57,17 @@ def check_blobs(blobs: Iterable[FileEntry], description: str) -> None:
 
 
 async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
-    """The layer that a successful process made, checked: its blob is what layer.json says.
+    """The layer that a successful process made, checked: its blob is what layer.json says. Raises LayerError.
 
     Only layer.json and the blob are in its digest. The log and the timings differ from run to run and would change
     the cache keys of all that is built above.
     """
     digest = await digest_subset_to_digest(DigestSubset(result.output_digest, PathGlobs(["layer.json", "blobs/**"])))
-    entries = await get_digest_entries(digest)
-    contents = await get_digest_contents(
-        await digest_subset_to_digest(DigestSubset(result.output_digest, PathGlobs(["layer.json"])))
-    )
+    contents = await read_files(digest, "layer.json")
     if not contents:
         raise LayerError(f"{description}: the sandbox tool wrote no layer.json.")
-    values = json.loads(contents[0].content)
-    blobs = {e.path: e for e in entries if isinstance(e, FileEntry) and e.path.startswith("blobs/")}
+    values = json.loads(contents["layer.json"])
+    blobs = await file_entries(digest, below="blobs/")
     check_blobs(blobs.values(), description)
     if list(blobs) != [blob_path(values["digest"])]:
         raise LayerError(
@@ -86,26 +82,3 @@ async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
         size=values["size"],
         digest=digest,
     )
-
-
-async def build_log(result: FallibleProcessResult) -> str:
-    """What opam and dpkg printed, or "" where it did not come that far."""
-    contents = await get_digest_contents(
-        await digest_subset_to_digest(DigestSubset(result.output_digest, PathGlobs(["build.log"])))
-    )
-    log: bytes = contents[0].content if contents else b""
-    return log.decode(errors="replace")
-
-
-def failure_text(result: FallibleProcessResult, log: str, *, whole_log: bool) -> str:
-    """The tool's message and the end of the build's log (all of it if `whole_log`)."""
-    parts = [result.stderr.decode(errors="replace").strip() or f"exit status {result.exit_code}, no message"]
-    lines = log.splitlines()
-    if whole_log or len(lines) <= _LOG_TAIL:
-        shown, title = lines, "Its build log:"
-    else:
-        shown = lines[-_LOG_TAIL:]
-        title = f"The last {_LOG_TAIL} of {len(lines)} lines of its build log (all: --opam-show-build-logs):"
-    if shown:
-        parts.append("\n".join([title, *(f"  | {line}" for line in shown)]))
-    return "\n".join(parts)

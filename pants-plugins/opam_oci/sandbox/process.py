@@ -1,17 +1,28 @@
-"""Makes the processes that run the sandbox tool."""
+"""Makes all processes of this backend: those of the sandbox tool, and those of the host's programs."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
-from pants.engine.fs import Digest, FileContent
-from pants.engine.process import Process, ProcessCacheScope
+from pants.core.goals.run import RunRequest
+from pants.engine.fs import EMPTY_DIGEST, Digest, FileContent
+from pants.engine.process import InteractiveProcess, Process, ProcessCacheScope
 
 from opam_oci.host.checks import TOOL_PATH
 from opam_oci.sandbox.layer import Layer
 from opam_oci.sandbox.tool import PARTS, SandboxTool
+
+REQUEST_FILE = "request.json"
+
+# Where processes find the unpacked layers: Pants' name of the cache, and the directory's name in a process.
+STORE = "store"
+_STORE_CACHE = {"opam_oci_layers": STORE}
+
+# How long a remote cache may take to answer before a process is run here as well. (0, Pants' default, starts it at once
+# beside the question, which for want of sources fails at once.) One that is not reachable at all says so earlier.
+_REMOTE_CACHE_PATIENCE_MS = 10_000
 
 
 @dataclass(frozen=True)
@@ -25,13 +36,6 @@ class Call:
     output_files: tuple[str, ...]
     output_directories: tuple[str, ...] = ("blobs",)
     cache_scope: ProcessCacheScope = ProcessCacheScope.SUCCESSFUL
-
-
-REQUEST_FILE = "request.json"
-
-# How long a remote cache may take to answer before a process is run here as well. (0, Pants' default, starts it at once
-# beside the question, which for want of sources fails at once.) One that is not reachable at all says so earlier.
-_REMOTE_CACHE_PATIENCE_MS = 10_000
 
 
 def request_file(request: Mapping[str, Any]) -> FileContent:
@@ -64,9 +68,52 @@ def tool_process(
             "__tool": tool.parts[PARTS[call.command]],
             **dict(zip(layer_paths(call.layers), (layer.digest for layer in call.layers))),
         },
-        append_only_caches={"opam_oci_layers": "store"},
+        append_only_caches=_STORE_CACHE,
         output_files=call.output_files,
         output_directories=call.output_directories,
         cache_scope=call.cache_scope,
         remote_cache_speculation_delay_millis=_REMOTE_CACHE_PATIENCE_MS,
+    )
+
+
+def publishing_process(
+    tool: SandboxTool,
+    python: str,
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    image: Digest | None = None,
+    input_digest: Digest = EMPTY_DIGEST,
+) -> InteractiveProcess:
+    """A run of the tool's part for publishing, in the foreground, by the host's `python`. `image`: a layout, as `image/`."""
+    layouts = {} if image is None else {"image": image}
+    return InteractiveProcess(
+        argv=[python, "-sEB", "__tool", *arguments],
+        env=env,
+        input_digest=input_digest,
+        immutable_input_digests={"__tool": tool.parts[PARTS["publish"]], **layouts},
+    )
+
+
+def running_request(
+    tool: SandboxTool, python: str, command: str, arguments: Sequence[str], *, image: Digest, input_digest: Digest
+) -> RunRequest:
+    """A run of an image for Pants' `run`: the tool's `command`, by the host's `python`. `image`: a layout, as `image/`."""
+    return RunRequest(
+        digest=input_digest,
+        args=(python, "-sEB", "{chroot}/__tool", command, f"{{chroot}}/{REQUEST_FILE}", *arguments),
+        immutable_input_digests={"__tool": tool.parts[PARTS["publish"]], "image": image},
+        append_only_caches=_STORE_CACHE,
+    )
+
+
+def host_process(
+    argv: Sequence[str], description: str, *, env: Mapping[str, str], output_files: tuple[str, ...]
+) -> Process:
+    """A program of the host, found on the tool's PATH. Its result is cached if it succeeds."""
+    return Process(
+        argv=argv,
+        description=description,
+        env={**env, "PATH": TOOL_PATH, "LANG": "C.UTF-8"},
+        output_files=output_files,
     )

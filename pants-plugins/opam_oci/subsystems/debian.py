@@ -6,7 +6,7 @@ from pants.option.option_types import DictOption, StrListOption
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import softwrap
 
-from opam_oci.subsystems.resolves import _lockfile_of
+from opam_oci.subsystems.resolves import find_lockfile
 
 
 class DebianSubsystem(Subsystem):
@@ -63,4 +63,4 @@ class DebianSubsystem(Subsystem):
 
     def lockfile_of(self, resolve: str, origin: str) -> str:
         """The path of a base's lockfile; `origin` says for an error what names the resolve."""
-        return _lockfile_of(resolve, self.resolves, "[debian].resolves", origin)
+        return find_lockfile(resolve, self.resolves, "[debian].resolves", origin)

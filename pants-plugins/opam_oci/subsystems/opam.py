@@ -9,7 +9,7 @@ from pants.option.option_types import BoolOption, DictOption, EnumOption, StrLis
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import softwrap
 
-from opam_oci.subsystems.resolves import UnknownResolveError, _lockfile_of
+from opam_oci.subsystems.resolves import UnknownResolveError, find_lockfile
 
 
 class OutOfReach(Enum):
@@ -173,7 +173,7 @@ class OpamSubsystem(Subsystem):
 
     def lockfile_of(self, resolve: str, origin: str) -> str:
         """The path of a resolve's lockfile; `origin` says for an error what names the resolve."""
-        return _lockfile_of(resolve, self.resolves, "[opam].resolves", origin)
+        return find_lockfile(resolve, self.resolves, "[opam].resolves", origin)
 
     def solver_options(self, resolve: str) -> dict[str, Any]:
         """The fields of `products.SolverOptions`. Raises UnknownResolveError for names that no resolve has."""
@@ -199,7 +199,7 @@ class OpamSubsystem(Subsystem):
 
     def _check_names(self, option: str, names: Iterable[str]) -> None:
         for name in names:
-            _lockfile_of(name, self.resolves, "[opam].resolves", f"`[opam].{option}`")
+            find_lockfile(name, self.resolves, "[opam].resolves", f"`[opam].{option}`")
 
     def base_of(self, resolve: str) -> str:
         """The address of a resolve's base as the option has it. Raises UnknownResolveError."""

@@ -7,7 +7,7 @@ class UnknownResolveError(Exception):
     """A `resolve` that no option defines."""
 
 
-def _lockfile_of(resolve: str, resolves: dict[str, str], option: str, origin: str) -> str:
+def find_lockfile(resolve: str, resolves: dict[str, str], option: str, origin: str) -> str:
     if resolve not in resolves:
         known = ", ".join(sorted(resolves)) or "none"
         raise UnknownResolveError(

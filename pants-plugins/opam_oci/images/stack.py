@@ -1,0 +1,82 @@
+"""What lies on one another in an image: each entry becomes a layer, with a line of the image's history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable
+
+from opam_oci.field_sets import OciPackageImageFieldSet
+from opam_oci.images.history import OPAM_ROOT_HISTORY, STATE_HISTORY, base_history, package_history, runtime_history
+from opam_oci.images.layering import groups_of
+from opam_oci.images.packed_layer import AS_MADE, PackedLayerRequest, pack_layer
+from opam_oci.images.parts import ImageParts
+from opam_oci.images.runtime_layer import RuntimeLayerRequest, make_runtime_layer, slim_base_lock
+from opam_oci.images.state_layer import make_state_layer
+from opam_oci.layers.base import BaseLayerRequest, make_base_layer
+from opam_oci.pants_engine.rules import concurrently, implicitly
+from opam_oci.resolves.lockfile import DebianLock
+from opam_oci.sandbox.layer import Layer
+
+
+@dataclass(frozen=True)
+class StackEntry:
+    """Layers that become one. `history`: "created_by", "comment", "title" of the image's history, as far as known."""
+
+    layers: tuple[Layer, ...]
+    history: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An image's entries, bottom first, and the lock of the base that they stand on."""
+
+    entries: tuple[StackEntry, ...]
+    base_lock: DebianLock
+
+
+async def full_stack(
+    field_set: OciPackageImageFieldSet, companions: Iterable[OciPackageImageFieldSet], parts: ImageParts
+) -> Stack:
+    """The base, opam's root, the packages and the state. Raises TooManyLayersError, LayerError."""
+    groups = await groups_of(field_set, companions, parts)
+    below = (*parts.ground.layers, *(layer for one in groups for layer in one))
+    state = await make_state_layer(parts, below)
+    base_lock = parts.plan.debian_lock
+    entries = (
+        StackEntry((parts.ground.base,), base_history(base_lock)),
+        StackEntry((parts.ground.opam_root,), OPAM_ROOT_HISTORY),
+        *(StackEntry(one, package_history(parts, one)) for one in groups),
+        StackEntry((state,), STATE_HISTORY),
+    )
+    return Stack(entries, base_lock)
+
+
+async def runtime_stack(field_set: OciPackageImageFieldSet, parts: ImageParts) -> Stack:
+    """The slim base, and what the roots need to run. Raises InvalidFieldException, LayerError."""
+    slim_lock = await slim_base_lock(field_set, parts)
+    slim = await make_base_layer(BaseLayerRequest(slim_lock), **implicitly())
+    layer = await make_runtime_layer(RuntimeLayerRequest(parts, slim, field_set.runtime_keep.value), **implicitly())
+    entries = (StackEntry((slim,), base_history(slim_lock)), StackEntry((layer,), runtime_history(parts)))
+    return Stack(entries, slim_lock)
+
+
+async def packed(stack: Stack, base: Layer, compression: str, level: int) -> tuple[Layer, ...]:
+    """The entries as one layer each, compressed as asked for. `base`'s programs compress. Raises LayerError."""
+    as_made = (compression, level or AS_MADE[1]) == AS_MADE
+    wanted = [
+        None if as_made and len(entry.layers) == 1 else PackedLayerRequest(base, entry.layers, compression, level)
+        for entry in stack.entries
+    ]
+    made = iter(await concurrently(pack_layer(one, **implicitly()) for one in wanted if one is not None))
+    return tuple(entry.layers[0] if want is None else next(made) for want, entry in zip(wanted, stack.entries))
+
+
+async def flattened(stack: Stack, base: Layer, compression: str, level: int) -> tuple[Layer, dict[str, str]]:
+    """All entries as one layer, and its history. Raises LayerError."""
+    layers = tuple(layer for entry in stack.entries for layer in entry.layers)
+    flat = await pack_layer(PackedLayerRequest(base, layers, compression, level, whole=True), **implicitly())
+    histories = [entry.history for entry in stack.entries]
+    return flat, {
+        "created_by": "; ".join(history["created_by"] for history in histories),
+        "comment": "; ".join(history["comment"] for history in histories if history.get("comment")),
+    }

@@ -1,0 +1,54 @@
+"""Makes the lockfile of a base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pants.engine.engine_aware import EngineAwareParameter
+from pants.util.logging import LogLevel
+
+from opam_oci.locking.steps import lock_call, read_output, require_host, require_mirrors, run_step
+from opam_oci.pants_engine.rules import collect_rules, rule
+from opam_oci.resolves.debian_rootfs import DebianRootfs
+from opam_oci.subsystems.opam import OpamSubsystem
+
+
+@dataclass(frozen=True)
+class DebianLockTextRequest(EngineAwareParameter):
+    """Asks the Debian archive what a base consists of today."""
+
+    rootfs: DebianRootfs
+
+    def debug_hint(self) -> str:
+        return self.rootfs.resolve
+
+
+@dataclass(frozen=True)
+class DebianLockText:
+    """A lockfile of a base, just made."""
+
+    content: bytes
+
+
+@rule(desc="Lock Debian base", level=LogLevel.DEBUG)
+async def lock_debian(request: DebianLockTextRequest, opam: OpamSubsystem) -> DebianLockText:
+    """Look the base's packages up in the Debian archive. Raises LockError, FetchError, MissingHostToolsError."""
+    rootfs = request.rootfs
+    await require_host(opam)
+    mirrors = await require_mirrors()
+    values = {
+        "resolve": rootfs.resolve,
+        "suite": rootfs.suite,
+        "architecture": rootfs.architecture,
+        "packages": list(rootfs.packages),
+        "mirrors": list(mirrors.urls),
+    }
+    call = lock_call(
+        "lock-debian", f"Lock the Debian packages of {rootfs.resolve}", values, ("lockfile",), network=True
+    )
+    digest = await run_step(call, (), f"generate the lockfile of the resolve `{rootfs.resolve}`")
+    return DebianLockText(await read_output(digest, "lockfile"))
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]
