@@ -33,6 +33,8 @@ from opam_oci.target_types import OpamPackagesTarget, OpamPackageTarget
 
 
 class GenerateOpamPackages(GenerateTargetsRequest):
+    """Asks for the targets of an `opam_packages`."""
+
     generate_from = OpamPackagesTarget
 
 
@@ -40,6 +42,7 @@ class GenerateOpamPackages(GenerateTargetsRequest):
 async def generate_opam_packages(
     request: GenerateOpamPackages, opam: OpamSubsystem, union_membership: UnionMembership
 ) -> GeneratedTargets:
+    """One `opam_package` for each package of a lockfile. Raises LockfileError."""
     generator = request.generator
     resolve = generator[OpamResolveField].value_or_default(opam)
     try:
@@ -89,6 +92,8 @@ class ImageDependenciesFieldSet(FieldSet):
 
 
 class InferImageDependencies(InferDependenciesRequest):
+    """Asks for the dependencies of an image that its fields do not name."""
+
     infer_from = ImageDependenciesFieldSet
 
 

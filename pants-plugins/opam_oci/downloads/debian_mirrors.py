@@ -25,6 +25,7 @@ NO_MIRROR = (
 # Not cached: apt's configuration lies outside of what Pants watches.
 @uncacheable_rule
 async def find_mirrors(debian: DebianSubsystem) -> Mirrors:
+    """The mirrors of `[debian].mirrors`, or else those of this machine's apt; perhaps none."""
     return Mirrors(tuple(m.rstrip("/") for m in debian.mirrors) or apt_mirrors(Path("/etc/apt")))
 
 

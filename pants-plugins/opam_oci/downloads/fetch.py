@@ -168,6 +168,7 @@ class DebianDownload(URLDownloadHandler):
 
 @rule
 async def download_from_debian(request: DebianDownload) -> Digest:
+    """A file of a Debian archive for Pants' own downloader. Raises FetchError where no mirror has it."""
     path = request.url[len(DEBIAN_SCHEME) :]
     fetched = await fetch_file(
         FetchRequest(

@@ -25,6 +25,7 @@ class DebianResolveField(StringField):
     )
 
     def value_or_default(self, address: Address) -> str:
+        """The resolve's name: the target's where the field is not set."""
         return self.value or address.target_name
 
 

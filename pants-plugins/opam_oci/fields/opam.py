@@ -26,6 +26,7 @@ class OpamResolveField(StringField):
     )
 
     def value_or_default(self, opam: OpamSubsystem) -> str:
+        """The resolve's name: `[opam].default_resolve` where the field is not set."""
         return self.value or opam.default_resolve
 
 

@@ -17,6 +17,7 @@ TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 def check_each(
     alias: str, address: Address, values: Optional[Iterable[str]], pattern: re.Pattern[str], example: str
 ) -> None:
+    """Raise InvalidFieldException, with the field, the target and an example, for a value that the pattern does not match."""
     for value in values or ():
         if not pattern.match(value):
             raise InvalidFieldException(

@@ -45,23 +45,32 @@ logger = logging.getLogger(__name__)
 
 
 class KnownDebianResolveNamesRequest(KnownUserResolveNamesRequest):
+    """Asks for the names in `[debian].resolves`."""
+
     pass
 
 
 class RequestedDebianResolveNames(RequestedUserResolveNames):
+    """Names of bases whose lockfiles are asked for."""
+
     pass
 
 
 class KnownOpamResolveNamesRequest(KnownUserResolveNamesRequest):
+    """Asks for the names in `[opam].resolves`."""
+
     pass
 
 
 class RequestedOpamResolveNames(RequestedUserResolveNames):
+    """Names of opam resolves whose lockfiles are asked for."""
+
     pass
 
 
 @rule
 def known_debian_resolves(_: KnownDebianResolveNamesRequest, debian: DebianSubsystem) -> KnownUserResolveNames:
+    """The names in `[debian].resolves`."""
     return KnownUserResolveNames(
         names=tuple(debian.resolves),
         option_name="[debian].resolves",
@@ -71,6 +80,7 @@ def known_debian_resolves(_: KnownDebianResolveNamesRequest, debian: DebianSubsy
 
 @rule
 def known_opam_resolves(_: KnownOpamResolveNamesRequest, opam: OpamSubsystem) -> KnownUserResolveNames:
+    """The names in `[opam].resolves`."""
     return KnownUserResolveNames(
         names=tuple(opam.resolves),
         option_name="[opam].resolves",
@@ -87,6 +97,7 @@ def prints_diff(generate: GenerateLockfilesSubsystem) -> bool:
 async def plan_debian_lockfiles(
     requested: RequestedDebianResolveNames, debian: DebianSubsystem, generate: GenerateLockfilesSubsystem
 ) -> UserGenerateLockfiles:
+    """One request for each base that is asked for. Raises InvalidTargetException for a resolve that no target has."""
     targets = await find_targets_of_type(TargetsOfTypeRequest(DebianRootfsTarget.alias), **implicitly())
     by_resolve = rootfs_by_resolve(debian_rootfs_of(target) for target in targets)
     missing = sorted(name for name in requested if name not in by_resolve)
@@ -120,6 +131,7 @@ def rootfs_by_resolve(all_rootfs: Iterable[DebianRootfs]) -> dict[str, DebianRoo
 def plan_opam_lockfiles(
     requested: RequestedOpamResolveNames, opam: OpamSubsystem, generate: GenerateLockfilesSubsystem
 ) -> UserGenerateLockfiles:
+    """One request for each opam resolve that is asked for."""
     return UserGenerateLockfiles(
         GenerateOpamLockfile(
             resolve_name=name,

@@ -31,6 +31,8 @@ from opam_oci.subsystems.oci_publish import OciPublishSubsystem
 
 
 class PublishOciImageRequest(PublishRequest):
+    """Asks to publish an image."""
+
     pass
 
 
@@ -45,6 +47,7 @@ class PublishOciImageFieldSet(PublishFieldSet):
     skip_push: OciImageSkipPushField
 
     def get_output_data(self) -> PublishOutputData:
+        """What `--publish-output` says of every image."""
         return PublishOutputData({"publisher": "opam_oci", **super().get_output_data()})
 
 

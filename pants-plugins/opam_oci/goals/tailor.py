@@ -20,10 +20,13 @@ from opam_oci.target_types import OpamPackagesTarget, OpamRequirementTarget
 
 @dataclass(frozen=True)
 class PutativeOpamTargetsRequest(PutativeTargetsRequest):
+    """Asks which targets of this backend a project lacks."""
+
     pass
 
 
 async def opam_file_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> list[PutativeTarget]:
+    """An `opam_requirement` for each `*.opam` file that no target names."""
     targets = await find_targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias), **implicitly())
     owned = {target[OpamFileField].file_path for target in targets if target[OpamFileField].value is not None}
     paths = await paths_of_globs(request.path_globs("*.opam"))
@@ -63,6 +66,7 @@ async def lockfile_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsys
 
 @rule(desc="Determine candidate opam targets to create", level=LogLevel.DEBUG)
 async def find_putative_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> PutativeTargets:
+    """The targets that the options of `[opam]` allow `tailor` to add."""
     found: list[PutativeTarget] = []
     if opam.tailor_requirements:
         found.extend(await opam_file_targets(request, opam))

@@ -38,6 +38,8 @@ class UnpublishSubsystem(GoalSubsystem):
 
 
 class Unpublish(Goal):
+    """The goal `unpublish`."""
+
     subsystem_cls = UnpublishSubsystem
     environment_behavior = Goal.EnvironmentBehavior.LOCAL_ONLY
 

@@ -68,6 +68,7 @@ class Host:
             return None
 
     def has_subordinate_ids(self, file: str) -> bool:
+        """Whether a user has a range of sub-ids in a file such as /etc/subuid."""
         try:
             lines = (self.root / "etc" / file).read_text().splitlines()
         except OSError:
@@ -76,6 +77,7 @@ class Host:
 
 
 def this_host() -> Host:
+    """What this machine has."""
     uid = os.geteuid()
     try:
         user = pwd.getpwuid(uid).pw_name
@@ -120,6 +122,7 @@ def problems_of(host: Host, *, base: bool, lock: bool = False) -> tuple[str, ...
 # Not cached: what was missing in one run may be installed in the next, under the same daemon.
 @uncacheable_rule
 async def check_host(request: HostCheckRequest) -> HostCheck:
+    """Look at this machine, once per run."""
     return HostCheck(problems_of(this_host(), base=request.base, lock=request.lock))
 
 

@@ -25,6 +25,7 @@ class Hidden(str):
 
 
 def hidden(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment whose values do not show in logs."""
     return {name: Hidden(value) for name, value in env.items()}
 
 
@@ -93,6 +94,7 @@ class ProgramFound:
 # Not cached: what was missing in one run may be installed in the next, under the same daemon.
 @uncacheable_rule
 async def look_for_program(request: ProgramRequest) -> ProgramFound:
+    """Find a program and check its version. Raises MissingProgramError with the Debian package that has it."""
     path = find_program(request.names, request.path, purpose=request.purpose, package=request.package)
     if request.minimum:
         check_version(path, request.minimum, package=request.package)

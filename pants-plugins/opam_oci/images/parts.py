@@ -78,6 +78,7 @@ def check_bases(image: object, selections: tuple[PackageSelection, ...], plans: 
 
 @rule(desc="Build the packages of an image", level=LogLevel.DEBUG)
 async def build_image_parts(request: ImagePartsRequest) -> ImageParts:
+    """Build all packages of an image and what they stand on. Raises PackagesFailedError, InvalidFieldException, LayerError."""
     field_set = request.field_set
     image = field_set.address
     selections = packages_by_resolve(

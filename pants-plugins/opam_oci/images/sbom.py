@@ -13,6 +13,7 @@ SBOM_GLOBS = PathGlobs(["sbom.*.json"])
 
 
 def sbom_json(parts: ImageParts, base: DebianLock, *, attach: bool, runtime: bool) -> dict[str, Any]:
+    """The part "sbom" of the request of the command `image`. `base`: the lock of the base that the image stands on."""
     # A runtime image holds single files of the packages' .debs: its layer says of which.
     built_in = (*parts.debs, *parts.plan.debian_lock.debs.values()) if runtime else parts.debs
     debs = [*((deb, False) for deb in base.debs.values()), *((deb, runtime) for deb in built_in)]

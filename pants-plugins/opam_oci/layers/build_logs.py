@@ -26,6 +26,7 @@ class BuildLogShown:
 # Not cached: with the option set, logs are shown in every run, also those of layers that come from a cache.
 @uncacheable_rule
 async def print_build_log(request: BuildLogRequest) -> BuildLogShown:
+    """Print a log as one message."""
     logger.info(f"Build log of {request.package}:\n{request.text.rstrip()}")
     return BuildLogShown()
 

@@ -54,6 +54,7 @@ class PackageOutcome(EngineAwareReturnType):
 
     @property
     def ok(self) -> bool:
+        """Whether the package is built."""
         return self.failed is None and not self.blocked_by
 
     def level(self) -> LogLevel | None:

@@ -39,6 +39,7 @@ def source_requests(package: LockedPackage, resolve: str) -> tuple[FetchRequest,
 
 
 def source_json(source: Source) -> dict[str, Any]:
+    """A source as requests have it."""
     return {
         "name": source.name,
         "url": source.urls[0],
@@ -49,6 +50,7 @@ def source_json(source: Source) -> dict[str, Any]:
 
 
 def deb_json(deb: Deb) -> dict[str, Any]:
+    """A .deb as requests have it."""
     return {
         "name": deb.name,
         "version": deb.version,

@@ -10,11 +10,13 @@ from opam_oci.pants_engine.rules import collect_rules, rule
 
 @rule
 def wrap_debian_request(request: GenerateDebianLockfile) -> WrappedGenerateLockfile:
+    """A base's request, wrapped."""
     return WrappedGenerateLockfile(request)
 
 
 @rule
 def wrap_opam_request(request: GenerateOpamLockfile) -> WrappedGenerateLockfile:
+    """An opam resolve's request, wrapped."""
     return WrappedGenerateLockfile(request)
 
 

@@ -68,6 +68,7 @@ class Naming:
     build_root: str
 
     def context(self) -> InterpolationContext:
+        """What placeholders stand for in the names of this image."""
         directory = self.address.spec_path
         return InterpolationContext.from_dict(
             {
@@ -80,6 +81,7 @@ class Naming:
         )
 
     def field_source(self, alias: str) -> InterpolationContext.TextSource:
+        """Where a text comes from, for error messages."""
         return InterpolationContext.TextSource(
             address=self.address, target_alias=OciPackageImageTarget.alias, field_alias=alias
         )

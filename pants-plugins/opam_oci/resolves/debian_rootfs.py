@@ -33,6 +33,7 @@ class DebianRootfsRequest:
 
 
 def debian_rootfs_of(target: Target) -> DebianRootfs:
+    """A `debian_rootfs` target's fields, defaults filled in."""
     return DebianRootfs(
         address=target.address,
         resolve=target[DebianResolveField].value_or_default(target.address),
@@ -44,6 +45,7 @@ def debian_rootfs_of(target: Target) -> DebianRootfs:
 
 @rule
 async def find_debian_rootfs(request: DebianRootfsRequest) -> DebianRootfs:
+    """The `debian_rootfs` at an address. Raises InvalidTargetException for another target."""
     address = await parse_address(AddressInput.parse(request.address, description_of_origin=request.origin))
     wrapped = await target_at(WrappedTargetRequest(address, description_of_origin=request.origin))
     target: Target = wrapped.target

@@ -35,6 +35,7 @@ def ready_order(depends: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def reachable(names: Iterable[str], edges: Callable[[str], Iterable[str]]) -> set[str]:
+    """`names`, and all that is reached from them along `edges`."""
     found: set[str] = set()
     stack = list(names)
     while stack:

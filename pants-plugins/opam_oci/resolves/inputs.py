@@ -52,10 +52,12 @@ class LocalOpamFile:
 
     @property
     def package(self) -> str:
+        """The package's name, which is the file's."""
         return self.path.rpartition("/")[2][: -len(".opam")]
 
     @property
     def text(self) -> str:
+        """The file as text; bytes that are not UTF-8 become surrogates."""
         return self.content.decode("utf-8", "surrogateescape")
 
     def line(self) -> str:
@@ -103,6 +105,7 @@ async def read_opam_files(files: list[tuple[Address, str]]) -> tuple[LocalOpamFi
 # Once for all resolves, of which there may be thousands.
 @rule
 async def find_requirement_targets(opam: OpamSubsystem) -> RequirementTargets:
+    """Look at all `opam_requirement` targets of the project, once."""
     by_resolve: dict[str, list[Target]] = {}
     targets = await find_targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias), **implicitly())
     for target in targets:
@@ -112,6 +115,7 @@ async def find_requirement_targets(opam: OpamSubsystem) -> RequirementTargets:
 
 @rule
 async def find_resolve_inputs(request: ResolveInputsRequest, opam: OpamSubsystem) -> ResolveInputs:
+    """The roots, bounds, base and options of a resolve. Raises InvalidTargetException, UnknownResolveError."""
     targets = await find_requirement_targets(**implicitly())
     requirements: set[str] = set()
     constraints: set[str] = set()

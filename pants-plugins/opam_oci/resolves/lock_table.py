@@ -28,6 +28,7 @@ class LockTable:
     values: Mapping[str, Any]
 
     def error(self, problem: str) -> LockfileError:
+        """The exception for a mistake in this table."""
         return LockfileError(self.path, f"in {self.where}: {problem}." if self.where else f"{problem}.")
 
     def _get(self, key: str, kind: type, called: str) -> Any:
@@ -39,6 +40,7 @@ class LockTable:
         return value
 
     def table(self, key: str) -> LockTable:
+        """A table in this one."""
         return LockTable(self.path, f"[{key}]", self._get(key, dict, "a table"))
 
     def tables(self, key: str) -> Iterable[LockTable]:
@@ -52,23 +54,27 @@ class LockTable:
             yield LockTable(self.path, f"{self.where}, {where}" if self.where else where, value)
 
     def integer(self, key: str) -> int:
+        """A whole number."""
         value = self._get(key, int, "an integer")
         assert isinstance(value, int)
         return value
 
     def size(self, key: str) -> int:
+        """A whole number that is not negative."""
         value = self.integer(key)
         if value < 0:
             raise self.error(f"`{key}` is negative")
         return value
 
     def text(self, key: str, pattern: re.Pattern[str] | None = None) -> str:
+        """A string, all of which `pattern` matches."""
         value = self._get(key, str, "a string")
         assert isinstance(value, str)
         self._match(key, value, pattern)
         return value
 
     def texts(self, key: str, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
+        """An array of strings, all of which `pattern` matches."""
         values = self._get(key, list, "an array of strings")
         for value in values:
             if not isinstance(value, str):
@@ -83,9 +89,11 @@ class LockTable:
         return values
 
     def optional_texts(self, key: str) -> tuple[str, ...]:
+        """As `texts`; empty where there is no such key."""
         return self.texts(key) if key in self.values else ()
 
     def optional_names(self, key: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        """As `names`; empty where there is no such key."""
         return self.names(key, pattern) if key in self.values else ()
 
     def refuse_unknown(self, *known: str) -> None:
@@ -98,6 +106,7 @@ class LockTable:
             )
 
     def path_text(self, key: str) -> str:
+        """A relative path that leaves no directory."""
         value = self.text(key)
         self.check_path(key, value)
         return value
@@ -109,6 +118,7 @@ class LockTable:
             raise self.error(f"`{key}` is not a safe relative path: {value!r}")
 
     def refuse_duplicates(self, key: str, values: Iterable[str]) -> None:
+        """Raise LockfileError where a value is there twice."""
         seen: set[str] = set()
         for value in values:
             if value in seen:
@@ -144,6 +154,7 @@ def _check_whole(top: LockTable, content: bytes) -> None:
 
 
 def read_top(path: str, resolve: str, content: bytes, *, kind: str) -> LockTable:
+    """A lockfile as a table, its metadata checked. Raises LockfileError."""
     try:
         values = tomllib.loads(content.decode())
     except ValueError as e:  # what is no UTF-8 or no TOML, and numbers of thousands of digits

@@ -32,6 +32,7 @@ class Deb:
 
     @property
     def basename(self) -> str:
+        """The file's name."""
         return self.path.rpartition("/")[2]
 
 
@@ -87,6 +88,7 @@ class LockedPackage:
 
     @property
     def full_name(self) -> str:
+        """As in "lwt.5.6.1"."""
         return f"{self.name}.{self.version}"
 
 
@@ -129,6 +131,7 @@ class OpamLock:
         return self.in_build_order(reachable(names, self.all_depends))
 
     def all_depends(self, name: str) -> tuple[str, ...]:
+        """Build edges and post-dependencies of a package."""
         package = self.packages[name]
         return (*package.depends, *package.post_depends)
 
@@ -154,4 +157,5 @@ class OpamLock:
 
 
 def regenerate_command(resolve: str) -> str:
+    """The command that writes the lockfile of a resolve anew."""
     return f"{bin_name()} generate-lockfiles --resolve={resolve}"

@@ -31,6 +31,7 @@ class OpamLockRequest:
 
 
 def missing_lockfile(path: str, resolve: str) -> LockfileError:
+    """The error for a lockfile that is not there."""
     return LockfileError(
         path, f"it does not exist. The resolve `{resolve}` needs it; write it with `{regenerate_command(resolve)}`."
     )
@@ -38,6 +39,7 @@ def missing_lockfile(path: str, resolve: str) -> LockfileError:
 
 @rule
 async def read_fresh_debian_lock(request: DebianLockRequest, debian: DebianSubsystem) -> DebianLock:
+    """The lockfile of a base. Raises LockfileError; StaleLockfileError where the target has changed since."""
     rootfs = request.rootfs
     path = debian.lockfile_of(rootfs.resolve, f"the target {rootfs.address}")
     contents = await contents_of_globs(PathGlobs([path]))
@@ -50,6 +52,7 @@ async def read_fresh_debian_lock(request: DebianLockRequest, debian: DebianSubsy
 
 @rule
 async def read_opam_lockfile(request: OpamLockRequest, opam: OpamSubsystem) -> OpamLock:
+    """The lockfile of an opam resolve, fresh or not. Raises LockfileError, UnknownResolveError."""
     path = opam.lockfile_of(request.resolve, "a target or `[opam].default_resolve`")
     contents = await contents_of_globs(PathGlobs([path]))
     if not contents:

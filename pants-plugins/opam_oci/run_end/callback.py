@@ -13,6 +13,7 @@ class AtRunEnd(WorkunitsCallback):
 
     @property
     def can_finish_async(self) -> bool:
+        """Pants waits for this callback before a run ends."""
         return False  # whoever called the command may look at its results as soon as it has ended
 
     def __call__(

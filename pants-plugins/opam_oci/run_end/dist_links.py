@@ -85,6 +85,7 @@ class BlobLinker(AtRunEnd):
         self._start = time.time_ns()
 
     def ended(self, context: StreamingWorkunitContext) -> None:
+        """Link the equal blobs of what was written below dist/."""
         if "package" not in context.run_tracker.goals:
             return
         try:
@@ -103,6 +104,7 @@ class BlobLinkerRequest:
 async def construct_blob_linker(
     _: BlobLinkerRequest, subsystem: OciDistSubsystem, dist_dir: DistDir
 ) -> WorkunitsCallbackFactory:
+    """The callback that links blobs, where `[oci-dist].link_blobs` is set."""
     dist = Path(get_buildroot(), dist_dir.relpath)
     return WorkunitsCallbackFactory(lambda: BlobLinker(dist) if subsystem.link_blobs else None)
 

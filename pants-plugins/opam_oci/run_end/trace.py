@@ -108,9 +108,11 @@ class TraceWriter(AtRunEnd):
         self._spans: list[Span] = []
 
     def completed(self, workunits: tuple[Workunit, ...]) -> None:
+        """Take in workunits that have ended."""
         self._spans += spans(workunits)
 
     def ended(self, context: StreamingWorkunitContext) -> None:
+        """Write the file."""
         temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +129,7 @@ class TraceWriterRequest:
 
 @rule
 async def construct_trace_writer(_: TraceWriterRequest, subsystem: TraceSubsystem) -> WorkunitsCallbackFactory:
+    """The callback that writes the trace."""
     file = Path(get_buildroot(), subsystem.file) if subsystem.file else None
     return WorkunitsCallbackFactory(lambda: TraceWriter(file) if file else None)
 

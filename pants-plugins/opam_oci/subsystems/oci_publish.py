@@ -33,6 +33,7 @@ class Registry:
 
     @property
     def origin(self) -> str:
+        """The section of pants.toml that defines the registry."""
         return f"[oci-publish.registries.{self.alias}]"
 
 
@@ -152,4 +153,5 @@ class OciPublishSubsystem(Subsystem):
 
     @property
     def registries(self) -> FrozenDict[str, Registry]:
+        """The registries by alias. Raises RegistryOptionError."""
         return read_registries(self._registries)

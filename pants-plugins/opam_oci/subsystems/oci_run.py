@@ -10,6 +10,8 @@ from pants.util.strutil import softwrap
 
 
 class Runtime(Enum):
+    """What runs containers."""
+
     auto = "auto"
     crun = "crun"
     runc = "runc"
@@ -18,6 +20,8 @@ class Runtime(Enum):
 
 
 class Network(Enum):
+    """The network of containers."""
+
     host = "host"
     none = "none"
 

@@ -8,6 +8,7 @@ class UnknownResolveError(Exception):
 
 
 def find_lockfile(resolve: str, resolves: dict[str, str], option: str, origin: str) -> str:
+    """The path of a resolve's lockfile. Raises UnknownResolveError; `option` and `origin` say what defines and what names it."""
     if resolve not in resolves:
         known = ", ".join(sorted(resolves)) or "none"
         raise UnknownResolveError(
