@@ -1,6 +1,7 @@
 """Fetches locked files: by content, from the first place that has it.
 
-All goes through Pants' own downloader, so that a file is fetched once and then lies in its cache."""
+All goes through Pants' own downloader, so that a file is fetched once and then lies in its cache.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`generate-lockfiles` for bases (`[debian].resolves`) and for opam packages (`[opam].resolves`).
 
 The tool writes lockfiles in processes that may use the network and whose results are never cached: whoever asks for a
-new lockfile wants today's."""
+new lockfile wants today's.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Which packages share a layer where an image would have too many of them. docs/images.md has a picture.
 
 Nothing but names, dependencies and who holds what decides; sizes and digests do not. So a package that changes changes its
-own group's layer and no other. No engine calls here."""
+own group's layer and no other. No engine calls here.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Reads lockfiles: TOML text to frozen values, every mistake in them named.
 
 No engine calls here. docs/architecture.md describes the two formats. Whatever is wrong with a lockfile is a
-`LockfileError`, whose message begins with the lockfile's path."""
+`LockfileError`, whose message begins with the lockfile's path.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Images below dist/ share their blobs' files: what several layouts hold there is one file with several names.
 
 The `package` goal writes every image whole, as a copy of its own. When it has ended, equal blobs are made hard links of the one
-that was written last. On most file systems the copies are gone before they have reached the disk."""
+that was written last. On most file systems the copies are gone before they have reached the disk.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`--opam-trace-file`: where a run's time went, as a trace that Chrome's tracing page and Perfetto show.
 
 The format is the "JSON object format" of the Trace Event Format: complete events ("ph": "X") with times in microseconds.
-Spans are laid into as few lanes as show them side by side; a lane of the kind `process` is a slot that Pants gave away."""
+Spans are laid into as few lanes as show them side by side; a lane of the kind `process` is a slot that Pants gave away.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Runs a process whose locked inputs are fetched only when it really runs.
 
 A lockfile says the sha256 and size of every file, and that is all that a process's cache key needs. So the process is
-asked for before anything is downloaded: where a cache, local or remote, has its result, its sources never come here."""
+asked for before anything is downloaded: where a cache, local or remote, has its result, its sources never come here.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ from pants.engine.process import FallibleProcessResult, Process
 from opam_oci.downloads.fetch import FetchRequest, fetch_file
 from opam_oci.pants_engine.calls import run_process
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
+
+
+_MISSING = ("Missing digest", "Was not present in the local store", "Was not present in either the local or remote store")
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,12 @@ class OnDemandProcess:
 
 
 def lacks_input(error: Exception) -> bool:
-    """Whether the engine could not run a process because one of its input files is in no store."""
-    return "Missing digest" in str(error)
+    """Whether the engine could not run a process because one of its input files is in no store.
+
+    The engine's class for it is not public. Most versions begin their text with "Missing digest"; 2.30 and 2.31, and any
+    version when its sandboxer prepares the process, pass on the store's own words alone.
+    """
+    return any(words in str(error) for words in _MISSING)
 
 
 @rule
