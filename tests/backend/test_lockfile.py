@@ -82,7 +82,7 @@ def test_a_deep_graph() -> None:
         ("", "`metadata` is missing"),
         ("metadata = 3", "`metadata` is not a table"),
         (opam_lock(version=2), "lock_version 2 was written by a newer version"),
-        (opam_lock(version=0), "there is no lock_version 0"),
+        (opam_lock(version=0), "its lock_version 0 does not exist"),
         (opam_lock().replace("lock_version = 1", 'lock_version = "1"'), "`lock_version` is not an integer"),
         (opam_lock().replace("lock_version = 1", "lock_version = true"), "`lock_version` is not an integer"),
         (opam_lock(kind="debian"), "it is of kind 'debian', where 'opam' is needed"),

@@ -116,7 +116,7 @@ class OciImageExposedPortsField(StringSequenceField):
     value: tuple[str, ...]
     help = help_text(
         """
-        Ports that containers listen on, as documentation for whoever runs them: `["8080", "53/udp"]`.
+        Ports that containers listen on, as documentation for the people who run them: `["8080", "53/udp"]`.
 
         Default: none.
         """

@@ -32,7 +32,7 @@ class OciImageRuntimeBaseField(StringField):
         The address of the `debian_rootfs` that a `runtime` image stands on. It needs neither opam nor a compiler, but must be
         of the same suite and architecture as the base that the packages are built in.
 
-        Required if `runtime` is set, and no use otherwise.
+        Required if `runtime` is set; it means nothing otherwise.
         """
     )
 

@@ -52,7 +52,7 @@ class OciImageRunFieldSet(RunFieldSet):
 
 
 def read_volumes(entries: tuple[str, ...]) -> list[dict[str, str]]:
-    """Raises RunOptionError for what is no SOURCE:TARGET."""
+    """Volumes as the tool takes them. Raises RunOptionError for an entry that is not SOURCE:TARGET."""
     volumes = []
     for entry in entries:
         source, _, target = entry.rpartition(":")

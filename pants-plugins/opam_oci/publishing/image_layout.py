@@ -31,7 +31,7 @@ class ImageLayout:
 
 
 class NoLayoutError(Exception):
-    """A package is no OCI image layout."""
+    """A package is not an OCI image layout."""
 
 
 @rule

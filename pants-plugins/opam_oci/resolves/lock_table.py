@@ -172,7 +172,7 @@ def read_top(path: str, resolve: str, content: bytes, *, kind: str) -> LockTable
             f"`pants generate-lockfiles --resolve={resolve}`.",
         )
     if version != LOCK_VERSION:
-        raise LockfileError(path, f"there is no lock_version {version}.")
+        raise LockfileError(path, f"its lock_version {version} does not exist.")
     if metadata.text("kind") != kind:
         raise LockfileError(path, f"it is of kind {metadata.text('kind')!r}, where {kind!r} is needed.")
     if metadata.text("resolve") != resolve:

@@ -129,7 +129,7 @@ def _package(table: LockTable) -> LockedPackage:
 
 
 def _text_or_base64(table: LockTable, key: str) -> bytes:
-    """The bytes of `key`, or of `key_base64`, which is there instead where they are no UTF-8 text."""
+    """The bytes of `key`, or of `key_base64`, which stands there instead where they are not UTF-8 text."""
     encoded = f"{key}_base64"
     if encoded not in table.values:
         try:

@@ -84,7 +84,7 @@ def parse_location(name: str, location: str) -> Archive | GitCommit | str:
     """An archive, a commit, or a directory in the build root. Raises InvalidRepositoryError."""
     origin = f"`[opam].repositories` has {name} = {location!r}"
     if not _NAME.match(name):
-        raise InvalidRepositoryError(f"{origin}, which is no name for an opam repository.")
+        raise InvalidRepositoryError(f"{origin}, which is not a name for an opam repository.")
     if "://" not in location:
         path = posixpath.normpath(location)
         if path.startswith(("/", "..")) or path == ".":

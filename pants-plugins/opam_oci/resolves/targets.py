@@ -14,7 +14,7 @@ from opam_oci.pants_engine.rules import collect_rules, rule
 
 @dataclass(frozen=True)
 class TargetsOfTypeRequest:
-    """All targets of a type that is no generator and not generated."""
+    """All targets of a type that neither generates targets nor is generated."""
 
     alias: str
 
