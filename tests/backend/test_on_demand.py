@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from opam_oci.sandbox.on_demand import lacks_input
 
 _DIGEST = "Digest { hash: Fingerprint<" + 64 * "4" + ">, size_bytes: 11 }"

@@ -14,8 +14,11 @@ from opam_oci.downloads.fetch import FetchRequest, fetch_file
 from opam_oci.pants_engine.calls import run_process
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 
-
-_MISSING = ("Missing digest", "Was not present in the local store", "Was not present in either the local or remote store")
+_MISSING = (
+    "Missing digest",
+    "Was not present in the local store",
+    "Was not present in either the local or remote store",
+)
 
 
 @dataclass(frozen=True)
