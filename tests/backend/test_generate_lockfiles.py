@@ -102,6 +102,7 @@ def test_what_opam_is_asked(rule_runner: RuleRunner) -> None:
         "default",
         options=(
             f"--opam-repositories={{'upstream': '{location}', 'overlay': 'overlay'}}",
+            "--opam-repository-order=['upstream', 'overlay']",
             "--opam-archive-mirrors=['file:///cache']",
             "--debian-source-suites=['sid']",
         ),
@@ -283,9 +284,24 @@ def test_a_commit_that_is_not_there(rule_runner: RuleRunner, git_repository: Pat
     assert f"The commit {'1' * 40} of the opam repository upstream" in message and str(git_repository) in message
 
 
-def test_repositories_keep_the_order_of_the_configuration(tmp_path: Path) -> None:
+_THREE = '[opam.repositories]\nz = "overlay"\nm = "overlay"\na = "overlay"\n'
+
+
+@pytest.mark.parametrize(
+    "order", ["", '["z", "m"]', '["z", "m", "a", "b"]', '["z", "z", "m", "a"]'], ids=["none", "few", "more", "twice"]
+)
+def test_the_order_of_several_repositories_has_to_be_said(rule_runner: RuleRunner, order: str) -> None:
+    rule_runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock()})
+    repositories = "--opam-repositories={'z': 'overlay', 'm': 'overlay', 'a': 'overlay'}"
+    message = problem(
+        rule_runner, "default", options=(repositories, *([f"--opam-repository-order={order}"] if order else []))
+    )
+    assert 'names the repositories "a", "m", "z", but `[opam].repository_order` is' in message
+
+
+def test_repositories_are_read_in_the_order_that_is_said(tmp_path: Path) -> None:
     config = tmp_path / "pants.toml"
-    config.write_text('[opam.repositories]\nz = "overlay"\nm = "overlay"\na = "overlay"\n')
+    config.write_text(f'[opam]\nrepository_order = ["z", "m", "a"]\n{_THREE}')
     runner = new_runner(f"--pants-config-files={config}")
     runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock()})
     arguments = [f"--pants-config-files={config}", *OPTIONS]

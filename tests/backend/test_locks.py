@@ -130,8 +130,9 @@ def test_repositories(rule_runner: RuleRunner) -> None:
     archive = f"https://127.0.0.1:9/r.tar.gz#sha256={SHA}&size=1"
     git = f"git+https://127.0.0.1:9/r.git#{'1a' * 20}"
     repositories = f"--opam-repositories={{'d': 'dir', 'g': '{git}', 'a': '{archive}'}}"
+    order = "--opam-repository-order=['d', 'g', 'a']"
     rule_runner.write_files({**project(Pkg("a")), "dir/packages/a/a.1/opam": "one"})
-    rule_runner.set_options([*OPTIONS, repositories])
+    rule_runner.set_options([*OPTIONS, repositories, order])
     plan(rule_runner)
     rule_runner.write_files({"3rdparty/opam/default.lock": with_repositories()})
     message = problem(rule_runner)

@@ -102,7 +102,8 @@ def test_newer_pants_is_as_recorded() -> None:
     for full, fact in _FACTS["functions"].items():
         module, _, name = full.rpartition(".")
         function = inspect.unwrap(getattr(import_module(module), name))
-        parameters = [f"{p.name}: {p.annotation}" for p in inspect.signature(function).parameters.values()]
+        hints = get_type_hints(function)
+        parameters = [f"{name}: {kind.__name__}" for name, kind in hints.items() if name != "return"]
         assert parameters == fact["parameters"], full
         assert hasattr(getattr(import_module(module), name), "rule_id") == fact["rule"], full
 
@@ -209,7 +210,7 @@ def _questions(function: Any, visited: set[Any]) -> set[str]:
     for name in names:
         value = function.__globals__.get(name)
         if isinstance(getattr(value, "rule", None), TaskRule):
-            found.add(name)
+            found.add(value.rule.func.__name__)
         elif inspect.iscoroutinefunction(value) and value not in visited and value.__module__.startswith("opam_oci"):
             found |= _questions(value, visited)
     return found

@@ -73,7 +73,7 @@ class RequestedOpamResolveNames(RequestedUserResolveNames):
 def known_debian_resolves(_: KnownDebianResolveNamesRequest, debian: DebianSubsystem) -> KnownUserResolveNames:
     """The names in `[debian].resolves`."""
     return KnownUserResolveNames(
-        names=tuple(debian.resolves),
+        names=tuple(sorted(debian.resolves)),
         option_name="[debian].resolves",
         requested_resolve_names_cls=RequestedDebianResolveNames,
     )
@@ -83,7 +83,7 @@ def known_debian_resolves(_: KnownDebianResolveNamesRequest, debian: DebianSubsy
 def known_opam_resolves(_: KnownOpamResolveNamesRequest, opam: OpamSubsystem) -> KnownUserResolveNames:
     """The names in `[opam].resolves`."""
     return KnownUserResolveNames(
-        names=tuple(opam.resolves),
+        names=tuple(sorted(opam.resolves)),
         option_name="[opam].resolves",
         requested_resolve_names_cls=RequestedOpamResolveNames,
     )

@@ -49,9 +49,10 @@ class DebianIndexes:
 @rule(desc="Read opam repositories", level=LogLevel.DEBUG)
 async def prepare_repositories(request: PreparedRepositoriesRequest, opam: OpamSubsystem) -> PreparedRepositories:
     """Once for all resolves on a base: opam takes long to read a repository of many thousand files."""
+    ordered = opam.ordered_repositories()
     repositories = await concurrently(
         find_opam_repository(OpamRepositoryRequest(name, location), **implicitly())
-        for name, location in opam.repositories.items()
+        for name, location in ordered.items()
     )
     ground = await make_foundation(FoundationRequest(request.debian_lock), **implicitly())
     values = {
@@ -61,7 +62,7 @@ async def prepare_repositories(request: PreparedRepositoriesRequest, opam: OpamS
     }
     call = lock_call(
         "lock-opam",
-        f"Read the opam repositories {', '.join(opam.repositories)}",
+        f"Read the opam repositories {', '.join(ordered)}",
         values,
         (),
         layers=ground.layers,

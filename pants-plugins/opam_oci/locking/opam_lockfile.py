@@ -86,7 +86,7 @@ def solve_call(inputs: ResolveInputs, opam: OpamSubsystem, ground: Foundation) -
         "step": "solve",
         "layers": layer_paths(ground.layers),
         "prepared": "prepared",
-        "repositories": list(opam.repositories),
+        "repositories": list(opam.ordered_repositories()),
         "requirements": list(inputs.requirements),
         "constraints": list(inputs.constraints),
         "local": [{"name": file.package, "opam": file.text} for file in inputs.opam_files],

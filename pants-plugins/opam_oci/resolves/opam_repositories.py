@@ -191,7 +191,7 @@ async def find_opam_repository(request: OpamRepositoryRequest) -> OpamRepository
 async def find_fingerprints(opam: OpamSubsystem) -> RepositoryFingerprints:
     """Fetches nothing: where a lockfile is fresh, building needs no repository. A directory that is gone counts as empty."""
     lines = []
-    for name, text in opam.repositories.items():
+    for name, text in opam.ordered_repositories().items():
         location = parse_location(name, text)
         if isinstance(location, str):
             repository = await read_directory(name, location, must_exist=False)

@@ -19,6 +19,10 @@ class OutOfReach(Enum):
     RECORD = "record"
 
 
+class RepositoryOrderError(Exception):
+    """`[opam].repository_order` does not name each repository once."""
+
+
 class OpamSubsystem(Subsystem):
     options_scope = "opam"
     help = "Options for building opam (OCaml) packages as image layers."
@@ -115,7 +119,7 @@ class OpamSubsystem(Subsystem):
         help=softwrap(
             """
             The opam repositories that lockfiles are solved against, by name. Where two have the same package, the
-            one listed first wins.
+            one that stands first in `[opam].repository_order` wins.
 
             A location is a directory in the build root (`3rdparty/opam/overlay`), a commit of a git repository
             (`git+https://example.org/repo.git#<40 hex digits>`; git must be installed), or the URL of an archive
@@ -124,6 +128,16 @@ class OpamSubsystem(Subsystem):
 
             Only `generate-lockfiles` fetches them; builds need the lockfile alone. It says which contents of them it is
             for: after a change here, or in a directory, it is out of date.
+            """
+        ),
+    )
+    repository_order = StrListOption(
+        help=softwrap(
+            """
+            The names in `[opam].repositories`, the repository that wins first: `["overlay", "upstream"]`.
+
+            Default: none, which is enough for one repository. With several, all of them must be named here, each once:
+            Pants 2.30 and newer do not keep the order in which a table's entries are written.
             """
         ),
     )
@@ -170,6 +184,18 @@ class OpamSubsystem(Subsystem):
             """
         ),
     )
+
+    def ordered_repositories(self) -> dict[str, str]:
+        """`[opam].repositories`, the one that wins first. Raises RepositoryOrderError where the order is not said."""
+        names = list(self.repository_order) or (list(self.repositories) if len(self.repositories) == 1 else [])
+        if sorted(names) != sorted(self.repositories):
+            asked = ", ".join(f'"{name}"' for name in sorted(self.repositories))
+            given = ", ".join(f'"{name}"' for name in self.repository_order)
+            raise RepositoryOrderError(
+                f"`[opam].repositories` names the repositories {asked or '(none)'}, but `[opam].repository_order` is "
+                f"[{given}]. Name each of them there once, the one that wins first."
+            )
+        return {name: self.repositories[name] for name in names}
 
     def lockfile_of(self, resolve: str, origin: str) -> str:
         """The path of a resolve's lockfile; `origin` says for an error what names the resolve."""
