@@ -137,6 +137,8 @@ def fetch_failure(request: FetchRequest, reasons: Iterable[str]) -> str:
 
 
 def _remedy(request: FetchRequest) -> str:
+    if request.remedy:
+        return request.remedy
     regenerate = "regenerate the lockfile"
     if request.resolve:
         regenerate += f" with `{bin_name()} generate-lockfiles --resolve={request.resolve}`"

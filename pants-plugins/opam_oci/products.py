@@ -149,6 +149,8 @@ class FetchRequest(EngineAwareParameter):
     size: int
     # Whose lockfile names the file; "" where no lockfile does.
     resolve: str = ""
+    # What to do if no place has it, as sentences for the user; "" where what holds for locked files does.
+    remedy: str = ""
 
     def debug_hint(self) -> str:
         return f"{self.owner}: {self.name}"

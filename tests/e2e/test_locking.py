@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Dict, Iterator
 
 import pytest
-from bench.scratch_project import SNAPSHOT, ScratchProject  # noqa: E402
+from bench.scratch_project import ScratchProject
+
+from tests.support.snapshot import location
 
 ARCHIVE = b"an archive"
 PACKAGES = {
@@ -39,7 +41,7 @@ RESOLVES = {
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScratchProject]:
     directory = tmp_path_factory.mktemp("locking") / "project"
     options = 'resolves_with_test = ["tests"]\nresolves_prefer_oldest = ["oldest"]'
-    project = ScratchProject(directory, list(RESOLVES), options, repositories='own = "repository"')
+    project = ScratchProject(directory, list(RESOLVES), options)
     (directory.parent / "lib.tgz").write_bytes(ARCHIVE)
     source = (directory.parent, hashlib.md5(ARCHIVE).hexdigest())
     files = {
@@ -99,16 +101,17 @@ def test_opams_explanation(project: ScratchProject, resolve: str, reason: str) -
     assert not (project.directory / f"3rdparty/opam/{resolve}.lock").exists()
 
 
-@pytest.mark.skipif(not SNAPSHOT.exists(), reason=f"there is no {SNAPSHOT}")
 @pytest.mark.skipif(os.geteuid() != 0, reason="opam by hand runs in an overlay that root mounts")
-def test_the_same_as_opam_by_hand(tmp_path: Path) -> None:
+def test_the_same_as_opam_by_hand(tmp_path: Path, public_repository: Path) -> None:
     """On the public repository. bench/lock_roots.py does it for many roots."""
     from bench.lock_roots import by_hand
 
-    project = ScratchProject(tmp_path / "project", ["react"], 'out_of_reach = "record"')
+    repositories = {"public": location(public_repository)}
+    project = ScratchProject(tmp_path / "project", ["react"], 'out_of_reach = "record"', repositories)
     project.write({"BUILD": 'opam_requirement(name="r", requirements=["react"])'})
     try:
         project.must("generate-lockfiles", "--resolve=react")
     finally:
         project.stop_daemon()
-    assert versions(project, "react") == by_hand(tmp_path / "hand", ["react"], 1)["answers"]["react"]
+    by_opam = by_hand(tmp_path / "hand", public_repository, ["react"], 1)["answers"]["react"]
+    assert "react" in by_opam and versions(project, "react") == by_opam
