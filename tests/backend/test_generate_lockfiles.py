@@ -276,7 +276,9 @@ def test_a_commit_that_is_not_there(rule_runner: RuleRunner, git_repository: Pat
     first, *said, remedy = message.splitlines()
     assert f"The commit {'1' * 40} of the opam repository upstream" in first and str(git_repository) in first
     assert said and all(line.startswith("  ") for line in said) and len(set(said)) == len(said)
-    assert remedy.startswith("Correct the URL or the commit, or name a copy of the repository that this machine reaches")
+    assert remedy.startswith(
+        "Correct the URL or the commit, or name a copy of the repository that this machine reaches"
+    )
 
 
 def test_a_git_repository_that_is_not_there(rule_runner: RuleRunner, tmp_path: Path) -> None:
