@@ -1,8 +1,8 @@
 """What a registry stores for the images of 1,000 real packages: one layer for each package, our groups, others' groups, flat.
 
-    PYTHONPATH=src:pants-plugins nice $(build-support/test-python) bench/layer_grouping.py [opam-repository.tar.zst]
+    PYTHONPATH=src:pants-plugins nice $(build-support/test-python) -m bench.layer_grouping
 
-The graph is that of the opam-repository snapshot (default: ../shared/data/opam-repository-*.tar.zst), the solutions are an
+The graph is that of a snapshot of the opam-repository (tests/support/snapshot.py says how to name one), the solutions are an
 approximation that is the same on every run: of each package the newest release, of each alternative the first that there
 is, without `with-test`, `with-doc`, `with-dev-setup` and optional dependencies, and without regard to version bounds. Sizes
 are made up, from the package's name: lognormal around 150 kB, and 90 MB for the compiler.
@@ -18,19 +18,18 @@ import hashlib
 import json
 import math
 import re
-import subprocess
 import sys
-import tarfile
 from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+
+from tests.support.snapshot import NoSnapshotError, find_snapshot, opam_files
 
 from opam_oci.images.grouping import Unit, group
 from opam_oci.resolves.dependency_order import build_order
 from opam_sandbox import opamfile
 from opam_sandbox.errors import ToolError
 
-ROOT = Path(__file__).resolve().parents[1]
 IMAGES = 1000
 LIMITS = (122, 60, 30)  # groups of packages; 122 leaves the base, opam's root and the state of docker's 125
 BASE = 194_000_000
@@ -49,18 +48,10 @@ def version_key(version: str) -> List[Tuple[int, str]]:
 def newest(archive: Path) -> Dict[str, str]:
     """Package -> the opam file of its newest release."""
     found: Dict[str, Tuple[List[Tuple[int, str]], str]] = {}
-    unpack = subprocess.Popen(["zstd", "-dc", str(archive)], stdout=subprocess.PIPE)
-    with tarfile.open(fileobj=unpack.stdout, mode="r|") as tar:
-        for member in tar:
-            match = re.search(r"packages/([^/]+)/\1\.([^/]+)/opam$", member.name)
-            if not match:
-                continue
-            key = version_key(match.group(2))
-            if match.group(1) not in found or found[match.group(1)][0] < key:
-                content = tar.extractfile(member)
-                assert content is not None
-                found[match.group(1)] = (key, content.read().decode(errors="replace"))
-    unpack.wait()
+    for name, version, text in opam_files(archive):
+        key = version_key(version)
+        if name not in found or found[name][0] < key:
+            found[name] = (key, text)
     return {name: text for name, (_, text) in found.items()}
 
 
@@ -154,10 +145,10 @@ def measure(images: Iterable[Groups], sizes: Mapping[str, int], whole: int = 0) 
 
 
 def main() -> None:
-    archives = sorted(ROOT.parent.glob("shared/data/opam-repository-*.tar.zst"))
-    archive = Path(sys.argv[1]) if len(sys.argv) > 1 else archives[-1] if archives else None
-    if archive is None:
-        sys.exit("no snapshot of the opam-repository: name one")
+    try:
+        archive = find_snapshot()
+    except NoSnapshotError as error:
+        sys.exit(str(error))
     graph = read_graph(newest(archive))
     roots = sorted(sorted(graph), key=lambda name: chance(name, "root"))
     orders = {}

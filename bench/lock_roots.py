@@ -2,8 +2,8 @@
 
     PYTHONPATH=src $(build-support/test-python) -m bench.lock_roots [--roots=100] [--by-hand=N]
 
-Needs root, the snapshot of the opam-repository beside this checkout, and the base in Pants' cache (`./pants package
-//images:0install`, or any `generate-lockfiles` of an opam resolve over //3rdparty/debian:trixie).
+Needs root, a snapshot of the opam-repository (tests/support/snapshot.py says how to name one), and the base in Pants' cache
+(`./pants package //images:0install`, or any `generate-lockfiles` of an opam resolve over //3rdparty/debian:trixie).
 
 Baseline, in the same run: the base's own opam in a plain overlay of the base, one `opam init` and then one
 `opam install --dry-run` per root, in as many workers as there are cores. Both get the same roots: some programs of note, and
@@ -29,7 +29,9 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Set
 
-from bench.scratch_project import ROOT, SNAPSHOT, ScratchProject
+from tests.support.snapshot import NoSnapshotError, find_snapshot, location, unpack
+
+from bench.scratch_project import ROOT, ScratchProject
 from opam_sandbox.isolation import run_isolated
 from opam_sandbox.opamroot import HOME, environment
 from opam_sandbox.overlay import Overlay
@@ -57,8 +59,9 @@ def bases() -> List[Path]:
 
 
 def worker(directory: Path) -> int:
-    """One worker by hand: in `directory` it finds roots.json and repository/, and writes answers.json."""
-    roots = json.loads((directory / "roots.json").read_text())
+    """One worker by hand: in `directory` it finds work.json, and writes answers.json."""
+    work = json.loads((directory / "work.json").read_text())
+    roots = work["roots"]
 
     def inside() -> int:
         os.chdir(directory)
@@ -67,7 +70,7 @@ def worker(directory: Path) -> int:
         try:
             overlay.mount()
             (overlay.root / "tmp/repository").mkdir()
-            overlay.bind(directory.parent / "repository", "tmp/repository")
+            overlay.bind(Path(work["repository"]), "tmp/repository")
             env = {**environment(1), "OPAMROOT": "/tmp/root", "OPAMSOLVERTIMEOUT": "600"}
 
             def opam(*arguments: str) -> "tuple[int, float]":
@@ -129,18 +132,18 @@ class Memory(threading.Thread):
             wanted |= more
 
 
-def by_hand(top: Path, roots: List[str], workers: int) -> Dict[str, Any]:
+def by_hand(top: Path, snapshot: Path, roots: List[str], workers: int) -> Dict[str, Any]:
     """Seconds of wall time without the init's, and the answers."""
     top.mkdir()
-    (top / "repository").mkdir()
-    subprocess.run(["tar", "--extract", f"--file={SNAPSHOT}", f"--directory={top / 'repository'}"], check=True)
+    repository = unpack(snapshot, top / "repository")
     processes: "List[subprocess.Popen[bytes]]" = []
     memory = Memory(lambda: [p.pid for p in processes], only="opam")
     start = time.perf_counter()
     for number in range(workers):
         directory = top / f"worker{number}"
         directory.mkdir()
-        (directory / "roots.json").write_text(json.dumps(roots[number::workers]))
+        work = {"roots": roots[number::workers], "repository": os.fspath(repository)}
+        (directory / "work.json").write_text(json.dumps(work))
         processes.append(
             subprocess.Popen([sys.executable, "-m", "bench.lock_roots", f"--worker={directory}"], cwd=ROOT)
         )
@@ -158,10 +161,11 @@ def by_hand(top: Path, roots: List[str], workers: int) -> Dict[str, Any]:
 # With Pants.
 
 
-def with_pants(top: Path, roots: List[str]) -> Dict[str, Any]:
+def with_pants(top: Path, snapshot: Path, roots: List[str]) -> Dict[str, Any]:
     names = [f"r{number:03d}" for number in range(len(roots))]
     # A name of its own, so that nothing of an earlier run is in the cache but the base.
-    project = ScratchProject(top / "project", names, 'out_of_reach = "record"', snapshot=f"run-{int(time.time())}")
+    repositories = {f"run-{int(time.time())}": location(snapshot)}
+    project = ScratchProject(top / "project", names, 'out_of_reach = "record"', repositories)
     project.write(
         {
             "3rdparty/opam/BUILD": "".join(
@@ -195,20 +199,24 @@ def main() -> int:
     options = parser.parse_args()
     if options.worker:
         return worker(options.worker)
-    if os.geteuid() != 0 or not SNAPSHOT.exists():
-        sys.exit(f"needs root, and {SNAPSHOT}")
+    if os.geteuid() != 0:
+        sys.exit("opam by hand runs in an overlay that root mounts: needs root")
+    try:
+        snapshot = find_snapshot()
+    except NoSnapshotError as error:
+        sys.exit(str(error))
     workers = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(dir=ROOT / "dist" if (ROOT / "dist").exists() else None) as temporary:
         top = Path(temporary)
-        named = by_hand(top / "named", list(NAMED), workers)
+        named = by_hand(top / "named", snapshot, list(NAMED), workers)
         inside = {name for solution in named["answers"].values() for name in solution}
         inside -= {root.partition("=")[0] for root in NAMED}
         others = sorted(inside, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
         roots = [*NAMED, *others][: options.roots]
         compared = roots[: options.by_hand or None]
-        hand = by_hand(top / "all", compared, workers)
+        hand = by_hand(top / "all", snapshot, compared, workers)
         solved = hand["answers"]
-        pants = with_pants(top, roots)
+        pants = with_pants(top, snapshot, roots)
     different = [root for root in compared if pants["locks"][root] != solved[root]]
     for root in different:
         ours, theirs = set(pants["locks"][root].items()), set(solved[root].items())

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Dict, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
-SNAPSHOT = ROOT.parent / "shared/data/opam-repository-2026-08-22.tar.zst"
-SNAPSHOT_FRAGMENT = "sha256=f61e3d1b993da6bd5905ac4e8314f687e1eae3cf0a299b1e8671046cee4969d4&size=2540746"
 _PARTS = ("3rdparty/python", "3rdparty/debian")
 
 
@@ -30,15 +28,14 @@ class Run:
 
 class ScratchProject:
     """`resolves`: names, each with the lockfile 3rdparty/opam/NAME.lock; `options`: lines of [opam] in pants.toml;
-    `snapshot`: what the snapshot of the public repository is called; `repositories`: lines to have instead of it."""
+    `repositories`: name -> location, as in `[opam.repositories]`. By default one that lies in the project, at repository/."""
 
     def __init__(
         self,
         directory: Path,
         resolves: Sequence[str],
         options: str = "",
-        snapshot: str = "snapshot",
-        repositories: str = "",
+        repositories: "Mapping[str, str] | None" = None,
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True)
@@ -46,7 +43,8 @@ class ScratchProject:
         for name in _PARTS:
             shutil.copytree(ROOT / name, directory / name)
         shutil.copy(ROOT / "pants", directory / "pants")
-        repositories = repositories or f'{snapshot} = "file://{SNAPSHOT}#{SNAPSHOT_FRAGMENT}"'
+        repositories = repositories or {"own": "repository"}
+        places = "\n".join(f"{json.dumps(name)} = {json.dumps(place)}" for name, place in repositories.items())
         listed = "\n".join(f'{json.dumps(name)} = "3rdparty/opam/{name}.lock"' for name in resolves)
         bases = "\n".join(f'{json.dumps(name)} = "//3rdparty/debian:trixie"' for name in resolves)
         (directory / "pants.toml").write_text(
@@ -71,7 +69,7 @@ default_resolve = {json.dumps(resolves[0])}
 {bases}
 
 [opam.repositories]
-{repositories}
+{places}
 
 [debian.resolves]
 trixie = "3rdparty/debian/trixie.lock"

@@ -281,7 +281,21 @@ def test_a_commit_that_is_not_there(rule_runner: RuleRunner, git_repository: Pat
             OpamRepository, [OpamRepositoryRequest("upstream", f"git+file://{git_repository}#{'1' * 40}")]
         )
     message = str(raised.value.wrapped_exceptions[0])
-    assert f"The commit {'1' * 40} of the opam repository upstream" in message and str(git_repository) in message
+    first, *said, remedy = message.splitlines()
+    assert f"The commit {'1' * 40} of the opam repository upstream" in first and str(git_repository) in first
+    assert said and all(line.startswith("  ") for line in said) and len(set(said)) == len(said)
+    assert remedy.startswith(
+        "Correct the URL or the commit, or name a copy of the repository that this machine reaches"
+    )
+
+
+def test_a_git_repository_that_is_not_there(rule_runner: RuleRunner, tmp_path: Path) -> None:
+    location = f"git+file://user:secret@{tmp_path}/none#{'1' * 40}"
+    with pytest.raises(ExecutionError) as raised:
+        rule_runner.request(OpamRepository, [OpamRepositoryRequest("upstream", location)])
+    message = str(raised.value.wrapped_exceptions[0])
+    assert f"cannot be fetched from file://{tmp_path}/none:" in message and "secret" not in message
+    assert "does not appear to be a git repository" in message
 
 
 _THREE = '[opam.repositories]\nz = "overlay"\nm = "overlay"\na = "overlay"\n'
@@ -377,7 +391,22 @@ def test_no_repository(rule_runner: RuleRunner) -> None:
 def test_a_repository_that_is_not_there(rule_runner: RuleRunner) -> None:
     rule_runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock()})
     message = problem(rule_runner, "default", options=("--opam-repositories={'o': 'nowhere'}",))
-    assert "`[opam].repositories`, o" in message and "nowhere/**" in message
+    assert message.startswith("`[opam].repositories` has o = 'nowhere', and Pants finds no file in that directory")
+    assert "correct the path" in message
+
+
+def test_an_archive_that_is_not_there(rule_runner: RuleRunner) -> None:
+    """Which repository, which place, and what to do: not what helps with a file that a lockfile names."""
+    rule_runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock()})
+    place = f"file://{rule_runner.build_root}/none/upstream.tar.gz"
+    location = f"{place}#sha256={SHA}&size=12"
+    message = problem(rule_runner, "default", options=(f"--opam-repositories={{'o': '{location}'}}",))
+    first, where, remedy = message.splitlines()
+    assert first == (
+        f"Cannot fetch upstream.tar.gz for the opam repository o of `[opam].repositories` (sha256 {SHA}, 12 bytes):"
+    )
+    assert where.startswith(f"  * {place}: ") and "No such file" in where
+    assert "`[opam].repositories`" in remedy and "generate-lockfiles" not in remedy and "[debian]" not in remedy
 
 
 def test_no_mirror(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Dict, Iterator, Set
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
-from bench.scratch_project import SNAPSHOT, ScratchProject  # noqa: E402
+from bench.scratch_project import ScratchProject
+from opam_oci.apt_sources import apt_mirrors
+from opam_oci.lockfile import OpamLock, read_opam_lock
+
+from tests.support.checkout import Pants
+from tests.support.snapshot import location
 
 ARCHIVE = b"an archive"
 PACKAGES = {
@@ -39,7 +47,7 @@ RESOLVES = {
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScratchProject]:
     directory = tmp_path_factory.mktemp("locking") / "project"
     options = 'resolves_with_test = ["tests"]\nresolves_prefer_oldest = ["oldest"]'
-    project = ScratchProject(directory, list(RESOLVES), options, repositories='own = "repository"')
+    project = ScratchProject(directory, list(RESOLVES), options)
     (directory.parent / "lib.tgz").write_bytes(ARCHIVE)
     source = (directory.parent, hashlib.md5(ARCHIVE).hexdigest())
     files = {
@@ -99,16 +107,69 @@ def test_opams_explanation(project: ScratchProject, resolve: str, reason: str) -
     assert not (project.directory / f"3rdparty/opam/{resolve}.lock").exists()
 
 
-@pytest.mark.skipif(not SNAPSHOT.exists(), reason=f"there is no {SNAPSHOT}")
+def in_the_pool(lock: OpamLock) -> Set[str]:
+    return {url for p in lock.packages.values() for s in p.sources for url in s.urls if url.startswith("debian:")}
+
+
+def without_the_pool(lock: OpamLock) -> Dict[str, object]:
+    """What a lockfile says but for the paths in Debian's archive, which Debian may change."""
+    return {
+        "head": (lock.base, lock.requirements, lock.constraints, lock.options, lock.opam_files, lock.repositories),
+        "debs": sorted(lock.debs),
+        "packages": {
+            name: replace(
+                package,
+                sources=tuple(
+                    replace(source, urls=tuple(url for url in source.urls if not url.startswith("debian:")))
+                    for source in package.sources
+                ),
+            )
+            for name, package in lock.packages.items()
+        },
+    }
+
+
+def on_a_mirror(url: str) -> bool:
+    for mirror in apt_mirrors(Path("/etc/apt")):
+        try:
+            with urlopen(Request(f"{mirror}/{url[len('debian:') :]}", method="HEAD"), timeout=30):
+                return True
+        except HTTPError:
+            continue
+    return False
+
+
+def test_a_clone_locks_what_is_committed(clone: Pants) -> None:
+    """It has nothing beside it, and reaches a Debian mirror. The lockfile is the committed one, byte for byte.
+
+    Where it is not, Debian's archive must have changed since: nothing but places in it differ, and those that the committed
+    lockfile names and the new one does not are gone from the mirrors."""
+    assert os.listdir(clone.root.parent) == [clone.root.name]
+    path = clone.root / "3rdparty/opam/system.lock"
+    committed = path.read_bytes()
+    path.unlink()
+    done = clone.run("generate-lockfiles", "--resolve=system", "--no-diff")
+    assert "Wrote lockfile for the resolve `system`" in done.stderr
+    made = path.read_bytes()
+    if made == committed:
+        return
+    before, after = (read_opam_lock("system.lock", "system", content) for content in (committed, made))
+    assert without_the_pool(after) == without_the_pool(before)
+    assert in_the_pool(after) != in_the_pool(before), "the same, written in another way"
+    assert [url for url in in_the_pool(before) - in_the_pool(after) if on_a_mirror(url)] == []
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="opam by hand runs in an overlay that root mounts")
-def test_the_same_as_opam_by_hand(tmp_path: Path) -> None:
+def test_the_same_as_opam_by_hand(tmp_path: Path, public_repository: Path) -> None:
     """On the public repository. bench/lock_roots.py does it for many roots."""
     from bench.lock_roots import by_hand
 
-    project = ScratchProject(tmp_path / "project", ["react"], 'out_of_reach = "record"')
+    repositories = {"public": location(public_repository)}
+    project = ScratchProject(tmp_path / "project", ["react"], 'out_of_reach = "record"', repositories)
     project.write({"BUILD": 'opam_requirement(name="r", requirements=["react"])'})
     try:
         project.must("generate-lockfiles", "--resolve=react")
     finally:
         project.stop_daemon()
-    assert versions(project, "react") == by_hand(tmp_path / "hand", ["react"], 1)["answers"]["react"]
+    by_opam = by_hand(tmp_path / "hand", public_repository, ["react"], 1)["answers"]["react"]
+    assert "react" in by_opam and versions(project, "react") == by_opam

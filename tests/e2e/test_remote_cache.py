@@ -50,9 +50,11 @@ def changed(hello: Layout, clone: Pants) -> Pants:
     """A clone in which one package has changed, so that something is built, read from a remote cache and written to it."""
     lock = clone.root / "3rdparty/opam/system.lock"
     text = lock.read_text()
-    assert text.count('synopsis: "Declarative events and signals') == 1
+    before, table, react = text.partition('[[package]]\nname = "react"\n')
+    assert table and 'opam-version: "2.0"\n' in react
     # Never the same: no run of this test has built it before.
-    lock.write_text(text.replace('synopsis: "Declarative', f'# {uuid4()}\nsynopsis: "Declarative'))
+    react = react.replace('opam-version: "2.0"\n', f'opam-version: "2.0"\n# {uuid4()}\n', 1)
+    lock.write_text(before + table + react)
     return clone
 
 

@@ -89,7 +89,7 @@ def tool(*argv: str, check: bool = True, **kwargs: Any) -> "subprocess.Completed
 
 
 def make_clone(target: Path) -> Path:
-    """Another clone of this checkout at another path, beside a link to shared/."""
+    """Another clone of this checkout at another path, with nothing beside it."""
     tool("git", "clone", "--quiet", str(ROOT), str(target))
     # What is not committed yet counts as well.
     changed = tool(
@@ -99,7 +99,4 @@ def make_clone(target: Path) -> Path:
         if (ROOT / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
-    shared = ROOT.parent / "shared"
-    if shared.exists() and not (target.parent / "shared").exists():
-        (target.parent / "shared").symlink_to(shared)
     return target

@@ -205,6 +205,22 @@ def test_a_file_of_the_pool_that_only_its_sha512_knows(tmp_path: Path) -> None:
         finder(tmp_path, [file]).lock("react.1.2", Wanted("", wanted.urls, sums(b"else", "sha512")))
 
 
+def test_the_pools_file_is_named_where_upstreams_is_in_reach_too(tmp_path: Path) -> None:
+    (tmp_path / "a.tgz").write_bytes(b"content")
+    wanted = Wanted("", (f"file://{tmp_path}/a.tgz",), sums(b"content", "sha512"))
+    gone = SourceFile("pool/main/r/react/react_1.2.orig.tar.gz", 7, sums(b"content", "md5", "sha256"))
+    assert finder(tmp_path, [gone]).lock("react.1.2", wanted).urls == wanted.urls
+    there = SourceFile("pool/a_1.2.orig.tar.gz", 7, gone.checksums)
+    (tmp_path / "mirror/pool").mkdir()
+    (tmp_path / "mirror" / there.path).write_bytes(b"content")
+    both = (*wanted.urls, f"debian:{there.path}")
+    # In a later run, which knows the archive's checksums and does not download it again.
+    later = SourceFinder([gone, there], [f"file://{tmp_path}/mirror"], [], cache.Memo(tmp_path / "known"))
+    assert later.lock("react.1.2", wanted).urls == both
+    # In a run that knows nothing.
+    assert SourceFinder([gone, there], [f"file://{tmp_path}/mirror"], []).lock("react.1.2", wanted).urls == both
+
+
 def test_every_place_is_named_but_no_password(tmp_path: Path) -> None:
     wanted = Wanted("p.patch", ("https://user:secret@127.0.0.1:9/a", "file:///nowhere/b"), sums(b"", "md5"))
     with pytest.raises(OutOfReach) as raised:

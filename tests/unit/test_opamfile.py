@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import tarfile
 from pathlib import Path
 from typing import Dict
 
@@ -28,7 +26,7 @@ from opam_sandbox.opamfile import (
     quote,
     without,
 )
-from tests.unit.conftest import REPOSITORY
+from tests.support.snapshot import opam_files
 
 LWT = '''opam-version: "2.0"
 synopsis: "Promises \\"and\\" more"  # a comment: "not a string
@@ -239,26 +237,12 @@ def test_without_removes_just_the_field(name: str) -> None:
     assert "# a comment" in text and "(* another" in text
 
 
-def test_the_public_repository(tmp_path: Path) -> None:
+def test_the_public_repository(public_repository: Path) -> None:
     """Some hundred files, taken evenly from the public opam-repository, all parse, and lose just the fields they are to lose."""
-    archive = REPOSITORY.parent / "shared" / "data" / "opam-repository-2026-08-22.tar.zst"
-    if not archive.is_file():
-        pytest.skip(f"{archive} is not there")
-    if shutil.which("zstd") is None or shutil.which("tar") is None:
-        pytest.skip("needs the programs zstd and tar")
-    plain = tmp_path / "repository.tar"
-    subprocess.run(["zstd", "-dq", str(archive), "-o", str(plain)], check=True)
-    texts = []
-    with tarfile.open(plain) as repository:
-        found = 0
-        for member in repository:
-            if member.name.endswith("/opam"):
-                found += 1
-                if found % 60 == 0:
-                    content = repository.extractfile(member)
-                    assert content is not None
-                    texts.append((member.name, content.read().decode("utf-8", "surrogateescape")))
-    plain.unlink()
+    if public_repository.suffix == ".zst" and shutil.which("zstd") is None:
+        pytest.skip("needs the program zstd")
+    files = enumerate(opam_files(public_repository))
+    texts = [(f"{name}.{version}", text) for number, (name, version, text) in files if number % 60 == 0]
     assert len(texts) > 100
     for name, text in texts:
         items = parse(text, name)

@@ -34,6 +34,8 @@ class FetchRequest(EngineAwareParameter):
     size: int
     # Whose lockfile names the file; "" where no lockfile does.
     resolve: str = ""
+    # What to do if no place has it, as sentences for the user; "" where what holds for locked files does.
+    remedy: str = ""
 
     def debug_hint(self) -> str:
         return f"{self.owner}: {self.name}"
@@ -147,6 +149,8 @@ def fetch_failure(request: FetchRequest, reasons: Iterable[str]) -> str:
 
 
 def _remedy(request: FetchRequest) -> str:
+    if request.remedy:
+        return request.remedy
     regenerate = "regenerate the lockfile"
     if request.resolve:
         regenerate += f" with `{bin_name()} generate-lockfiles --resolve={request.resolve}`"

@@ -55,6 +55,12 @@ class OpamRepositoryRequest:
 # What programs that use the network look for in their environment.
 NETWORK_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 
+ARCHIVE_REMEDY = (
+    "Name a place that has this archive in `[opam].repositories`, or a mirror in `[opam].archive_mirrors` that has it by its "
+    "sha256. If it is another archive by now, give that one's sha256 and size. A commit of a git repository or a directory "
+    "of the build root can stand in its place."
+)
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
@@ -110,15 +116,17 @@ def parse_location(name: str, location: str) -> Archive | GitCommit | str:
 
 
 async def read_directory(name: str, location: str, *, must_exist: bool) -> OpamRepository:
-    """A repository that is a directory of the build root. Raises the engine's error where it is not there and must."""
+    """A directory below the build root. Raises InvalidRepositoryError if it has no file but must have."""
     path = f"repos/{name}"
     snapshot = await snapshot_of_globs(
-        PathGlobs(
-            [f"{location}/**"],
-            glob_match_error_behavior=(GlobMatchErrorBehavior.error if must_exist else GlobMatchErrorBehavior.ignore),
-            description_of_origin=f"`[opam].repositories`, {name}" if must_exist else None,
-        )
+        PathGlobs([f"{location}/**"], glob_match_error_behavior=GlobMatchErrorBehavior.ignore)
     )
+    if must_exist and not snapshot.files:
+        raise InvalidRepositoryError(
+            f"`[opam].repositories` has {name} = {location!r}, and Pants finds no file in that directory of the build root. "
+            "Put the opam repository there (the directory that has `packages/`), or correct the path. If the files are "
+            "there, `.gitignore` or `[GLOBAL].pants_ignore` hides them."
+        )
     content = await remove_prefix(RemovePrefix(snapshot.digest, location))
     return OpamRepository(name, path, await add_prefix(AddPrefix(content, path)), f"tree:{content.fingerprint}")
 
@@ -149,9 +157,14 @@ async def fetch_commit(name: str, location: GitCommit) -> OpamRepository:
         )
     )
     if result.exit_code != 0:
+        # Both of git's attempts often say the same.
+        lines = dict.fromkeys(result.stderr.decode(errors="replace").splitlines())
+        said = without_password("\n".join(f"  {line}" for line in lines if line))
         raise InvalidRepositoryError(
             f"The commit {location.commit} of the opam repository {name} (`[opam].repositories`) cannot be fetched from "
-            f"{without_password(location.url)}:\n{without_password(result.stderr.decode(errors='replace').strip())}"
+            f"{without_password(location.url)}:\n{said}\n"
+            "Correct the URL or the commit, or name a copy of the repository that this machine reaches: a git repository, "
+            "an archive with its sha256 and size, or a directory of the build root."
         )
     path = f"repos/{name}"
     return OpamRepository(
@@ -173,11 +186,12 @@ async def find_opam_repository(request: OpamRepositoryRequest) -> OpamRepository
     path = f"repos/{request.name}{location.suffix}"
     fetched = await fetch_file(
         FetchRequest(
-            owner="`[opam].repositories`",
-            name=request.name,
+            owner=f"the opam repository {request.name} of `[opam].repositories`",
+            name=posixpath.basename(urlsplit(location.url).path) or location.url,
             urls=(location.url,),
             sha256=location.sha256,
             size=location.size,
+            remedy=ARCHIVE_REMEDY,
         ),
         **implicitly(),
     )

@@ -138,7 +138,7 @@ class SourceFinder:
         for url in self._candidates(wanted):
             content = self._download(url, wanted, tried)
             if content is not None:
-                return self._remember(wanted, Locked(wanted.name, wanted.urls, *content))
+                return self._remember(wanted, Locked(wanted.name, self._and_pool(wanted.urls, content[0]), *content))
         for file in self._namesakes(package):
             if self._has(file, wanted, tried):
                 checksums = dict(file.checksums)
@@ -153,7 +153,18 @@ class SourceFinder:
         found = self._known.get(_archive_key(wanted)) if self._known else None
         if found is None:
             return None
-        return Locked(wanted.name, (*wanted.urls, *found["more"]), found["sha256"], found["size"])
+        urls = self._and_pool((*wanted.urls, *found["more"]), found["sha256"])
+        return Locked(wanted.name, urls, found["sha256"], found["size"])
+
+    def _and_pool(self, urls: Tuple[str, ...], sha256: str) -> Tuple[str, ...]:
+        """`urls` and, if none of them is in Debian's pool, the pool's file with that sha256 (hex), if there is one.
+
+        So a lockfile names the same places whether upstream's was in reach or not.
+        """
+        if any(url.startswith(DEBIAN) for url in urls):
+            return urls
+        files = self._by_checksum.get(("sha256", sha256), ())
+        return (*urls, *[DEBIAN + file.path for file in files if self._is_there(file)][:1])
 
     def _remember(self, wanted: Wanted, locked: Locked) -> Locked:
         if self._known:
