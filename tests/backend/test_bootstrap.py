@@ -148,7 +148,7 @@ def test_other_requirements_make_another_environment(checkout: Checkout) -> None
 
 
 def test_debian_comes_last(checkout: Checkout) -> None:
-    checkout.debian_python(f'[ "$1" = "$HOME/.cache/opam-oci-pants" ] && echo {checkout.python}')
+    checkout.debian_python(f'[ "$*" = "$HOME/.cache/opam-oci-pants 3.9" ] && echo {checkout.python}')
     assert checkout.start().returncode == 0
     assert checkout.marks() == ["venv", "pip"]
     shutil.rmtree(checkout.home / ".cache")
@@ -169,14 +169,14 @@ def test_no_python(checkout: Checkout) -> None:
 
 
 def test_other_requirements_name_the_versions_that_they_run_on(checkout: Checkout) -> None:
-    checkout.debian_python("exit 1")
+    checkout.debian_python('[ "$2 $3" != "3.12 3.13" ] && echo "other versions"; exit 1')
     (checkout.root / "more.txt").write_text("pytest\n")
     env = {"PANTS_REQUIREMENTS": "more.txt", "PANTS_PYTHON_VERSION": "3.12 3.13"}
     assert checkout.start("--print-python", PYTHON_IS="3.13", **env).returncode == 0
     shutil.rmtree(checkout.home / ".cache")
     result = checkout.start("--print-python", PYTHON_IS="3.11", **env)
     assert result.returncode == 1 and "no Python 3.12 or 3.13 found, which more.txt is for" in result.stderr
-    assert "debian" not in checkout.marks()
+    assert checkout.marks() == ["venv", "pip", "debian"]
 
 
 def test_pyenv_where_the_version_is_not_active(checkout: Checkout, tmp_path: Path) -> None:
@@ -220,6 +220,7 @@ DPKG_DEB = """#!/bin/bash
 mkdir -p "$3/usr/bin" "$3/usr/lib/python3.9/ensurepip" "$3/usr/share/python-wheels" "$3/lib/x-linux-gnu" "$3/usr/lib/x-linux-gnu"
 cp /bin/true "$3/usr/bin/python3.9"
 echo "glob('/usr/share/python-wheels/pip')" >"$3/usr/lib/python3.9/ensurepip/__init__.py"
+touch "$3/usr/lib/python3.9/_sysconfigdata__x-linux-gnu.py"
 touch "$3/lib/x-linux-gnu/libx.so.1" "$3/usr/lib/x-linux-gnu/liby.so.1"
 """
 
@@ -235,10 +236,11 @@ class Apt:
     def cache(self) -> Path:
         return self.home / "a cache"
 
-    def start(self, **env: str) -> "subprocess.Popen[str]":
+    def start(self, *versions: str, **env: str) -> "subprocess.Popen[str]":
+        versions = versions or ("3.9",)
         base = {"PATH": f"{self.programs}:{os.defpath}", "HOME": str(self.home), "MARKS": str(self.home / "marks")}
         return subprocess.Popen(
-            [str(ROOT / "build-support/debian-python"), str(self.cache)],
+            [str(ROOT / "build-support/debian-python"), str(self.cache), *versions],
             env={**base, **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -305,15 +307,23 @@ def test_debian_python_comes_from_the_mirrors_of_apt(apt: Apt) -> None:
     ]
 
 
+def test_debian_python_is_of_a_version_that_a_release_has(apt: Apt) -> None:
+    unknown = apt.start("3.12", "3.14")
+    assert unknown.communicate() == ("", "") and unknown.returncode == 1
+    known = apt.start("3.12", "3.13", ABSENT="1")
+    _, stderr = known.communicate()
+    assert "cannot make a Python 3.13 of Debian trixie's packages" in stderr
+
+
 def test_debian_python_that_no_mirror_has(apt: Apt) -> None:
-    process = apt.start(ABSENT="1", PANTS_BULLSEYE_MIRROR="http://two.example/debian/")
+    process = apt.start(ABSENT="1", PANTS_DEBIAN_MIRROR="http://two.example/debian/")
     stdout, stderr = process.communicate()
     assert process.returncode == 1 and stdout == ""
     for part in (
         "E: no Release file",
         "E: Unable to locate",
         "  http://two.example/debian (bullseye)\n",
-        "PANTS_BULLSEYE",
+        "PANTS_DEBIAN_MIRROR",
     ):
         assert part in stderr
     (apt.programs / "dpkg-deb").unlink()

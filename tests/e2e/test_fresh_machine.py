@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from typing import Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
+from tests.support.cache_server import free_port
 from tests.support.checkout import make_clone, tool
 
 pytestmark = pytest.mark.skipif(
@@ -192,6 +194,20 @@ def test_a_user_starts_pants_twice_at_once(machine: Machine) -> None:
     check_pants(machine, "plain")
 
 
+def test_the_remote_cache_starts(machine: Machine) -> None:
+    port = free_port()
+    server = machine.start("plain", "build-support/cache-server", "/tmp/cache", str(port))
+    try:
+        deadline = time.monotonic() + 300
+        with socket.socket() as probe:
+            while probe.connect_ex(("127.0.0.1", port)) != 0:
+                assert server.poll() is None and time.monotonic() < deadline, server.communicate()
+                time.sleep(0.2)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.communicate()
+
+
 @contextlib.contextmanager
 def mirror(upstream: str, change: Callable[[str, bytes], bytes]) -> Iterator[str]:
     """A mirror on loopback of the archive at `upstream`, some of whose files `change` changes or (FileNotFoundError) lacks."""
@@ -229,7 +245,7 @@ def start_without_cache(machine: Machine, **env: str) -> str:
         assert done.returncode == 1 and done.stdout == "", done.stdout
         assert not [path for path in cache.rglob("python3.9") if ".new/" not in str(path)]
         assert not list(cache.rglob(".complete"))
-        for way_out in ("pyenv install 3.9", "PANTS_PYTHON ", "PANTS_BULLSEYE_MIRROR"):
+        for way_out in ("pyenv install 3.9", "PANTS_PYTHON ", "PANTS_DEBIAN_MIRROR"):
             assert way_out in done.stderr, done.stderr
         return done.stderr
     finally:
@@ -265,5 +281,5 @@ def test_a_mirror_that_lies(machine: Machine) -> None:
             return change(path, content) if name in path else content
 
         with mirror(machine.mirror, changed) as url:
-            told = start_without_cache(machine, PANTS_BULLSEYE_MIRROR=url)
+            told = start_without_cache(machine, PANTS_DEBIAN_MIRROR=url)
         assert re.search(r"Hash Sum mismatch|invalid signature|not signed|[Bb]ad signature|BADSIG", told), told
