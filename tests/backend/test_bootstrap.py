@@ -1,6 +1,7 @@
-"""The script `pants`: finds a Python, makes the environment once, starts the native client.
+"""The script `pants`: finds a Python, makes the environment once, starts the native client; and the script that makes a
+Python of Debian's packages.
 
-Python and pip are stand-ins here that leave marks, so that nothing is downloaded; the real thing starts every
+Python, pip and apt are stand-ins here that leave marks, so that nothing is downloaded; the real thing starts every
 end-to-end test.
 """
 
@@ -8,9 +9,12 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
+import signal
 import stat
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +24,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 # Its environment's Python is the same script, whose `-m pip` puts the native client in place; as an old pip does, it refuses
-# `--python` if OLD_PIP is set.
+# `--python` if OLD_PIP is set. PYTHON_IS: its version.
 PYTHON = """#!/bin/bash
 case "$1 $2" in
-  "-c "*) exit "${PYTHON_IS_WRONG:-0}" ;;
+  "-c "*) [[ $2 = *"'${PYTHON_IS:-3.9}'"* ]] ;;
   "-m venv") echo venv >>"$MARKS"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
   "-m ensurepip") echo ensurepip >>"$MARKS" ;;
   "-m pip")
@@ -62,6 +66,10 @@ class Checkout:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def debian_python(self, text: str) -> None:
+        """Put a script in the place of the one that makes a Python of Debian's packages."""
+        executable(self.root / "build-support/debian-python", f"#!/bin/bash\necho debian >>$MARKS\n{text}\n")
 
     def marks(self) -> list[str]:
         path = self.home / "marks"
@@ -139,11 +147,36 @@ def test_other_requirements_make_another_environment(checkout: Checkout) -> None
     assert missing.returncode == 1 and "nothing.txt" in missing.stderr
 
 
+def test_debian_comes_last(checkout: Checkout) -> None:
+    checkout.debian_python(f'[ "$*" = "$HOME/.cache/opam-oci-pants 3.9" ] && echo {checkout.python}')
+    assert checkout.start().returncode == 0
+    assert checkout.marks() == ["venv", "pip"]
+    shutil.rmtree(checkout.home / ".cache")
+    # Neither the Python that is asked for nor another one on PATH has the version.
+    done = checkout.start(PYTHON_IS="3.11", PANTS_PYTHON=str(checkout.python))
+    assert done.returncode == 0, done.stderr
+    assert checkout.marks()[2:] == ["debian", "venv", "pip"]
+    assert checkout.start(PYTHON_IS="3.11").stderr == ""
+
+
 def test_no_python(checkout: Checkout) -> None:
-    result = checkout.start(PYTHON_IS_WRONG="1")
+    checkout.debian_python('echo "nor has Debian one" >&2; exit 1')
+    result = checkout.start(PYTHON_IS="3.11")
     assert result.returncode == 1
-    assert "no Python 3.9 found" in result.stderr and "PANTS_PYTHON" in result.stderr
-    assert checkout.marks() == []
+    assert "nor has Debian one\npants: no Python 3.9 found" in result.stderr and "PANTS_PYTHON" in result.stderr
+    assert checkout.marks() == ["debian"]
+    assert not list((checkout.home / ".cache/opam-oci-pants").rglob(".complete"))
+
+
+def test_other_requirements_name_the_versions_that_they_run_on(checkout: Checkout) -> None:
+    checkout.debian_python('[ "$2 $3" != "3.12 3.13" ] && echo "other versions"; exit 1')
+    (checkout.root / "more.txt").write_text("pytest\n")
+    env = {"PANTS_REQUIREMENTS": "more.txt", "PANTS_PYTHON_VERSION": "3.12 3.13"}
+    assert checkout.start("--print-python", PYTHON_IS="3.13", **env).returncode == 0
+    shutil.rmtree(checkout.home / ".cache")
+    result = checkout.start("--print-python", PYTHON_IS="3.11", **env)
+    assert result.returncode == 1 and "no Python 3.12 or 3.13 found, which more.txt is for" in result.stderr
+    assert checkout.marks() == ["venv", "pip", "debian"]
 
 
 def test_pyenv_where_the_version_is_not_active(checkout: Checkout, tmp_path: Path) -> None:
@@ -163,3 +196,149 @@ def test_the_official_launcher_gets_the_same_plugins() -> None:
     lines = (ROOT / "3rdparty/python/requirements.txt").read_text().splitlines()
     for name, _, version in names:
         assert any(line.startswith(f"{name}=={version} ") for line in lines)
+
+
+# What `apt-get` and `dpkg-deb` do for build-support/debian-python. The interpreter in the package is a program that any
+# machine has, and that takes every argument.
+APT_GET = """#!/bin/bash
+case "$*" in
+  *--print-uris*)
+    echo "'http://one.example/debian/dists/trixie/InRelease' one 0"
+    echo "'http://one.example/debian/dists/trixie-updates/InRelease' two 0"
+    echo "'http://one.example/debian/dists/trixie/main/binary-amd64/Packages.xz' three 0"
+    echo "'mirror+file:/etc/apt/m.list/dists/trixie-security/InRelease' four 0"
+    echo "'cdrom://Debian/dists/trixie/InRelease' five 0" ;;
+  *update)
+    cp "$(sed -nE 's/^Dir::Etc::sourcelist "(.*)";/\\1/p' "$2")" "$HOME/sources.list"
+    echo "E: no Release file" >&2; exit 100 ;;
+  *download*)
+    [ -z "${ABSENT:-}" ] || { echo "E: Unable to locate package python3.9" >&2; exit 100; }
+    echo download >>"$MARKS"; touch python3.9.deb; sleep "${SECONDS_TO_DOWNLOAD:-0}" ;;
+esac
+"""
+DPKG_DEB = """#!/bin/bash
+mkdir -p "$3/usr/bin" "$3/usr/lib/python3.9/ensurepip" "$3/usr/share/python-wheels" "$3/lib/x-linux-gnu" "$3/usr/lib/x-linux-gnu"
+cp /bin/true "$3/usr/bin/python3.9"
+echo "glob('/usr/share/python-wheels/pip')" >"$3/usr/lib/python3.9/ensurepip/__init__.py"
+touch "$3/usr/lib/python3.9/_sysconfigdata__x-linux-gnu.py"
+touch "$3/lib/x-linux-gnu/libx.so.1" "$3/usr/lib/x-linux-gnu/liby.so.1"
+"""
+
+
+@dataclass
+class Apt:
+    """A machine whose apt, and what it gets, are made up."""
+
+    home: Path
+    programs: Path
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "a cache"
+
+    def start(self, *versions: str, **env: str) -> "subprocess.Popen[str]":
+        versions = versions or ("3.9",)
+        base = {"PATH": f"{self.programs}:{os.defpath}", "HOME": str(self.home), "MARKS": str(self.home / "marks")}
+        return subprocess.Popen(
+            [str(ROOT / "build-support/debian-python"), str(self.cache), *versions],
+            env={**base, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def downloads(self) -> int:
+        marks = self.home / "marks"
+        return len(marks.read_text().split()) if marks.exists() else 0
+
+    def wait_for_download(self) -> None:
+        deadline = time.monotonic() + 30
+        while not self.downloads() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def apt(tmp_path: Path) -> Apt:
+    executable(tmp_path / "bin/apt-get", APT_GET)
+    executable(tmp_path / "bin/dpkg-deb", DPKG_DEB)
+    executable(tmp_path / "bin/dpkg", "#!/bin/sh\necho amd64\n")
+    return Apt(tmp_path, tmp_path / "bin")
+
+
+def test_debian_python_is_made_once_whoever_else_makes_it(apt: Apt) -> None:
+    started = [apt.start(SECONDS_TO_DOWNLOAD="0.5") for _ in range(4)]
+    printed = {process.communicate() for process in started}
+    assert {process.returncode for process in started} == {0}, printed
+    [path] = {stdout.strip() for stdout, _ in printed}
+    assert apt.downloads() == 1 and sum("making" in stderr for _, stderr in printed) == 1
+    subprocess.run([path, "-c", "pass"], check=True)
+    prefix = Path(path).parents[1]
+    wheels = f"{prefix}/share/python-wheels/pip"
+    assert (prefix / "lib/python3.9/ensurepip/__init__.py").read_text() == f"glob('{wheels}')\n"
+    # A second one needs no apt.
+    again = apt.start(PATH=os.defpath)
+    assert again.communicate() == (f"{path}\n", "")
+    assert apt.downloads() == 1
+
+
+def test_debian_python_that_was_interrupted_is_made_again(apt: Apt) -> None:
+    killed = apt.start(SECONDS_TO_DOWNLOAD="60")
+    apt.wait_for_download()
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not list(apt.cache.glob("python-3.9-*/bin"))
+    again = apt.start()
+    stdout, stderr = again.communicate()
+    assert again.returncode == 0, stderr
+    assert Path(stdout.strip()).exists() and apt.downloads() == 2
+    assert not list(apt.cache.glob("*.new"))
+
+
+def test_debian_python_comes_from_the_mirrors_of_apt(apt: Apt) -> None:
+    process = apt.start()
+    assert process.wait() == 0
+    process.communicate()
+    sources = re.sub(r" signed-by=\S+(?=\])", "", (apt.home / "sources.list").read_text())
+    assert sources.splitlines() == [
+        "deb [arch=amd64 target=Packages] http://one.example/debian bullseye main",
+        "deb [arch=amd64 target=Packages] http://one.example/debian bullseye-updates main",
+        "deb [arch=amd64 target=Packages] mirror+file:/etc/apt/m.list bullseye-security main",
+    ]
+
+
+def test_debian_python_is_of_a_version_that_a_release_has(apt: Apt) -> None:
+    unknown = apt.start("3.12", "3.14")
+    assert unknown.communicate() == ("", "") and unknown.returncode == 1
+    known = apt.start("3.12", "3.13", ABSENT="1")
+    _, stderr = known.communicate()
+    assert "cannot make a Python 3.13 of Debian trixie's packages" in stderr
+
+
+def test_debian_python_that_no_mirror_has(apt: Apt) -> None:
+    process = apt.start(ABSENT="1", PANTS_DEBIAN_MIRROR="http://two.example/debian/")
+    stdout, stderr = process.communicate()
+    assert process.returncode == 1 and stdout == ""
+    for part in (
+        "E: no Release file",
+        "E: Unable to locate",
+        "  http://two.example/debian (bullseye)\n",
+        "PANTS_DEBIAN_MIRROR",
+    ):
+        assert part in stderr
+    (apt.programs / "dpkg-deb").unlink()
+    (apt.programs / "apt-get").unlink()
+    without = apt.start(PATH=f"{apt.programs}:{programs_but(apt.home, 'apt-get')}")
+    _, stderr = without.communicate()
+    assert without.returncode == 1 and "this machine has no apt-get" in stderr
+
+
+def programs_but(scratch: Path, *absent: str) -> str:
+    """A PATH with all programs of this machine but these."""
+    directory = scratch / "programs"
+    directory.mkdir()
+    for place in os.defpath.split(":"):
+        for path in Path(place).iterdir():
+            if path.name not in absent and not (directory / path.name).exists():
+                (directory / path.name).symlink_to(path)
+    return str(directory)
