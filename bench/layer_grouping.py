@@ -27,8 +27,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, 
 
 from opam_oci.grouping import Unit, group
 from opam_oci.lockfile import build_order
-from opam_sandbox import opamfile
 from opam_sandbox.errors import ToolError
+from opam_sandbox.opam import opamfile
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = 1000
