@@ -22,8 +22,8 @@ from tests.support.checkout import CommandFailed, tool
 
 from bench.figures import Row
 from bench.session import Session, counters, median, say, timed, wait_for_target
-from opam_sandbox.capture import Rules, capture
-from opam_sandbox.compress import PackedWriter
+from opam_sandbox.layer.capture import Rules, capture
+from opam_sandbox.layer.compress import PackedWriter
 
 ONE_CORE = ["taskset", "--cpu-list", "0"]
 

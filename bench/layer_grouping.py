@@ -27,8 +27,8 @@ from tests.support.snapshot import NoSnapshotError, find_snapshot, opam_files
 
 from opam_oci.images.grouping import Unit, group
 from opam_oci.resolves.dependency_order import build_order
-from opam_sandbox import opamfile
 from opam_sandbox.errors import ToolError
+from opam_sandbox.opam import opamfile
 
 IMAGES = 1000
 LIMITS = (122, 60, 30)  # groups of packages; 122 leaves the base, opam's root and the state of docker's 125

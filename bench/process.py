@@ -39,5 +39,7 @@ def build(tool: Path, work: Path, layers: Sequence[Path], name: str, store: Path
     (work / "request.json").write_text(json.dumps(request))
     env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(tool)}
     start = time.perf_counter()
-    subprocess.run(["python3", "-sB", "-m", "opam_sandbox", "build", "request.json"], cwd=work, env=env, check=True)
+    subprocess.run(
+        ["python3", "-sB", "-m", "opam_sandbox.building", "build", "request.json"], cwd=work, env=env, check=True
+    )
     return time.perf_counter() - start

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, Set
 
-from opam_sandbox.publishing.shared import SharedLayout
-from opam_sandbox.publishing.verify import problems
+from opam_sandbox.oci.check_layout import problems
+from opam_sandbox.oci.shared_layout import SharedLayout
 from tests.small_images import numbered_image
 
 

@@ -1,20 +1,59 @@
-"""Reading files whole, in pieces."""
+"""Files and directories of this process's own: hashing, writing JSON whole, removing trees."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from typing import Tuple, Union
+import shutil
+import stat
+from pathlib import Path
+from typing import Any, Callable, Tuple, Union
+
+CHUNK = 1 << 20
 
 
-def file_sha256(path: Union[str, "os.PathLike[str]"]) -> Tuple[str, int]:
-    """The sha256 (hex) and the size in bytes of what a file holds. Raises OSError."""
+def file_sha256(
+    path: Union[str, "os.PathLike[str]"], write: Callable[[bytes], object] = lambda data: None
+) -> Tuple[str, int]:
+    """The sha256 (hex) and the size in bytes of what a file holds, which also goes to `write`. Raises OSError."""
     digest = hashlib.sha256()
     size = 0
     with open(path, "rb") as content:
-        while True:
-            data = content.read(1 << 20)
-            if not data:
-                return digest.hexdigest(), size
+        for data in iter(lambda: content.read(CHUNK), b""):
             size += len(data)
             digest.update(data)
+            write(data)
+    return digest.hexdigest(), size
+
+
+def write_json(path: str, data: Any) -> None:
+    """Write JSON with sorted keys, whole or not at all. Raises OSError."""
+    temporary = f"{path}.tmp"
+    with open(temporary, "w", encoding="utf-8") as out:
+        json.dump(data, out, indent=1, sort_keys=True, ensure_ascii=False)
+        out.write("\n")
+    os.replace(temporary, path)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree, if it is there, whatever its directories' modes (overlayfs leaves a work directory of mode 0).
+
+    Raises OSError.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        _open_directories(os.fsencode(path))
+        shutil.rmtree(path)
+
+
+def _open_directories(path: bytes) -> None:
+    # Directories only: a file's mode has no say in its removal, and other names of the file may be in use.
+    os.chmod(path, stat.S_IRWXU)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _open_directories(entry.path)

@@ -1,137 +1,87 @@
-"""Reading the fields of a request, with errors that name the field."""
+"""Reads requests, and checks them against the TypedDicts that describe them.
+
+Each part's `requests` module has these types, so a request has one description: for mypy, for readers, and for the check
+at run time. Names and paths of a request become paths on disk only after `safe_name` or `safe_path`.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Dict, List, Sequence, Tuple, Type, TypeVar
+from typing import Any, Dict, List, Literal, Union, get_args, get_origin, get_type_hints
 
 from opam_sandbox.errors import RequestError
 
-T = TypeVar("T")
+_NAMES = {str: "a string", int: "a number", bool: "true or false", float: "a number", dict: "an object", list: "a list"}
 
 
-class Request:
-    """A JSON object; `where` names it in errors."""
+def read_request(path: str, kind: Any) -> Any:
+    """The JSON file `path` as a value of the type `kind`, a TypedDict or a Union of several that a Literal tells apart.
 
-    def __init__(self, data: Any, where: str) -> None:
-        if not isinstance(data, dict):
-            raise RequestError(f"{where}: expected an object, found {type(data).__name__}")
-        self._data: Dict[str, Any] = data
-        self._where = where
-
-    @classmethod
-    def read(cls, path: str) -> "Request":
-        try:
-            return cls(json.loads(Path(path).read_text(encoding="utf-8")), path)
-        except (OSError, ValueError, RecursionError) as error:
-            raise RequestError(f"{path}: {error}") from None
-
-    def get(self, key: str, kind: Type[T]) -> T:
-        value = self._data.get(key)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise RequestError(f"{self._where}: {key!r} should be {kind.__name__}, is {value!r:.80}")
-        return value
-
-    def get_or(self, key: str, default: T) -> T:
-        return self.get(key, type(default)) if key in self._data else default
-
-    def strings(self, key: str) -> List[str]:
-        values = self.get(key, list)
-        if not all(isinstance(value, str) for value in values):
-            raise RequestError(f"{self._where}: {key!r} should be a list of strings")
-        return values
-
-    def objects(self, key: str) -> List["Request"]:
-        return [Request(value, f"{self._where}: {key}[{n}]") for n, value in enumerate(self.get(key, list))]
-
-    def object(self, key: str) -> "Request":
-        return Request(self.get(key, dict), f"{self._where}: {key}")
+    Raises RequestError, which names the file and the field, for anything else.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(f"{path}: {error}") from None
+    check(value, kind, path)
+    return value
 
 
-@dataclass(frozen=True)
-class Deb:
-    """A Debian binary package: `file` is its path in the sandbox, `sha256` hex, `size` in bytes."""
+def check(value: object, kind: Any, where: str) -> None:
+    """Raise RequestError unless a value read from JSON has the type `kind`; `where` names it in the message.
 
-    name: str
-    version: str
-    architecture: str
-    sha256: str
-    size: int
-    file: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """An archive or extra source of an opam package: `name` is "" for the archive, else the extra source's file name."""
-
-    name: str
-    url: str
-    sha256: str
-    size: int
-    file: str
-
-
-@dataclass(frozen=True)
-class OpamPackage:
-    """A package of the lock: its opam file's text, the contents of its files/ directory, its sources and .debs."""
-
-    name: str
-    version: str
-    opam: str
-    files: Tuple[Tuple[str, bytes], ...]
-    sources: Tuple[Source, ...]
-    debs: Tuple[Deb, ...]
-
-    @property
-    def title(self) -> str:
-        return f"{self.name}.{self.version}"
+    kind: str, int, bool, Any, List, Dict with str as its keys, Literal, a TypedDict, or a Union of TypedDicts.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return
+    if origin is Literal:
+        if value not in arguments:
+            expected = ", ".join(repr(one) for one in arguments)
+            raise RequestError(f"{where} should be one of {expected}, but is {value!r:.80}")
+    elif origin is Union:
+        check(value, _member(value, arguments, where), where)
+    elif origin is list:
+        for number, item in enumerate(_of_type(value, list, where)):
+            check(item, arguments[0], f"{where}[{number}]")
+    elif origin is dict:
+        for key, item in _of_type(value, dict, where).items():
+            check(item, arguments[1], f"{where}: {key!r}")
+    elif hasattr(kind, "__required_keys__"):
+        _check_object(_of_type(value, dict, where), kind, where)
+    else:
+        _of_type(value, kind, where)
 
 
-def read_debs(request: Request) -> Tuple[Deb, ...]:
-    return tuple(
-        Deb(
-            item.get("name", str),
-            item.get("version", str),
-            item.get("architecture", str),
-            item.get("sha256", str),
-            item.get("size", int),
-            item.get("file", str),
-        )
-        for item in request.objects("debs")
-    )
+def _of_type(value: object, kind: type, where: str) -> Any:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise RequestError(f"{where} should be {_NAMES[kind]}, but is {value!r:.80}")
+    return value
 
 
-def read_package(request: Request) -> OpamPackage:
-    files = []
-    for item in request.objects("files"):
-        path = item.get("path", str)
-        try:
-            files.append((safe_path(path), base64.b64decode(item.get("content", str), validate=True)))
-        except binascii.Error as error:
-            raise RequestError(f"files: {path}: {error}") from None
-    sources = tuple(
-        Source(
-            item.get("name", str),
-            item.get("url", str),
-            safe_name(item.get("sha256", str)),
-            item.get("size", int),
-            item.get("file", str),
-        )
-        for item in request.get_or("sources", []) and request.objects("sources")
-    )
-    debs: Sequence[Deb] = read_debs(request) if request.get_or("debs", []) else ()
-    return OpamPackage(
-        safe_name(request.get("name", str)),
-        safe_name(request.get("version", str)),
-        request.get("opam", str),
-        tuple(files),
-        sources,
-        tuple(debs),
-    )
+def _check_object(value: Dict[str, Any], kind: Any, where: str) -> None:
+    hints = get_type_hints(kind)
+    for key in sorted(kind.__required_keys__ - set(value)):
+        raise RequestError(f"{where}: the field {key!r} is missing")
+    for key, item in value.items():
+        if key not in hints:
+            raise RequestError(f"{where}: the field {key!r} is unknown")
+        check(item, hints[key], f"{where}: {key!r}")
+
+
+def _member(value: object, kinds: Any, where: str) -> Any:
+    """The TypedDict of several whose Literal a value has."""
+    fields = _of_type(value, dict, where)
+    known: List[str] = []
+    for kind in kinds:
+        [(key, values)] = [
+            (key, get_args(hint)) for key, hint in get_type_hints(kind).items() if get_origin(hint) is Literal
+        ]
+        if fields.get(key) in values:
+            return kind
+        known += [repr(one) for one in values]
+    raise RequestError(f"{where}: {key!r} should be one of {', '.join(known)}, but is {fields.get(key)!r:.80}")
 
 
 def safe_path(path: str) -> str:

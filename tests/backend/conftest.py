@@ -30,10 +30,14 @@ def rule_runner() -> Iterator[RuleRunner]:
 def fake_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts fake_tool.py in the sandbox tool's place; see there for what it can show and what not."""
 
-    def python_files(package_name: str) -> Iterable[FileContent]:
-        if package_name != "opam_sandbox":
-            return []
-        content = (Path(__file__).parent / "fake_tool.py").read_bytes()
-        return [FileContent("opam_sandbox/__main__.py", content)]
+    content = (Path(__file__).parent / "fake_tool.py").read_bytes()
+    real = sandbox.package_files
 
-    monkeypatch.setattr(sandbox, "python_files", python_files)
+    def package_files(package_name: str) -> Iterable[FileContent]:
+        # The tool's own readers stay, and so does its table of parts: the fake is held to them.
+        return [
+            FileContent(file.path, content) if file.path.endswith("/__main__.py") else file
+            for file in real(package_name)
+        ]
+
+    monkeypatch.setattr(sandbox, "package_files", package_files)

@@ -1,21 +1,28 @@
 """Stands in for the sandbox tool where only the backend's logic is tested: what it asks for, in which order, and what
 it makes of the answers.
 
-It takes the tool's commands and writes files of the right shape, but builds nothing: a layer's blob is the text of its
+It has the tool's own reader check each request, and its own readers check what it writes, so that it cannot differ from the
+tool in what it takes and in what others read of it (test_contract.py). But it builds nothing: a layer's blob is the text of its
 request. What packages do is said in their opam files: `fail` exits with an error, `corrupt` writes a blob under another
 name than its sha256, `environment` logs argv and the environment, `note_in=FILE` adds a line to a file each time that
 the package is really built. Real builds are tested elsewhere.
 """
 
 import hashlib
+import importlib
 import json
 import os
 import pathlib
 import sys
 import time
 
+from opam_sandbox.errors import RequestError
+from opam_sandbox.layer.description import read_layer
+from opam_sandbox.request import read_request
+
 
 def write_layer(kind, name, version, blob, corrupt=False):
+    """`corrupt`: the blob is not what its name says."""
     digest = hashlib.sha256(blob).hexdigest()
     blobs = pathlib.Path("blobs/sha256")
     blobs.mkdir(parents=True)
@@ -30,18 +37,21 @@ def write_layer(kind, name, version, blob, corrupt=False):
         "size": len(blob),
         "media_type": "application/vnd.oci.image.layer.v1.tar+gzip",
         "files": 1,
+        "opam": {"package": f"{name}.{version}"} if kind == "package" else {},
+        "dpkg": {},
     }
     pathlib.Path("layer.json").write_text(json.dumps(layer))
+    read_layer(pathlib.Path("."))
     # Differs from run to run: nothing downstream may depend on it.
     pathlib.Path("timings.json").write_text(json.dumps({"ended": time.time()}))
 
 
 def read_layers(request):
-    layers = [json.loads(pathlib.Path(path, "layer.json").read_text()) for path in request["layers"]]
-    for path, layer in zip(request["layers"], layers):
+    """What the layer.json of each layer says, and nothing but the layer is there."""
+    for path in request["layers"]:
         assert sorted(os.listdir(path)) == ["blobs", "layer.json"], os.listdir(path)
-        assert pathlib.Path(path, "blobs", *layer["digest"].split(":")).exists()
-    return layers
+        assert read_layer(pathlib.Path(path)).blob.exists()
+    return [json.loads(pathlib.Path(path, "layer.json").read_text()) for path in request["layers"]]
 
 
 def build(request):
@@ -82,8 +92,13 @@ def image(request):
         return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
 
     kind = "application/vnd.oci.image.manifest.v1+json"
-    config = blob({"architecture": request["architecture"], "os": request["os"]}, "config")
-    manifest = blob({"request": request, "layers": layers, "config": config}, kind)
+    rootfs = {"type": "layers", "diff_ids": [layer["diff_id"] for layer in layers]}
+    config = blob(
+        {"architecture": request["architecture"], "os": request["os"], "rootfs": rootfs, "config": request["config"]},
+        "application/vnd.oci.image.config.v1+json",
+    )
+    listed = [{"mediaType": one["media_type"], "digest": one["digest"], "size": one["size"]} for one in layers]
+    manifest = blob({"request": request, "layers": listed, "config": config}, kind)
     entries = [{**manifest, "annotations": {"org.opencontainers.image.ref.name": request["ref_name"]}}]
     if "sbom" in request:
         for name in ("spdx", "cdx"):
@@ -128,34 +143,42 @@ def lock_opam(request):
         for repository in request["repositories"]:
             assert os.path.exists(repository["path"]), repository
         pathlib.Path("prepared").mkdir()
-        pathlib.Path("prepared/base.json").write_text(json.dumps({**request, "kinds": kinds}))
+        base = {"variables": {}, "status": json.dumps({**request, "kinds": kinds})}
+        pathlib.Path("prepared/base.json").write_text(json.dumps(base))
         pathlib.Path("prepared/big").write_text("not for everybody")
     elif step == "indexes":
-        pathlib.Path("indexes.json").write_text(json.dumps({**request, "time": time.time()}))
+        indexes = {"lists": "lists", "session": json.dumps({**request, "time": time.time()})}
+        pathlib.Path("indexes.json").write_text(json.dumps(indexes))
         pathlib.Path("sources.txt").write_text("")
     elif step == "solve":
         assert sorted(os.listdir("prepared")) == ["base.json", "big"]
         kinds = [layer["kind"] for layer in read_layers(request)]
         if "unsolvable" in request["requirements"]:
             raise SystemExit("error: opam finds no solution")
-        pathlib.Path("solution.json").write_text(json.dumps({**request, "kinds": kinds}))
-    elif step == "lock":
+        seen = json.dumps({**request, "kinds": kinds})
+        nothing = {"files": [], "depends": [], "post": [], "test": [], "doc": [], "depexts": []}
+        names = [requirement.partition("=")[0].partition(">")[0] for requirement in request["requirements"]]
+        packages = [{"name": name, "version": "2", "opam": seen, **nothing} for name in names]
+        notes = ["old is deprecated."] if "old" in request["requirements"] else []
+        pathlib.Path("solution.json").write_text(json.dumps({"packages": packages, "notes": notes}))
+    else:
         assert os.listdir("prepared") == ["base.json"] and os.path.exists(request["sources"])
+        requests = importlib.import_module("opam_sandbox.locking.requests")
+        solution = read_request(request["solution"], requests.Solution)
+        base = read_request(request["base_json"], requests.BaseFacts)
+        indexes = read_request(request["indexes"], requests.Indexes)
         steps = {
-            "repositories": json.loads(pathlib.Path(request["base_json"]).read_text()),
-            "indexes": json.loads(pathlib.Path(request["indexes"]).read_text()),
-            "solve": json.loads(pathlib.Path(request["solution"]).read_text()),
+            "repositories": json.loads(base["status"]),
+            "indexes": json.loads(indexes["session"]),
+            "solve": json.loads(solution["packages"][0]["opam"]) if solution["packages"] else {},
             "lock": request,
         }
-        pathlib.Path("lockfile").write_text(opam_lockfile(request, json.dumps(steps, sort_keys=True)))
-        notes = ["old is deprecated."] if "old" in request["requirements"] else []
-        pathlib.Path("notes.json").write_text(json.dumps(notes))
-    else:
-        raise SystemExit(f"error: no step {step}")
+        names = [package["name"] for package in solution["packages"]]
+        pathlib.Path("lockfile").write_text(opam_lockfile(request, names, json.dumps(steps, sort_keys=True)))
+        pathlib.Path("notes.json").write_text(json.dumps(solution["notes"]))
 
 
-def opam_lockfile(request, seen):
-    names = [requirement.partition("=")[0].partition(">")[0] for requirement in request["requirements"]]
+def opam_lockfile(request, names, seen):
     text = f"""[metadata]
 lock_version = 1
 kind = "opam"
@@ -181,38 +204,64 @@ opam = '''{seen}'''
     return text
 
 
-def main():
-    command = sys.argv[1]
-    request = json.loads(pathlib.Path(sys.argv[2]).read_text())
-    if command == "rootfs":
-        for deb in request["debs"]:
-            assert pathlib.Path(deb["file"]).stat().st_size == deb["size"]
-        pathlib.Path("build.log").write_text("unpacked\n")
-        write_layer("base", request["name"], "", json.dumps(request, sort_keys=True).encode())
-    elif command == "opam-root":
-        write_layer("opam-root", "opam-root", "", json.dumps(read_layers(request), sort_keys=True).encode())
-    elif command == "build":
-        build(request)
-    elif command in ("repack", "merge", "runtime"):
+def rootfs(request):
+    for deb in request["debs"]:
+        assert pathlib.Path(deb["file"]).stat().st_size == deb["size"]
+    pathlib.Path("build.log").write_text("unpacked\n")
+    write_layer("base", request["name"], "", json.dumps(request, sort_keys=True).encode())
+
+
+def opam_root(request):
+    write_layer("opam-root", "default", "", json.dumps(read_layers(request), sort_keys=True).encode())
+
+
+def state(request):
+    read_layers(request)
+    write_layer("state", "", "", json.dumps(request, sort_keys=True).encode())
+
+
+def made_of_layers(command):
+    """`repack`, `merge` and `runtime`."""
+
+    def make(request):
         layers = read_layers(request)
         below = [layer["name"] for layer in layers]
-        last = layers[-1] if command == "repack" else {"kind": "package", "name": command, "version": ""}
+        made = {
+            "repack": layers[-1],
+            "merge": {"kind": "flat" if request.get("whole") else "group", "name": request.get("name"), "version": ""},
+            "runtime": {"kind": "runtime", "name": "", "version": ""},
+        }[command]
         # Not the fields that differ between machines: there are none.
         blob = json.dumps({"command": command, "request": request, "below": below}, sort_keys=True).encode()
-        write_layer(last["kind"], last["name"], last["version"], blob)
-    elif command == "archive":
-        archive(request)
-    elif command == "state":
-        read_layers(request)
-        write_layer("state", "state", "", json.dumps(request, sort_keys=True).encode())
-    elif command == "image":
-        image(request)
-    elif command == "lock-debian":
-        lock_debian(request)
-    elif command == "lock-opam":
-        lock_opam(request)
-    else:
+        write_layer(made["kind"], made["name"], made["version"], blob)
+
+    return make
+
+
+COMMANDS = {
+    "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build},
+    "imaging": {
+        "state": state,
+        **{command: made_of_layers(command) for command in ("repack", "merge", "runtime")},
+        "image": image,
+        "archive": archive,
+    },
+    "locking": {"lock-debian": lock_debian, "lock-opam": lock_opam},
+}
+
+
+def main():
+    command, path = sys.argv[1:]
+    part = next(part for part, commands in COMMANDS.items() if command in commands)
+    # A process has this part and no other: the command line of another one cannot be imported.
+    known = importlib.import_module(f"opam_sandbox.{part}.cli").COMMANDS
+    try:
+        request = read_request(path, known[command].request)
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    COMMANDS[part][command](request)
 
 
-main()
+if __name__ == "__main__":
+    main()

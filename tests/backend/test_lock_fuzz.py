@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from opam_oci.resolves.lockfile import LockfileError, OpamLock
 from opam_oci.resolves.lockfile_reader import read_debian_lock, read_opam_lock
-from opam_sandbox.locking import toml_text
+from opam_sandbox.locking import toml_writer
 from opam_sandbox.locking.apt import LockedDeb
-from opam_sandbox.locking.debian import lock_text
+from opam_sandbox.locking.lock_debian import lock_text
 from tests.backend.locktext import Pkg, deb_toml, debian_lock, opam_lock, source_toml
 
 PATH = "3rdparty/opam/default.lock"
@@ -32,12 +32,12 @@ WHOLE = opam_lock(
 
 _LISTS: "dict[str, list[str]]" = {key: [] for key in ("depends", "post_depends", "depexts", "debs")}
 WRITTEN_TABLES = [
-    toml_text.table("[[package]]", {"name": "a", "version": "1", **_LISTS, "opam": "x: 1"}),
-    toml_text.table("[[package]]", {"name": "z", "version": "1", **_LISTS, "opam": "x: 1"}),
-    toml_text.table("[[package.source]]", {"name": "", "urls": ["https://h/a"], "sha256": SHA, "size": 1234}),
-    toml_text.table("[[package.file]]", {"path": "f", "content": "x\ny\n"}),
+    toml_writer.table("[[package]]", {"name": "a", "version": "1", **_LISTS, "opam": "x: 1"}),
+    toml_writer.table("[[package]]", {"name": "z", "version": "1", **_LISTS, "opam": "x: 1"}),
+    toml_writer.table("[[package.source]]", {"name": "", "urls": ["https://h/a"], "sha256": SHA, "size": 1234}),
+    toml_writer.table("[[package.file]]", {"path": "f", "content": "x\ny\n"}),
 ]
-WRITTEN = toml_text.lockfile(
+WRITTEN = toml_writer.lockfile(
     "default",
     {"kind": "opam", "resolve": "default", "base": "//b:b", "requirements": [], "constraints": []},
     WRITTEN_TABLES,
@@ -194,8 +194,8 @@ TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=40)
 @given(TEXT, TEXT)
 def test_what_the_tool_writes_is_read_as_it_was(opam: str, content: str) -> None:
     tables = [
-        toml_text.table("[[package]]", {"name": "a", "version": "1", **_LISTS, "opam": opam}),
-        toml_text.table("[[package.file]]", {"path": "f", "content": content}),
+        toml_writer.table("[[package]]", {"name": "a", "version": "1", **_LISTS, "opam": opam}),
+        toml_writer.table("[[package.file]]", {"path": "f", "content": content}),
     ]
     text = WRITTEN.replace("".join(WRITTEN_TABLES), "".join(tables)).replace("tables = 4", "tables = 2")
     package = read_opam_lock(PATH, "default", text.encode()).packages["a"]

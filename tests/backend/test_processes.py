@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from pants.engine.fs import EMPTY_DIGEST, Digest, DigestContents, Snapshot
+from pants.engine.fs import EMPTY_DIGEST, Digest, DigestContents, FileContent, Snapshot
 from pants.engine.internals.scheduler import ExecutionError
 from pants.engine.process import ProcessCacheScope
 from pants.testutil.rule_runner import RuleRunner
@@ -26,7 +26,7 @@ from tests.backend.locktext import Pkg, opam_lock, project, source_toml
 LAYER = Layer("base", "trixie", "", "sha256:1", "sha256:2", 1, EMPTY_DIGEST)
 
 
-TOOL = SandboxTool(FrozenDict({"layers": EMPTY_DIGEST, "imaging": Digest("1" * 64, 1), "locking": Digest("2" * 64, 1)}))
+TOOL = SandboxTool(FrozenDict({"build": EMPTY_DIGEST, "state": Digest("1" * 64, 1)}))
 
 
 def call(command: str = "build") -> Call:
@@ -46,29 +46,29 @@ def test_the_process() -> None:
     assert process.description == "Build opam package a.1"
 
 
-@pytest.mark.parametrize(
-    ("command", "part"),
-    [
-        ("build", "layers"),
-        ("opam-root", "layers"),
-        ("state", "imaging"),
-        ("image", "imaging"),
-        ("lock-opam", "locking"),
-    ],
-)
-def test_a_process_has_the_part_of_the_tool_that_it_runs(command: str, part: str) -> None:
-    assert tool_process(TOOL, call(command), EMPTY_DIGEST).immutable_input_digests["__tool"] == TOOL.parts[part]
+def test_a_process_has_the_part_of_the_tool_that_it_runs() -> None:
+    for command in ("build", "state"):
+        process = tool_process(TOOL, call(command), EMPTY_DIGEST)
+        assert process.immutable_input_digests["__tool"] == TOOL.parts[command]
 
 
 def test_parts_are_apart() -> None:
+    """A change of images, lockfiles or publishing builds no package anew, and a change of builds makes no image anew."""
     runner = new_runner()
     tool = runner.request(SandboxTool, [])
-    files = {part: set(runner.request(Snapshot, [digest]).files) for part, digest in tool.parts.items()}
-    shared = set.intersection(*files.values())
-    assert {"__main__.py", "opam_sandbox/build.py", "filelock/__init__.py"} <= shared
-    assert files["layers"] == shared
-    assert "opam_sandbox/imaging/state.py" in files["imaging"] - shared
-    assert "opam_sandbox/locking/opam.py" in files["locking"] - shared
+    parts = {
+        "building": ("rootfs", "opam-root", "build"),
+        "imaging": ("state", "repack", "merge", "runtime", "image", "archive"),
+        "locking": ("lock-debian", "lock-opam"),
+        "publishing": ("push", "run", "load", "add", "remove"),
+    }
+    for part, commands in parts.items():
+        files = set(runner.request(Snapshot, [tool.parts[part]]).files)
+        assert {"__main__.py", f"opam_sandbox/{part}/cli.py", "filelock/__init__.py"} <= files
+        rooms = {file.split("/")[1] for file in files if file.startswith("opam_sandbox/")}
+        assert rooms & set(parts) == {part}
+        assert all(tool.parts[command] == tool.parts[part] for command in commands)
+    assert len(set(tool.parts.values())) == len(parts)
 
 
 def test_requests_are_the_same_bytes_for_the_same_values() -> None:
@@ -113,11 +113,16 @@ def test_the_request_of_a_build() -> None:
 
 def test_the_tool(rule_runner: RuleRunner) -> None:
     tool = rule_runner.request(SandboxTool, [])
-    files = rule_runner.request(Snapshot, [tool.parts["layers"]]).files
+    files = {f.path: f.content for f in rule_runner.request(DigestContents, [tool.parts["build"]])}
     assert {"__main__.py", "opam_sandbox/cli.py", "opam_sandbox/__init__.py", "filelock/__init__.py"} <= set(files)
-    assert all(file.endswith(".py") for file in files)
-    main = {f.path: f.content for f in rule_runner.request(DigestContents, [tool.parts["layers"]])}["__main__.py"]
-    assert b"opam_sandbox.cli" in main
+    assert [file for file in files if not file.endswith(".py")] == ["opam_sandbox/building/sorted_readdir.c"]
+    assert b"opam_sandbox.building.cli" in files["__main__.py"]
+
+
+def test_a_part_with_a_file_that_is_not_there() -> None:
+    part = sandbox.Part("building", "__init__.py", (), ("__init__.py", "gone/"))
+    with pytest.raises(sandbox.MissingToolError, match="gone/"):
+        sandbox.files_of_part([FileContent("opam_sandbox/__init__.py", b"")], part)
 
 
 def test_filelock_is_not_installed(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch) -> None:

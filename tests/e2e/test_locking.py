@@ -14,8 +14,9 @@ from urllib.request import Request, urlopen
 import pytest
 from bench.scratch_project import ScratchProject
 from opam_oci.apt_sources import apt_mirrors
-from opam_oci.lockfile import OpamLock, read_opam_lock
 
+from opam_oci.resolves.lockfile import OpamLock
+from opam_oci.resolves.lockfile_reader import read_opam_lock
 from tests.support.checkout import Pants
 from tests.support.snapshot import location
 

@@ -9,7 +9,7 @@ from typing import Any, List
 
 import pytest
 
-from opam_sandbox.publishing.verify import problems
+from opam_sandbox.oci.check_layout import problems
 from tests.e2e.conftest import Layout, Pants, tool
 from tests.e2e.registry import PASSWORD, USER, Registry, Tls
 from tests.e2e.test_push import auth_file

@@ -41,6 +41,7 @@ def job() -> Iterator[Path]:
     metadata = lock["metadata"]
     request = {
         "store": "store",
+        "packages": [],
         "debs": debs,
         "epoch": 1_700_000_000,
         "name": "slim",
@@ -55,7 +56,7 @@ def job() -> Iterator[Path]:
 
 def make_base(work: Path, prefix: List[str], inside: str) -> Dict[str, Any]:
     """layer.json of the base that is made in `work`, which is `inside` for the command."""
-    command = f"cd {inside} && PYTHONPATH=tool exec python3 -sB -m opam_sandbox rootfs request.json"
+    command = f"cd {inside} && PYTHONPATH=tool exec python3 -sB -m opam_sandbox.building rootfs request.json"
     done = subprocess.run([*prefix, "sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout[-6000:]
     layer: Dict[str, Any] = json.loads((work / "layer.json").read_text())

@@ -129,8 +129,8 @@ def test_command(runner: Runner) -> None:
     for name, code, what in (
         ("no-such-command", 127, "is not found"),
         ("/no/such", 127, "is not found"),
-        ("/etc", 126, "is no program"),
-        ("/etc/passwd", 126, "is no program"),
+        ("/etc", 126, "is not a program"),
+        ("/etc/passwd", 126, "is not a program"),
     ):
         missing = runner.run(name)
         assert (missing.returncode, missing.stderr) == (code, f"error: {name} {what} in the image\n")

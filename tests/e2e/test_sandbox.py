@@ -61,9 +61,12 @@ def build(
         for path in (work, work / "store"):
             os.chown(path, USER, USER)
     env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(program_path)}
-    program = ["-m", "opam_sandbox"]
+    program = ["-m", "opam_sandbox.building"]
     if room is not None:
-        patch = f"from opam_sandbox import cli, memory; memory.room = lambda _: {room}; raise SystemExit(cli.main())"
+        patch = (
+            "from opam_sandbox.building import cli; from opam_sandbox.sandbox import memory; "
+            f"memory.room = lambda _: {room}; raise SystemExit(cli.main())"
+        )
         program = ["-c", patch]
     argv = [*prefix, "python3", "-sB", *program, "build", "request.json"]
     return subprocess.run(argv, cwd=work, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -215,7 +218,7 @@ def test_accounts_of_unrelated_packages_are_all_in_the_image(
     request = {"store": "store", "layers": [str(layer) for layer in (*layers, *built)], "packages": [], "roots": []}
     (work / "request.json").write_text(json.dumps(request))
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tool_path)}
-    argv = ["python3", "-sB", "-c", "from opam_sandbox.imaging.cli import main; raise SystemExit(main())"]
+    argv = ["python3", "-sB", "-m", "opam_sandbox.imaging"]
     tool(*argv, "state", "request.json", cwd=work, env=env)
     blob = next((work / "blobs/sha256").iterdir())
     found = {}

@@ -21,8 +21,9 @@ from hypothesis import HealthCheck, settings
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, os.fspath(REPOSITORY / "src"))
 
-from opam_sandbox import isolation  # noqa: E402
-from opam_sandbox.layer import Layer, write_json  # noqa: E402
+from opam_sandbox.files import write_json  # noqa: E402
+from opam_sandbox.layer.description import Layer  # noqa: E402
+from opam_sandbox.sandbox.namespaces import run_isolated  # noqa: E402
 
 # No deadline: other work may take the machine's cores. Derandomized: a run says the same as the run before it.
 settings.register_profile(
@@ -49,7 +50,7 @@ def root_user() -> None:
 @pytest.fixture(scope="session")
 def namespaces(root_user: None) -> Namespaces:
     """Runs a function inside `run_isolated` and returns its (pickled) result."""
-    if isolation.run_isolated(lambda: 0) != 0:
+    if run_isolated(lambda: 0) != 0:
         pytest.skip("the kernel gives this process no mount, PID, IPC, UTS and network namespaces")
 
     def run(work: Callable[[], T]) -> T:
@@ -63,7 +64,7 @@ def namespaces(root_user: None) -> Namespaces:
 
         child = os.fork()  # reads on while the other side writes, however much that is
         if child == 0:
-            os._exit(isolation.run_isolated(inside))
+            os._exit(run_isolated(inside))
         os.close(writer)
         with open(reader, "rb") as answer:
             data = answer.read()

@@ -7,12 +7,11 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 
 from opam_sandbox.imaging import archive, image
-from opam_sandbox.request import Request
 from tests.unit.conftest import make_layer, make_tar, member
 from tests.unit.test_image import request
 
@@ -34,8 +33,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def make(kind: str, config: str) -> Path:
     one = {"config": config, "tags": ["name:tag"], "layers": ["in/0", "in/1"]}
-    data: Dict[str, Any] = {"format": kind, "layout": "layout", "images": [one]}
-    archive.run(Request(data, "r"), 1)
+    data: Any = {"format": kind, "layout": "layout", "images": [one]}
+    archive.run(data, 1)
     return Path("image.tar")
 
 
@@ -61,7 +60,7 @@ def test_same_bytes(config: str, kind: str) -> None:
 def test_a_layer_of_two_images_is_there_once(config: str) -> None:
     one = {"config": config, "tags": ["name:one"], "layers": ["in/0", "in/1"]}
     data = {"format": "docker-archive", "layout": "layout", "images": [one, {**one, "tags": ["name:two"]}]}
-    archive.run(Request(data, "r"), 1)
+    archive.run(data, 1)
     with tarfile.open("image.tar") as members:
         names = members.getnames()
         manifest = members.extractfile("manifest.json")

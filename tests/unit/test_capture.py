@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opam_sandbox import owned
-from opam_sandbox.capture import EPOCH, Rules, capture
 from opam_sandbox.errors import ToolError
-from opam_sandbox.overlay import Overlay
-from opam_sandbox.unpack import unpack
+from opam_sandbox.layer import ownership
+from opam_sandbox.layer.capture import EPOCH, Rules, capture
+from opam_sandbox.layer.unpack import unpack
+from opam_sandbox.sandbox.overlay import Overlay
 from tests.unit.conftest import Collected, Namespaces
 
 # A file capability as the kernel stores it: version 2, effective, CAP_NET_BIND_SERVICE permitted.
@@ -30,11 +30,11 @@ Work = Callable[[Path], None]
 
 
 def as_root_owned(path: bytes, _: os.stat_result) -> Tuple[int, int]:
-    return owned.owner(path)
+    return ownership.owner(path)
 
 
 def capture_tree(
-    root: Path, lower: Sequence[bytes] = (), skip: Callable[[bytes, bool], bool] = owned.is_shared
+    root: Path, lower: Sequence[bytes] = (), skip: Callable[[bytes, bool], bool] = ownership.is_shared
 ) -> bytes:
     sink = Collected()
     capture(root, Rules(skip=skip, owner=as_root_owned, lower=lower), sink)
@@ -56,7 +56,7 @@ def snapshot(root: Path) -> Snapshot:
         for name in sorted(os.listdir(os.path.join(top, relative))):
             path = os.path.join(relative, name)
             full = os.path.join(top, path)
-            if owned.is_shared(path, stat.S_ISDIR(os.lstat(full).st_mode)):
+            if ownership.is_shared(path, stat.S_ISDIR(os.lstat(full).st_mode)):
                 continue
             status = os.lstat(full)
             kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
@@ -364,14 +364,14 @@ def test_sockets_are_left_out(tmp_path: Path) -> None:
     os.link(tmp_path / "s", tmp_path / "s2")
     (tmp_path / "f").write_text("")
     sink = Collected()
-    result = capture(tmp_path, Rules(skip=owned.is_shared, owner=as_root_owned), sink)
+    result = capture(tmp_path, Rules(skip=ownership.is_shared, owner=as_root_owned), sink)
     assert names(sink.data) == ["f"]
     assert result.entries == 1
 
 
 def test_owners_follow_the_path() -> None:
-    assert owned.owner(b"home/opam") == owned.owner(b"home/opam/.opam/x") == (1000, 1000)
-    assert owned.owner(b"home/opamer") == owned.owner(b"usr") == (0, 0)
+    assert ownership.owner(b"home/opam") == ownership.owner(b"home/opam/.opam/x") == (1000, 1000)
+    assert ownership.owner(b"home/opamer") == ownership.owner(b"usr") == (0, 0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="trusted xattrs: needs root")
@@ -384,5 +384,5 @@ def test_directories_that_hide_nothing_are_not_opaque(tmp_path: Path) -> None:
         (upper / name / "file").write_text("")
         os.setxattr(upper / name, "trusted.overlay.opaque", b"y")
     sink = Collected()
-    rules = Rules(skip=owned.is_shared, owner=as_root_owned, lower=[os.fsencode(lower)])
+    rules = Rules(skip=ownership.is_shared, owner=as_root_owned, lower=[os.fsencode(lower)])
     assert capture(upper, rules, sink).opaque == [b"old"]

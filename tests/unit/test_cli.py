@@ -13,16 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opam_sandbox import cli
+from opam_sandbox.building import cli as building
+from opam_sandbox.building.requests import BuildRequest
 from opam_sandbox.errors import RequestError
-from opam_sandbox.layer import read_layer
-from opam_sandbox.request import Request, read_package, safe_path
-from tests.unit.conftest import REPOSITORY, Namespaces, make_layer, make_tar
+from opam_sandbox.imaging import cli as imaging
+from opam_sandbox.layer.description import read_layer
+from opam_sandbox.locking import cli as locking
+from opam_sandbox.opam.package import OpamPackage, read_package
+from opam_sandbox.request import check, safe_path
+from tests.unit.conftest import REPOSITORY, make_layer, make_tar
 
 
 def tool(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-sB", "-m", "opam_sandbox", *arguments],
+        [sys.executable, "-sB", "-m", "opam_sandbox.building", *arguments],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": os.fspath(REPOSITORY / "src")},
         stdout=subprocess.PIPE,
@@ -40,13 +44,21 @@ def test_unknown_command(tmp_path: Path) -> None:
 def test_help_names_every_command(tmp_path: Path) -> None:
     done = tool(tmp_path, "--help")
     assert done.returncode == 0
-    assert all(command in done.stdout for command in cli.COMMANDS)
+    assert all(command in done.stdout for command in building.COMMANDS)
+
+
+CLIS = {command: part for part in (building, imaging, locking) for command in part.COMMANDS}
+
+
+def main(command: str) -> int:
+    """The exit status of a command with the request in request.json."""
+    return CLIS[command].main([command, "request.json"])
 
 
 def run(capfd: "pytest.CaptureFixture[str]", command: str, text: str) -> str:
     """The one message of a request that is not understood."""
     Path("request.json").write_text(text)
-    assert cli.main([command, "request.json"]) == 2
+    assert main(command) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
@@ -60,7 +72,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+@pytest.mark.parametrize("command", sorted(CLIS))
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", '"x"', "{}", '{"layers": 5, "debs": 5, "requirements": 5, "suite": 5}', "[" * 100_000],
@@ -71,13 +83,13 @@ def test_malformed_requests(capfd: "pytest.CaptureFixture[str]", command: str, t
 
 
 def test_no_request(capfd: "pytest.CaptureFixture[str]") -> None:
-    assert cli.main(["build", "absent.json"]) == 2
+    assert building.main(["build", "absent.json"]) == 2
     assert "absent.json" in capfd.readouterr().err
 
 
 def test_bytes_that_are_no_text(capfd: "pytest.CaptureFixture[str]") -> None:
     Path("request.json").write_bytes(b'{"layers": ["\xff"]}')
-    assert cli.main(["build", "request.json"]) == 2
+    assert main("build") == 2
     assert capfd.readouterr().err.startswith("error: request.json: ")
 
 
@@ -85,13 +97,17 @@ PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "", "files
 SOURCE: Dict[str, Any] = {"name": "", "url": "https://x", "sha256": "00", "size": 1, "file": "sources/00"}
 
 
+def as_read(**change: Any) -> OpamPackage:
+    """The package of a build request, through the check that its reader makes."""
+    request: Any = {"store": "s", "layers": [], "package": {**PACKAGE, **change}}
+    check(request, BuildRequest, "r")
+    return read_package(request["package"])
+
+
 def test_a_package_is_read() -> None:
-    package = read_package(
-        Request({**PACKAGE, "files": [{"path": "a/b", "content": "eA=="}], "sources": [SOURCE]}, "r")
-    )
+    package = as_read(files=[{"path": "a/b", "content": "eA=="}], sources=[SOURCE])
     assert package.title == "lwt.5.6.1"
     assert package.files == (("a/b", b"x"),)
-    assert package.sources[0].file == "sources/00"
 
 
 @pytest.mark.parametrize(
@@ -110,18 +126,19 @@ def test_a_package_is_read() -> None:
         {"files": [{"path": "a\0b", "content": ""}]},
         {"files": [{"path": "x", "content": "no base64!"}]},
         {"files": ["x"]},
-        {"sources": [{**SOURCE, "sha256": "../../x"}]},
         {"sources": [{**SOURCE, "size": "1"}]},
         {"sources": [{**SOURCE, "size": True}]},
         {"sources": {}},
         {"debs": [{"name": "a"}]},
         {"debs": [None]},
+        {"unknown": 1},
+        {"files": [{"path": "x", "content": "", "mode": 1}]},
     ],
 )
 def test_packages_that_make_no_sense(change: Dict[str, Any]) -> None:
     """Wrong types, and names that would lead elsewhere."""
     with pytest.raises(RequestError):
-        read_package(Request({**PACKAGE, **change}, "r"))
+        as_read(**change)
 
 
 @given(st.text())
@@ -171,14 +188,14 @@ def test_no_description_of_a_layer(here: Path, content: str) -> None:
         read_layer(here / "layer")
 
 
-def test_a_mistake_found_inside_the_namespaces(
-    namespaces: Namespaces, here: Path, capfd: "pytest.CaptureFixture[str]"
-) -> None:
-    """The status is 2 there as well."""
+@pytest.mark.parametrize("sha256", ["../../x", ""])
+def test_a_source_whose_checksum_leads_elsewhere(here: Path, capfd: "pytest.CaptureFixture[str]", sha256: str) -> None:
     for number, kind in enumerate(("base", "opam-root")):
         make_layer(here / f"in/{number}", make_tar([]), kind, "x")
-    data: Dict[str, Any] = {"store": 5, "layers": ["in/0", "in/1"], "package": PACKAGE}
-    assert "'store'" in run(capfd, "build", json.dumps(data))
+    package = {**PACKAGE, "sources": [{**SOURCE, "sha256": sha256}]}
+    assert "unsafe name" in run(
+        capfd, "build", json.dumps({"store": "s", "layers": ["in/0", "in/1"], "package": package})
+    )
 
 
 def _wrong_layers() -> "List[List[str]]":

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from opam_sandbox.compress import PIECE, PackedWriter, Written
 from opam_sandbox.errors import ToolError
+from opam_sandbox.layer.compress import PIECE, PackedWriter, Written
 
 pytestmark = pytest.mark.usefixtures("root_user")
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from opam_sandbox.locking.formulas import Dependencies, compare_versions, dependencies, depexts, evaluate
-from opam_sandbox.opamfile import Value, parse
+from opam_sandbox.debian_versions import compare_versions
+from opam_sandbox.opam.formulas import Dependencies, dependencies, depexts, evaluate
+from opam_sandbox.opam.opamfile import Value, parse
 
 VARIABLES: Dict[str, Union[bool, str]] = {
     "os": "linux",

@@ -12,8 +12,8 @@ import pytest
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging import image
-from opam_sandbox.layer import Layer
-from opam_sandbox.request import Request
+from opam_sandbox.imaging.requests import ImageRequest
+from opam_sandbox.layer.description import Layer
 from tests.oci_schema import problems
 from tests.unit.conftest import make_layer, make_tar, member
 
@@ -28,8 +28,8 @@ def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> List[Layer]:
     ]
 
 
-def request(count: int, **more: Any) -> Request:
-    data: Dict[str, Any] = {
+def request(count: int, **more: Any) -> ImageRequest:
+    data: Any = {
         "layers": [f"in/{number}" for number in range(count)],
         "architecture": "amd64",
         "os": "linux",
@@ -41,7 +41,7 @@ def request(count: int, **more: Any) -> Request:
         ],
         **more,
     }
-    return Request(data, "request.json")
+    return data  # type: ignore[no-any-return]
 
 
 def blob(descriptor: Dict[str, Any]) -> Any:

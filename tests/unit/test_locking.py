@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opam_sandbox import opamfile
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.locking import cache, lock, opam, solve
+from opam_sandbox.locking import cache, lock_opam, solve, write_lockfile
 from opam_sandbox.locking.apt import LockedDeb, SourceFile, parse_uri_line
 from opam_sandbox.locking.indexes import read_source_index, source_line
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
+from opam_sandbox.locking.requests import LockOpamRequest
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
-from opam_sandbox.request import Request
+from opam_sandbox.opam import opamfile
+from opam_sandbox.request import check
 from tests.support.file_server import file_server
 
 # What opam is asked.
@@ -130,7 +131,7 @@ def described(tmp_path: Path, text: bytes, solution: Dict[str, str], kinds: Sequ
 def test_what_tests_need_is_no_build_dependency(tmp_path: Path) -> None:
     text = b'depends: ["a" "b" {with-test} "c" {with-doc} "d" {post}]\nflags: [avoid-version deprecated]'
     item, flags = described(tmp_path, text, dict.fromkeys("abcdx", "1"), ["test"])
-    assert (item["depends"], item["post"], item["test"], item["doc"]) == (("a",), ("d",), ["b"], [])
+    assert (item["depends"], item["post"], item["test"], item["doc"]) == (["a"], ["d"], ["b"], [])
     assert flags == {"avoid-version", "deprecated"}
 
 
@@ -239,7 +240,7 @@ def test_a_source_without_checksum() -> None:
 @pytest.mark.parametrize("text", ["sha256=../../etc", "md5=12", "sha999=" + "a" * 64, "", "sha256=" + "g" * 64])
 def test_what_is_no_checksum(text: str) -> None:
     items = opamfile.parse(f'url {{ src: "https://x/y" checksum: "{text}" }}', "a.1")
-    with pytest.raises(ToolError, match="a.1: its opam file has .*, which is no checksum"):
+    with pytest.raises(ToolError, match="a.1: its opam file has .*, which is not a checksum"):
         wanted_sources(items, "a.1")
 
 
@@ -280,7 +281,7 @@ def run_lock(answer: Dict[str, Any], **values: Any) -> str:
         **{"solution": "solution.json", "base_json": "base.json", "indexes": "indexes.json", "sources": "sources.txt"},
         **{"mirrors": [], "archive_mirrors": [], **values},
     }
-    assert opam.run(Request(request, "request"), 1) == 0
+    assert lock_opam.run(request, 1) == 0
     return Path("lockfile").read_text()
 
 
@@ -311,8 +312,8 @@ def test_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_step_that_is_not_there() -> None:
-    with pytest.raises(RequestError, match="there is no step 'x'"):
-        opam.run(Request({"step": "x"}, "request"), 1)
+    with pytest.raises(RequestError, match="request: 'step' should be one of 'repositories', .* but is 'x'"):
+        check({"step": "x"}, LockOpamRequest, "request")
 
 
 # Hostile opam files.
@@ -363,7 +364,7 @@ def test_a_requirement_is_understood_or_refused(text: str) -> None:
     try:
         name, bounds = solve.parse_requirement(text)
     except ToolError as error:
-        assert "is no opam requirement" in str(error)
+        assert "is not an opam requirement" in str(error)
         return
     # What goes to opam's command line is no option, and no second argument.
     [atom] = solve.atoms([text])
@@ -375,4 +376,4 @@ def titles(packages: List[Any]) -> List[str]:
 
 
 def test_a_solution_is_read_as_it_was_written() -> None:
-    assert titles(lock._read_packages(solution({"name": "x", "opam": ""}))) == ["x.1"]
+    assert titles(write_lockfile._read_packages(solution({"name": "x", "opam": ""}))) == ["x.1"]

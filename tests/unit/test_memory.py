@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Dict
 
-from opam_sandbox.memory import available, room
+from opam_sandbox.sandbox.memory import available, room
 
 GIB = 1 << 30
 

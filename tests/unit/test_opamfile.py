@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.opamfile import (
+from opam_sandbox.opam.opamfile import (
     Binary,
     Group,
     Ident,

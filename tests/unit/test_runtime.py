@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from opam_sandbox.imaging import runtime
 from opam_sandbox.imaging.elf import read_elf
-from opam_sandbox.imaging.runtime import Package, _resolve, runtime_packages, wanted
-from opam_sandbox.layer import read_layer
-from opam_sandbox.request import Request
-from opam_sandbox.store import Store
+from opam_sandbox.imaging.requests import RuntimePackage
+from opam_sandbox.imaging.selection import SWITCH, runtime_packages, wanted
+from opam_sandbox.layer.description import read_layer
+from opam_sandbox.layer.store import Store
 from tests.unit.conftest import Namespaces, make_layer, make_tar, member
 
 # -- ELF
@@ -54,8 +54,8 @@ def test_damaged_elf(junk: bytes, at: int) -> None:
 # -- what is needed at run time
 
 
-def package(name: str, depends: str, *names: str, root: bool = False) -> Package:
-    return Package(name, f'opam-version: "2.0"\ndepends: [{depends}]\n', names, root)
+def package(name: str, depends: str, *names: str, root: bool = False) -> RuntimePackage:
+    return {"name": name, "opam": f'opam-version: "2.0"\ndepends: [{depends}]\n', "depends": list(names), "root": root}
 
 
 def test_build_dependencies_are_left_out() -> None:
@@ -89,18 +89,6 @@ def test_places(path: str, of_root: bool, of_others: bool) -> None:
     assert (wanted(path, True), wanted(path, False)) == (of_root, of_others)
 
 
-def test_links_are_followed_inside(tmp_path: Path) -> None:
-    (tmp_path / "usr/lib").mkdir(parents=True)
-    (tmp_path / "usr/lib/a.so.1").touch()
-    (tmp_path / "lib").symlink_to("usr/lib")
-    (tmp_path / "usr/lib/a.so").symlink_to("/lib/a.so.1")
-    (tmp_path / "loop").symlink_to("loop")
-    (tmp_path / "out").symlink_to("../../../etc/passwd")
-    assert _resolve(tmp_path, "lib/a.so") == "usr/lib/a.so.1"
-    assert _resolve(tmp_path, "loop") is None and _resolve(tmp_path, "out") is None
-    assert _resolve(tmp_path, "absent") is None
-
-
 # -- the command
 
 
@@ -115,9 +103,6 @@ def files_of(tree: Path) -> List["tuple[Any, bytes]"]:
         else:
             found.append(member(name, content=path.read_bytes(), mode=stat.S_IMODE(path.stat().st_mode)))
     return found
-
-
-SWITCH = runtime.SWITCH
 
 
 @pytest.fixture
@@ -154,7 +139,7 @@ def run(trees: Dict[str, Path], **more: Any) -> "tuple[int, Path]":
         kind = {"slim": "base", "base": "base", "opam-root": "opam-root"}.get(name, "package")
         content = files_of(trees[name]) if name in trees else []
         make_layer(Path(f"in/{number}"), make_tar(content), kind, name)
-    request = {
+    request: Any = {
         "store": "store",
         "slim": "in/0",
         "layers": [f"in/{number}" for number in range(1, 5)],
@@ -166,7 +151,7 @@ def run(trees: Dict[str, Path], **more: Any) -> "tuple[int, Path]":
         **more,
     }
     Path("store").mkdir(exist_ok=True)
-    status = runtime.run(Request(request, "r"), 1)
+    status = runtime.run(request, 1)
     return status, Store(Path("store"), False).get(read_layer(Path("."))) if status == 0 else Path("none")
 
 

@@ -17,8 +17,7 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 
 from opam_sandbox.imaging import sbom
 from opam_sandbox.imaging.licenses import _EXCEPTIONS, _IDS, expression
-from opam_sandbox.layer import Layer
-from opam_sandbox.request import Request
+from opam_sandbox.layer.description import Layer
 
 DIGEST = "sha256:" + "0" * 64
 CREATED = "1970-01-01T00:00:01Z"
@@ -48,8 +47,13 @@ PACKAGES = [
 
 
 def contents(*layers: Layer) -> sbom.Contents:
-    request = {"name": "0install", "suite": "trixie", "packages": PACKAGES, "debs": [deb("gcc"), deb("libc6", True)]}
-    return sbom.read_contents(Request(request, "r"), layers, DIGEST, CREATED)
+    request: Any = {
+        "name": "0install",
+        "suite": "trixie",
+        "packages": PACKAGES,
+        "debs": [deb("gcc"), deb("libc6", True)],
+    }
+    return sbom.read_contents(request, layers, DIGEST, CREATED)
 
 
 def documents() -> Dict[str, Any]:

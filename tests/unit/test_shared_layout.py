@@ -15,9 +15,10 @@ from typing import Any, Dict, List, Tuple
 import pytest
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.publishing import cli, shared
-from opam_sandbox.publishing.shared import SharedLayout
-from opam_sandbox.publishing.verify import problems
+from opam_sandbox.oci import stage_blob
+from opam_sandbox.oci.check_layout import problems
+from opam_sandbox.oci.shared_layout import SharedLayout
+from opam_sandbox.publishing import cli
 from tests.layout_stress import fork, make_images
 from tests.small_images import MANIFEST_TYPE, make_image, numbered_image, write_index, write_json_blob
 from tests.unit.conftest import REPOSITORY
@@ -126,7 +127,7 @@ def test_collection_refuses_what_it_cannot_read(tmp_path: Path, images: List[Pat
 
 def test_foreign_directory(tmp_path: Path, images: List[Path]) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ToolError, match="no OCI image layout .it holds"):
+    with pytest.raises(ToolError, match="is not an OCI image layout .it holds"):
         SharedLayout(tmp_path).add(images[0], ["a"])
     assert not (tmp_path / "index.json").exists()
 
@@ -265,7 +266,7 @@ def test_collection_between_staging_and_index(
     """A blob that was there when the writer looked is deleted before it has the lock: it is put in again."""
     layout = SharedLayout(tmp_path / "layout")
     layout.add(images[0], ["a"])
-    fetch = shared._fetch
+    fetch = stage_blob.fetch
     once = iter([True])
 
     def slow(*args: Any) -> bool:
@@ -273,7 +274,7 @@ def test_collection_between_staging_and_index(
             SharedLayout(layout.directory).remove(["a"])
         return fetch(*args)
 
-    monkeypatch.setattr(shared, "_fetch", slow)
+    monkeypatch.setattr(stage_blob, "fetch", slow)
     added = layout.add(images[1], ["b"])
     assert list(index(layout.directory)) == ["b"] and problems(layout.directory) == []
     assert added.linked + added.copied == 6
@@ -338,9 +339,10 @@ def test_interrupted(tmp_path: Path) -> None:
     program = (
         # A shell that runs tests in the background has them, and what they start, ignore SIGINT.
         "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from opam_sandbox.publishing import cli, shared\n"
+        "from opam_sandbox.oci import stage_blob\n"
+        "from opam_sandbox.publishing import cli\n"
         # Busy until the signal has been sent, however slow the machine is, and a little longer.
-        "shared._fetch = lambda *a: (print('here', flush=True), sys.stdin.read(), time.sleep(0.5))\n"
+        "stage_blob.fetch = lambda *a: (print('here', flush=True), sys.stdin.read(), time.sleep(0.5))\n"
         f"sys.exit(cli.main(['add', {str(layout)!r}, '--image', {str(tmp_path / 'other')!r}, '--name', 'b']))"
     )
     for number in (signal.SIGINT, signal.SIGTERM):

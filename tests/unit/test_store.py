@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer import Layer
-from opam_sandbox.store import Store, remove_tree
+from opam_sandbox.files import remove_tree
+from opam_sandbox.layer.description import Layer
+from opam_sandbox.layer.store import Store
+from opam_sandbox.sandbox import syscalls
 from tests.unit.conftest import make_layer, make_tar, member
 
 DIFF_ID = "sha256:" + "a" * 64
@@ -43,7 +45,7 @@ def layer(tmp_path: Path) -> Layer:
 
 
 def leftovers(store: Store) -> "list[str]":
-    return os.listdir(store._root / "tmp") + os.listdir(store._root / "layers")
+    return [name for directory in ("tmp", "layers", "scratch") for name in os.listdir(store._root / directory)]
 
 
 def test_get_unpacks_once(store: Store, layer: Layer) -> None:
@@ -109,9 +111,21 @@ def test_a_killed_fill_is_not_used(tmp_path: Path, store: Store) -> None:
     os.close(reader)
     os.close(writer)
     assert not store.path(DIFF_ID).exists()
+    other = "sha256:" + "b" * 64
+    store.put(other, lambda target: None)  # whatever layer the next process wants
+    assert leftovers(store) == ["b" * 64]
     path = store.put(DIFF_ID, lambda target: (target / "whole").write_text("") and None)
     assert os.listdir(path) == ["whole"]
-    assert os.listdir(store._root / "tmp") == []
+
+
+def test_a_layer_is_on_disk_before_it_has_its_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power loss could leave a layer of empty files behind."""
+    seen = []
+    monkeypatch.setattr(
+        syscalls, "sync_file_system", lambda path: seen.append((os.listdir(path), store.path(DIFF_ID).exists()))
+    )
+    store.put(DIFF_ID, lambda target: (target / "f").write_text("") and None)
+    assert seen == [(["f"], False)]
 
 
 def _damaged(layer: Layer, how: str) -> Layer:

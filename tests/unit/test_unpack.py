@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.unpack import unpack
+from opam_sandbox.layer.unpack import unpack
 from tests.unit.conftest import make_tar, member
 
 pytestmark = pytest.mark.usefixtures("root_user")

@@ -12,7 +12,7 @@ from pants.engine.process import InteractiveProcess, Process, ProcessCacheScope
 
 from opam_oci.host.checks import TOOL_PATH
 from opam_oci.sandbox.layer import Layer
-from opam_oci.sandbox.tool import PARTS, SandboxTool
+from opam_oci.sandbox.tool import SandboxTool
 
 REQUEST_FILE = "request.json"
 
@@ -65,7 +65,7 @@ def tool_process(
         env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **(env or {})},
         input_digest=input_digest,
         immutable_input_digests={
-            "__tool": tool.parts[PARTS[call.command]],
+            "__tool": tool.parts[call.command],
             **dict(zip(layer_paths(call.layers), (layer.digest for layer in call.layers))),
         },
         append_only_caches=_STORE_CACHE,
@@ -91,7 +91,7 @@ def publishing_process(
         argv=[python, "-sEB", "__tool", *arguments],
         env=env,
         input_digest=input_digest,
-        immutable_input_digests={"__tool": tool.parts[PARTS["publish"]], **layouts},
+        immutable_input_digests={"__tool": tool.parts["publishing"], **layouts},
     )
 
 
@@ -102,7 +102,7 @@ def running_request(
     return RunRequest(
         digest=input_digest,
         args=(python, "-sEB", "{chroot}/__tool", command, f"{{chroot}}/{REQUEST_FILE}", *arguments),
-        immutable_input_digests={"__tool": tool.parts[PARTS["publish"]], "image": image},
+        immutable_input_digests={"__tool": tool.parts["publishing"], "image": image},
         append_only_caches=_STORE_CACHE,
     )
 

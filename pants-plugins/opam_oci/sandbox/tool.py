@@ -1,8 +1,9 @@
-"""The sandbox tool's files, as processes get them."""
+"""The sandbox tool's files, as processes get them: of each command's part, what the tool's own table says."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable
@@ -13,35 +14,39 @@ from pants.util.frozendict import FrozenDict
 from opam_oci.pants_engine.calls import create_digest
 from opam_oci.pants_engine.rules import collect_rules, rule
 
-
-@dataclass(frozen=True)
-class SandboxTool:
-    """The directory that processes run as `python3 __tool`: for each part of the tool, what a command of it needs."""
-
-    parts: FrozenDict[str, Digest]
-
-
-# The tool's parts are its subpackages. A process gets the one that its command is of, and what all of them share: a
-# change of how images or lockfiles are written builds no package anew.
-_LAYERS = "layers"
-
-PARTS = {
-    "rootfs": _LAYERS,
-    "opam-root": _LAYERS,
-    "build": _LAYERS,
-    **dict.fromkeys(("state", "repack", "merge", "runtime", "image", "archive"), "imaging"),
-    "lock-debian": "locking",
-    "lock-opam": "locking",
-    "publish": "publishing",
-}
+_TOOL = "opam_sandbox"
+# The tool's table of what each of its parts consists of, and which commands it has: see `Part`.
+_PARTS_FILE = f"{_TOOL}/parts.json"
+# Of a package's files: its modules, and what they read.
+_SUFFIXES = (".py", ".c", ".json")
 
 
 class MissingToolError(Exception):
     """A Python package that the sandbox tool consists of is not installed."""
 
 
-def python_files(package: str) -> list[FileContent]:
-    """The source files of an installed Python package, without importing it. Raises MissingToolError."""
+@dataclass(frozen=True)
+class SandboxTool:
+    """The directory that processes run as `python3 __tool`: for each part of the tool, and for each command."""
+
+    parts: FrozenDict[str, Digest]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the tool: what one process needs of it. A change of another part is no change of this one.
+
+    `files` are paths below the tool's package, with `/` at the end for a whole directory; `main` is one of them.
+    """
+
+    name: str
+    main: str
+    commands: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def package_files(package: str) -> list[FileContent]:
+    """The files of an installed Python package, without importing it. Raises MissingToolError."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise MissingToolError(
@@ -52,31 +57,50 @@ def python_files(package: str) -> list[FileContent]:
     top = Path(next(iter(spec.submodule_search_locations)))
     return [
         FileContent(f"{package}/{path.relative_to(top).as_posix()}", path.read_bytes())
-        for path in sorted(top.rglob("*.py"))
+        for path in sorted(top.rglob("*"))
+        if path.suffix in _SUFFIXES and path.is_file()
     ]
 
 
-def files_of_part(files: Iterable[FileContent], part: str) -> list[FileContent]:
-    """What all parts share and the part's own, started by the part's own `__main__.py` where it has one."""
-    others = tuple(f"opam_sandbox/{other}/" for other in set(PARTS.values()) if other != part)
-    mine = [file for file in files if not file.path.startswith(others)]
-    by_path = {file.path: file for file in mine}
-    main = by_path.get(f"opam_sandbox/{part}/__main__.py") or by_path["opam_sandbox/__main__.py"]
-    return [*mine, FileContent("__main__.py", main.content)]
+def read_parts(content: bytes) -> tuple[Part, ...]:
+    """The parts that the tool's table lists."""
+    return tuple(
+        Part(name, part["main"], tuple(part["commands"]), tuple(part["files"]))
+        for name, part in sorted(json.loads(content).items())
+    )
+
+
+def files_of_part(tool: Iterable[FileContent], part: Part) -> list[FileContent]:
+    """The part's own of the tool's files, started by the part's own `__main__.py`. Raises MissingToolError."""
+    by_path = {file.path: file for file in tool}
+    mine: dict[str, FileContent] = {}
+    for entry in part.files:
+        path = f"{_TOOL}/{entry}"
+        found = {
+            name: file for name, file in by_path.items() if name == path or (path[-1] == "/" and name.startswith(path))
+        }
+        if not found:
+            raise MissingToolError(
+                f"The Python package `{_TOOL}` lacks {entry}, which {_PARTS_FILE} names: install it again."
+            )
+        mine.update(found)
+    main = by_path[f"{_TOOL}/{part.main}"]
+    return [*(mine[path] for path in sorted(mine)), FileContent("__main__.py", main.content)]
 
 
 @rule
 async def find_sandbox_tool() -> SandboxTool:
-    """Reads the tool's files; Pants starts anew when they change, as they are on its `pythonpath`."""
-    files = [*python_files("opam_sandbox"), *python_files("filelock")]
-    return SandboxTool(
-        FrozenDict(
-            {
-                part: await create_digest(CreateDigest(files_of_part(files, part)))
-                for part in sorted(set(PARTS.values()))
-            }
-        )
-    )
+    """Reads the tool's files; Pants starts anew when they change, as they are on its `pythonpath`.
+
+    The digests are by part and by command.
+    """
+    tool = package_files(_TOOL)
+    libraries = package_files("filelock")
+    digests: dict[str, Digest] = {}
+    for part in read_parts(next(file.content for file in tool if file.path == _PARTS_FILE)):
+        digest = await create_digest(CreateDigest([*files_of_part(tool, part), *libraries]))
+        digests.update(dict.fromkeys((part.name, *part.commands), digest))
+    return SandboxTool(FrozenDict(digests))
 
 
 def rules() -> list[object]:

@@ -1,1 +1,1 @@
-"""Commands that make images out of layers: apart from what makes layers, so that a change here builds no package anew."""
+"""Makes images out of layers. A change here builds no package anew."""

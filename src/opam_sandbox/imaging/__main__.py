@@ -1,5 +1,3 @@
-"""The imaging part's command line, in the place of the shared one: its commands are of no concern to what makes layers."""
-
 import sys
 
 from opam_sandbox.imaging.cli import main

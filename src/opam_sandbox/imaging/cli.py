@@ -1,20 +1,32 @@
-"""`python3 __tool COMMAND request.json` for the commands that make images out of layers."""
+"""The command line of the part `imaging`."""
 
 from __future__ import annotations
 
 from typing import List, Optional
 
 from opam_sandbox import cli
+from opam_sandbox.cli import Command
+from opam_sandbox.imaging.requests import (
+    ArchiveRequest,
+    ImageRequest,
+    MergeRequest,
+    RepackRequest,
+    RuntimeRequest,
+    StateRequest,
+)
 
 COMMANDS = {
-    "state": "make an image's state layer",
-    "repack": "compress a layer another way",
-    "merge": "make one layer out of several",
-    "runtime": "make the layer of a runtime image",
-    "image": "write the manifest, config, index and SBOM of an image",
-    "archive": "write an image layout as one file",
+    "state": Command("opam_sandbox.imaging.state", StateRequest, "make an image's state layer"),
+    "repack": Command("opam_sandbox.imaging.repack", RepackRequest, "compress a layer another way"),
+    "merge": Command("opam_sandbox.imaging.merge", MergeRequest, "make one layer out of several"),
+    "runtime": Command("opam_sandbox.imaging.runtime", RuntimeRequest, "make the layer of a runtime image"),
+    "image": Command(
+        "opam_sandbox.imaging.image", ImageRequest, "write the manifest, config, index and SBOM of an image"
+    ),
+    "archive": Command("opam_sandbox.imaging.archive", ArchiveRequest, "write an image layout as one file"),
 }
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    return cli.run("Makes images out of layers.", COMMANDS, "opam_sandbox.imaging.", {}, arguments)
+    """Run one command; `arguments` are the process's own by default. Returns the exit status."""
+    return cli.run("Makes images out of layers.", COMMANDS, arguments)

@@ -13,35 +13,40 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List
 
-from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.files import file_sha256
+from opam_sandbox.errors import RequestError
+from opam_sandbox.files import write_json
 from opam_sandbox.imaging import sbom
-from opam_sandbox.layer import Layer, read_layers, write_json
-from opam_sandbox.request import Request
+from opam_sandbox.imaging.requests import HistoryEntry, ImageRequest, ImageSummary
+from opam_sandbox.layer.description import Layer, read_layers
+from opam_sandbox.layer.read_blob import check_blob
+from opam_sandbox.oci.spec import (
+    CONFIG_TYPE,
+    CREATED,
+    EMPTY_TYPE,
+    INDEX_FILE,
+    INDEX_TYPE,
+    LAYOUT,
+    LAYOUT_FILE,
+    MANIFEST_TYPE,
+    REF_NAME,
+    TITLE,
+)
 
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-# What a manifest has for a config that says nothing (image-spec, manifest.md, "Guidance for an Empty Descriptor").
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
-TITLE = "org.opencontainers.image.title"
-REF_NAME = "org.opencontainers.image.ref.name"
-
-
-def run(request: Request, jobs: int) -> int:
-    layers = read_layers(request.strings("layers"))
-    history = request.objects("history")
+def run(request: ImageRequest, jobs: int) -> int:
+    """Write the layout's JSON, image.json and the SBOM. Returns the exit status; raises ToolError for a damaged blob."""
+    layers = read_layers(request["layers"])
+    history = request["history"]
     if len(history) != len(layers):
         raise RequestError(f"history: {len(history)} entries for {len(layers)} layers")
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(_verify, layers))
-    created = request.get("created", str)
+    created = request["created"]
     config = {
         "created": created,
-        "architecture": request.get("architecture", str),
-        "os": request.get("os", str),
-        "config": request.get("config", dict),
+        "architecture": request["architecture"],
+        "os": request["os"],
+        "config": request["config"],
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
         "history": [_history(entry, created) for entry in history],
     }
@@ -50,41 +55,29 @@ def run(request: Request, jobs: int) -> int:
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "config": config_descriptor,
-        "layers": [_layer_descriptor(layer, entry.get_or("title", "")) for layer, entry in zip(layers, history)],
+        "layers": [_layer_descriptor(layer, entry.get("title", "")) for layer, entry in zip(layers, history)],
     }
-    annotations: Dict[str, str] = request.get_or("annotations", {})
-    if annotations:
-        manifest["annotations"] = annotations
+    if request.get("annotations"):
+        manifest["annotations"] = request["annotations"]
     image = _json_blob(manifest, MANIFEST_TYPE)
     referrers = _referrers(request, layers, image, created)
     descriptor = {**image, "platform": {"architecture": config["architecture"], "os": config["os"]}}
-    ref_name = request.get_or("ref_name", "")
-    if ref_name:
-        descriptor["annotations"] = {REF_NAME: ref_name}
-    write_json("index.json", {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [descriptor, *referrers]})
-    write_json("oci-layout", {"imageLayoutVersion": "1.0.0"})
-    write_json(
-        "image.json",
-        {
-            "manifest_digest": image["digest"],
-            "config_digest": config_descriptor["digest"],
-            "layers": len(layers),
-            "size": sum(layer.size for layer in layers) + config_descriptor["size"] + image["size"],
-        },
-    )
+    if request.get("ref_name"):
+        descriptor["annotations"] = {REF_NAME: request["ref_name"]}
+    write_json(INDEX_FILE, {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [descriptor, *referrers]})
+    write_json(LAYOUT_FILE, LAYOUT)
+    summary: ImageSummary = {
+        "manifest_digest": image["digest"],
+        "config_digest": config_descriptor["digest"],
+        "layers": len(layers),
+        "size": sum(layer.size for layer in layers) + config_descriptor["size"] + image["size"],
+    }
+    write_json("image.json", summary)
     return 0
 
 
 def _verify(layer: Layer) -> None:
-    try:
-        found, size = file_sha256(layer.blob)
-    except OSError as error:
-        raise ToolError(f"the blob of {layer.title} cannot be read: {error}") from None
-    if f"sha256:{found}" != layer.digest or size != layer.size:
-        raise ToolError(
-            f"the blob of {layer.title} is damaged: it has {size} bytes with sha256:{found}, "
-            f"but should have {layer.size} with {layer.digest}. Clear the cache that it came from."
-        )
+    check_blob(layer.blob, layer.digest, layer.size, f"the blob of {layer.title}")
 
 
 def _layer_descriptor(layer: Layer, title: str) -> Dict[str, Any]:
@@ -94,25 +87,24 @@ def _layer_descriptor(layer: Layer, title: str) -> Dict[str, Any]:
     return descriptor
 
 
-def _history(entry: Request, created: str) -> Dict[str, str]:
-    result = {"created": created, "created_by": entry.get("created_by", str)}
-    comment = entry.get_or("comment", "")
-    if comment:
-        result["comment"] = comment
+def _history(entry: HistoryEntry, created: str) -> Dict[str, str]:
+    result = {"created": created, "created_by": entry["created_by"]}
+    if entry.get("comment"):
+        result["comment"] = entry["comment"]
     return result
 
 
-def _referrers(request: Request, layers: List[Layer], image: Dict[str, Any], created: str) -> List[Dict[str, Any]]:
+def _referrers(request: ImageRequest, layers: List[Layer], image: Dict[str, Any], created: str) -> List[Dict[str, Any]]:
     """Writes the SBOM's files; returns the index's entries of the manifests that attach them to the image."""
-    if not request.get_or("sbom", {}):
+    if "sbom" not in request:
         return []
-    wanted = request.object("sbom")
+    wanted = request["sbom"]
     contents = sbom.read_contents(wanted, layers, image["digest"], created)
     entries: List[Dict[str, Any]] = []
     for form in sbom.FORMATS:
         content = sbom.encode(form.document(contents))
         Path(f"sbom.{form.suffix}").write_bytes(content)
-        if not wanted.get("attach", bool):
+        if not wanted["attach"]:
             continue
         file = _blob(content, form.media_type)
         file["annotations"] = {TITLE: f"sbom.{form.suffix}"}
@@ -123,7 +115,7 @@ def _referrers(request: Request, layers: List[Layer], image: Dict[str, Any], cre
             "config": {**_blob(b"{}", EMPTY_TYPE), "data": "e30="},
             "layers": [file],
             "subject": image,
-            "annotations": {"org.opencontainers.image.created": created},
+            "annotations": {CREATED: created},
         }
         entries.append({**_json_blob(manifest, MANIFEST_TYPE), "artifactType": form.media_type})
     return entries

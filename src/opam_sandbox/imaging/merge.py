@@ -10,22 +10,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, List
 
-from opam_sandbox.capture import Sink
 from opam_sandbox.errors import RequestError
-from opam_sandbox.imaging.merging import merge
-from opam_sandbox.imaging.packing import read_packing
-from opam_sandbox.imaging.plain import copy_plain
-from opam_sandbox.isolation import is_rootless, run_isolated
-from opam_sandbox.layer import read_layers
-from opam_sandbox.maker import Facts, write_blob, write_description
-from opam_sandbox.request import Request
-from opam_sandbox.store import Store
+from opam_sandbox.imaging.compression import read_packing
+from opam_sandbox.imaging.requests import MergeRequest
+from opam_sandbox.layer.capture import Sink
+from opam_sandbox.layer.description import read_layers
+from opam_sandbox.layer.make import Facts, Identity, write_blob, write_description
+from opam_sandbox.layer.merge_tars import merge
+from opam_sandbox.layer.read_blob import copy_plain
+from opam_sandbox.layer.store import Store
+from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 
 
-def run(request: Request, jobs: int) -> int:
-    layers = read_layers(request.strings("layers"))
+def run(request: MergeRequest, jobs: int) -> int:
+    """Make the layer. Returns the exit status; raises ToolError."""
+    layers = read_layers(request["layers"])
     packing = read_packing(request)
-    whole = request.get("whole", bool)
+    whole = request["whole"]
     if len(layers) < 2 or layers[0].kind != "base":
         raise RequestError("layers: expected a base, and after it the layers to merge")
     merged = layers if whole else layers[1:]
@@ -43,10 +44,10 @@ def run(request: Request, jobs: int) -> int:
         return entries
 
     def inside() -> int:
-        root = Store(Path(request.get("store", str)), is_rootless()).get(layers[0])
+        root = Store(Path(request["store"]), is_rootless()).get(layers[0])
         written, entries = write_blob(root, produce, packing)
-        kind = "base" if whole else "package"
-        write_description(kind, request.get("name", str), "", written, entries, Facts(), packing)
+        identity = Identity("flat" if whole else "group", request["name"])
+        write_description(identity, written, entries, Facts(), packing)
         return 0
 
     return run_isolated(inside)

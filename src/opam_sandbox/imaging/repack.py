@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from opam_sandbox.capture import Sink
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.imaging.packing import read_packing
-from opam_sandbox.imaging.plain import copy_plain
-from opam_sandbox.isolation import is_rootless, run_isolated
-from opam_sandbox.layer import read_layers
-from opam_sandbox.maker import Facts, write_blob, write_description
-from opam_sandbox.request import Request
-from opam_sandbox.store import Store
+from opam_sandbox.imaging.compression import read_packing
+from opam_sandbox.imaging.requests import RepackRequest
+from opam_sandbox.layer.capture import Sink
+from opam_sandbox.layer.description import read_layers
+from opam_sandbox.layer.make import Facts, Identity, write_blob, write_description
+from opam_sandbox.layer.read_blob import copy_plain
+from opam_sandbox.layer.store import Store
+from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 
 
-def run(request: Request, jobs: int) -> int:
-    layers = read_layers(request.strings("layers"))
+def run(request: RepackRequest, jobs: int) -> int:
+    """Make the layer. Returns the exit status; raises ToolError."""
+    layers = read_layers(request["layers"])
     packing = read_packing(request)
     if not 1 <= len(layers) <= 2 or layers[0].kind != "base":
         raise RequestError("layers: expected a base, and after it the layer to compress (or only the base)")
@@ -27,12 +28,12 @@ def run(request: Request, jobs: int) -> int:
         return layer.files
 
     def inside() -> int:
-        root = Store(Path(request.get("store", str)), is_rootless()).get(layers[0])
+        root = Store(Path(request["store"]), is_rootless()).get(layers[0])
         written, files = write_blob(root, produce, packing)
         if f"sha256:{written.diff_id}" != layer.diff_id:
             raise ToolError(f"{layer.title} changed while it was compressed")
         facts = Facts(layer.opam, layer.dpkg)
-        write_description(layer.kind, layer.name, layer.version, written, files, facts, packing)
+        write_description(Identity(layer.kind, layer.name, layer.version), written, files, facts, packing)
         return 0
 
     return run_isolated(inside)

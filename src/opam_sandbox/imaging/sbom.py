@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 from urllib.parse import quote
 
-from opam_sandbox import opamfile
 from opam_sandbox.imaging.licenses import expression, is_listed
-from opam_sandbox.layer import Layer
-from opam_sandbox.request import Request
+from opam_sandbox.imaging.requests import Sbom, SbomDeb, SbomPackage
+from opam_sandbox.layer.description import Layer
+from opam_sandbox.opam import formulas, opamfile
 
 
 @dataclass(frozen=True)
@@ -56,29 +56,29 @@ class Format:
     document: Callable[[Contents], Dict[str, Any]]
 
 
-def read_contents(request: Request, layers: Sequence[Layer], digest: str, created: str) -> Contents:
+def read_contents(request: Sbom, layers: Sequence[Layer], digest: str, created: str) -> Contents:
     """The request's `sbom`. Of .debs with `optional`, only those count that a layer's `dpkg` knows."""
-    packages = request.objects("packages")
-    names = {package.get("name", str) for package in packages}
+    packages = request["packages"]
+    names = {package["name"] for package in packages}
     components = [_opam(package, names) for package in packages]
     installed = {key.partition(":")[0] for layer in layers for key in layer.dpkg.get("status", {})}
     debs: Dict[Tuple[str, str], Component] = {}
-    for deb in request.objects("debs"):
-        if not deb.get_or("optional", False) or deb.get("name", str) in installed:
-            debs[(deb.get("name", str), deb.get("version", str))] = _deb(deb, request.get("suite", str))
+    for deb in request["debs"]:
+        if not deb.get("optional", False) or deb["name"] in installed:
+            debs[(deb["name"], deb["version"])] = _deb(deb, request["suite"])
     components += [debs[key] for key in sorted(debs)]
-    return Contents(request.get("name", str), digest, created, tuple(components))
+    return Contents(request["name"], digest, created, tuple(components))
 
 
-def _opam(package: Request, names: "set[str]") -> Component:
-    name, version = package.get("name", str), package.get("version", str)
+def _opam(package: SbomPackage, names: "set[str]") -> Component:
+    name, version = package["name"], package["version"]
     licenses: List[str] = []
     homepage = ""
-    for item in opamfile.parse(package.get("opam", str), f"{name}.{version}: opam file"):
+    for item in opamfile.parse(package["opam"], f"{name}.{version}: opam file"):
         if item.name == "license":
-            licenses = _strings(item.value)
+            licenses = formulas.strings(item.value)
         elif item.name == "homepage":
-            homepage = (_strings(item.value) or [""])[0]
+            homepage = (formulas.strings(item.value) or [""])[0]
     return Component(
         id=f"opam-{name}",
         name=name,
@@ -86,13 +86,13 @@ def _opam(package: Request, names: "set[str]") -> Component:
         purl=f"pkg:opam/{_part(name)}@{_part(version)}",
         licenses=tuple(text for text in licenses if text.strip()),
         homepage=homepage if _is_url(homepage) else "",
-        sources=tuple((source.get("url", str), source.get("sha256", str)) for source in package.objects("sources")),
-        depends=tuple(f"opam-{other}" for other in sorted(package.strings("depends")) if other in names),
+        sources=tuple((source["url"], source["sha256"]) for source in package["sources"]),
+        depends=tuple(f"opam-{other}" for other in sorted(package["depends"]) if other in names),
     )
 
 
-def _deb(deb: Request, suite: str) -> Component:
-    name, version, architecture = (deb.get(key, str) for key in ("name", "version", "architecture"))
+def _deb(deb: SbomDeb, suite: str) -> Component:
+    name, version, architecture = deb["name"], deb["version"], deb["architecture"]
     return Component(
         id=f"deb-{name}",
         name=name,
@@ -100,19 +100,9 @@ def _deb(deb: Request, suite: str) -> Component:
         purl=f"pkg:deb/debian/{_part(name)}@{_part(version)}?arch={architecture}&distro={_part(suite)}",
         licenses=(),
         homepage="",
-        sources=(("", deb.get("sha256", str)),),
+        sources=(("", deb["sha256"]),),
         depends=(),
     )
-
-
-def _strings(value: object) -> List[str]:
-    if isinstance(value, opamfile.Str):
-        return [value.value]
-    if isinstance(value, (opamfile.ListOf, opamfile.Group)):
-        return [text for item in value.items for text in _strings(item)]
-    if isinstance(value, opamfile.Option_):
-        return _strings(value.value)
-    return []
 
 
 def _part(text: str) -> str:
@@ -145,28 +135,7 @@ def _spdx(contents: Contents) -> Dict[str, Any]:
     ]
     relationships = [_relation("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-image")]
     for component in contents.components:
-        license = expression(component.licenses, references)
-        url, sha256 = component.sources[0] if component.sources else ("", "")
-        package: Dict[str, Any] = {
-            "SPDXID": _spdx_id(component.id),
-            "name": component.name,
-            "versionInfo": component.version,
-            "downloadLocation": url if _is_url(url) else "NOASSERTION",
-            "filesAnalyzed": False,
-            "licenseConcluded": "NOASSERTION",
-            "licenseDeclared": license or "NOASSERTION",
-            "copyrightText": "NOASSERTION",
-            "externalRefs": [_spdx_purl(component.purl)],
-        }
-        if sha256:
-            package["checksums"] = [{"algorithm": "SHA256", "checksumValue": sha256}]
-        if component.homepage:
-            package["homepage"] = component.homepage
-        if len(component.sources) > 1:
-            package["sourceInfo"] = "Further sources: " + ", ".join(
-                f"{other} (sha256 {checksum})" for other, checksum in component.sources[1:]
-            )
-        packages.append(package)
+        packages.append(_spdx_package(component, references))
         relationships.append(_relation("SPDXRef-image", "CONTAINS", _spdx_id(component.id)))
         relationships += [
             _relation(_spdx_id(component.id), "DEPENDS_ON", _spdx_id(other)) for other in component.depends
@@ -188,6 +157,32 @@ def _spdx(contents: Contents) -> Dict[str, Any]:
     key = hashlib.sha256(encode(document)).hexdigest()
     document["documentNamespace"] = f"urn:spdx:{_part(contents.name)}:{key}"
     return document
+
+
+def _spdx_package(component: Component, references: Dict[str, str]) -> Dict[str, Any]:
+    """A component; what it says of licenses that SPDX does not list is entered into `references`."""
+    license = expression(component.licenses, references)
+    url, sha256 = component.sources[0] if component.sources else ("", "")
+    package: Dict[str, Any] = {
+        "SPDXID": _spdx_id(component.id),
+        "name": component.name,
+        "versionInfo": component.version,
+        "downloadLocation": url if _is_url(url) else "NOASSERTION",
+        "filesAnalyzed": False,
+        "licenseConcluded": "NOASSERTION",
+        "licenseDeclared": license or "NOASSERTION",
+        "copyrightText": "NOASSERTION",
+        "externalRefs": [_spdx_purl(component.purl)],
+    }
+    if sha256:
+        package["checksums"] = [{"algorithm": "SHA256", "checksumValue": sha256}]
+    if component.homepage:
+        package["homepage"] = component.homepage
+    if len(component.sources) > 1:
+        package["sourceInfo"] = "Further sources: " + ", ".join(
+            f"{other} (sha256 {checksum})" for other, checksum in component.sources[1:]
+        )
+    return package
 
 
 def _spdx_id(id: str) -> str:
@@ -271,4 +266,5 @@ FORMATS = (
 
 
 def encode(document: Dict[str, Any]) -> bytes:
+    """A document as a file's content."""
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

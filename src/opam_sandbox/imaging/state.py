@@ -11,65 +11,69 @@ import os
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
-from opam_sandbox import dpkg, owned
+from opam_sandbox import dpkg
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.imaging import accounts
-from opam_sandbox.isolation import is_rootless, run_isolated
-from opam_sandbox.layer import read_layers
-from opam_sandbox.maker import LOG, Facts, View, installed_packages, make_layer
-from opam_sandbox.opamroot import HOME, OPAM_ROOT, REPOSITORY, SWITCH_STATE_DIR, environment, switch_state, write_files
-from opam_sandbox.package_files import metadata
-from opam_sandbox.request import OpamPackage, Request, read_package
-from opam_sandbox.store import Store
+from opam_sandbox.imaging import merge_accounts
+from opam_sandbox.imaging.requests import StateRequest
+from opam_sandbox.layer import ownership
+from opam_sandbox.layer.description import Layer, installed_packages, read_layers
+from opam_sandbox.layer.make import Facts, Identity, make_layer
+from opam_sandbox.layer.store import Store
+from opam_sandbox.opam.package import OpamPackage, metadata, read_package
+from opam_sandbox.opam.switch import HOME, OPAM_ROOT, REPOSITORY, SWITCH_STATE_DIR, environment, switch_state
+from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
+from opam_sandbox.sandbox.view import LOG, View
 
 # Records that are wanted here although packages may not own them.
 _KEPT = {
-    owned.SWITCH_STATE_DIR + b"/switch-state",
-    owned.SWITCH_STATE_DIR + b"/environment",
-    owned.OPAM_ROOT + b"/repo",
+    ownership.SWITCH_STATE_DIR + b"/switch-state",
+    ownership.SWITCH_STATE_DIR + b"/environment",
+    ownership.OPAM_ROOT + b"/repo",
     b"var/lib/dpkg/status",
     b"var/lib/dpkg/triggers",
     b"etc/ld.so.cache",
 }
-_LEFT_OUT = {owned.OPAM_ROOT + b"/repo/lock"}
+_LEFT_OUT = {ownership.OPAM_ROOT + b"/repo/lock"}
 
 
-def run(request: Request, jobs: int) -> int:
-    layers = read_layers(request.strings("layers"))
-    packages = [read_package(item) for item in request.objects("packages")]
-    roots = request.strings("roots")
+def run(request: StateRequest, jobs: int) -> int:
+    """Make the layer. Returns the exit status; raises ToolError."""
+    layers = read_layers(request["layers"])
+    packages = [read_package(item) for item in request["packages"]]
     rootless = is_rootless()
     if not layers or layers[0].kind != "base":
-        raise RequestError("layers: the first is to be a base")
+        raise RequestError("layers: the first should be a base")
 
     def inside() -> int:
-        store = Store(Path(request.get("store", str)), rootless)
-        make_layer("state", "", "", layers, store, rootless, lambda view: _write(view, packages, roots), skip=_skip)
+        store = Store(Path(request["store"]), rootless)
+        make_layer(
+            Identity("state"), layers, store, lambda view: _write(view, layers, packages, request["roots"]), skip=_skip
+        )
         return 0
 
     return run_isolated(inside)
 
 
 def _skip(path: bytes, directory: bool) -> bool:
-    if path in _LEFT_OUT or owned.is_repository_cache(path):
+    if path in _LEFT_OUT or ownership.is_repository_cache(path):
         return True
-    return owned.is_shared(path, directory) and path not in _KEPT
+    return ownership.is_shared(path, directory) and path not in _KEPT
 
 
-def _write(view: View, packages: Sequence[OpamPackage], roots: Sequence[str]) -> Facts:
-    root = view.overlay.root
-    if dpkg.merge(root, (layer.dpkg for layer in view.layers)):
+def _write(view: View, layers: Sequence[Layer], packages: Sequence[OpamPackage], roots: Sequence[str]) -> Facts:
+    root = view.root
+    if dpkg.merge(root, (layer.dpkg for layer in layers)):
         done = view.overlay.run(["ldconfig", "-X"], {"PATH": environment(1)["PATH"]}, view.log, user=False)
         if done.returncode != 0:
             raise ToolError(f"ldconfig failed in the image (exit status {done.returncode}), see {LOG}")
-    accounts.merge(root, [Path(os.fsdecode(path)) for path in reversed(view.overlay.lower)])
+    merge_accounts.merge(root, [Path(os.fsdecode(path)) for path in reversed(view.overlay.lower)])
     files: List[Tuple[str, bytes]] = [
-        (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed_packages(view.layers), roots).encode())
+        (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed_packages(layers), roots).encode())
     ]
     for repository in (REPOSITORY, f"{OPAM_ROOT}/repo/default"):
         for package in packages:
             files += metadata(package, f"{repository}/packages/{package.name}/{package.title}", package.opam)
-    write_files(view.overlay, files)
+    view.write_files(files)
     # opam writes the switch's environment itself, and reads every record on the way: what it cannot read fails here.
     with view.timer.step("opam"):
         done = view.overlay.run(

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 from urllib.parse import unquote
 
+from opam_sandbox import deb822
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.cache import Memo
 
@@ -235,38 +236,25 @@ def parse_uri_line(line: str, mirror: str) -> Optional[LockedDeb]:
     return LockedDeb(match["name"], version, match["arch"], path, sha256, int(match["size"]))
 
 
-def _stanzas(path: Path) -> Iterator[str]:
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        text = lines.read()
-    for stanza in text.split("\n\n"):
-        if stanza.startswith("Package: "):
-            yield stanza
-
-
 def source_files(lists: Lists) -> Iterator[SourceFile]:
     """Every file of every source package in the lists, but for Debian's own descriptions of them."""
     for path in sorted((lists.path / "lists").glob("*_Sources")):
-        for stanza in _stanzas(path):
+        for stanza in deb822.stanzas(path.read_text(encoding="utf-8", errors="surrogateescape")):
             yield from _source_files(stanza)
 
 
 def _source_files(stanza: str) -> Iterator[SourceFile]:
-    directory = ""
-    key = ""
+    fields = deb822.fields(stanza)
     found: Dict[str, Dict[str, str]] = {}
     sizes: Dict[str, int] = {}
-    for line in stanza.split("\n"):
-        if line[:1] != " ":
-            key, _, value = line.partition(":")
-            if key == "Directory":
-                directory = value.strip()
-        elif key in ("Files", "Checksums-Sha256"):
+    for field, kind in (("Files", "md5"), ("Checksums-Sha256", "sha256")):
+        for line in fields.get(field, "").splitlines()[1:]:
             checksum, size, name = line.split()
             if not name.endswith((".dsc", ".asc")):
-                found.setdefault(name, {})["md5" if key == "Files" else "sha256"] = checksum
+                found.setdefault(name, {})[kind] = checksum
                 sizes[name] = int(size)
     for name, checksums in found.items():
-        yield SourceFile(f"{directory}/{name}", sizes[name], tuple(sorted(checksums.items())))
+        yield SourceFile(f"{fields.get('Directory', '')}/{name}", sizes[name], tuple(sorted(checksums.items())))
 
 
 def _complaint(done: "subprocess.CompletedProcess[str]") -> str:

@@ -1,7 +1,6 @@
 """What all resolves of a run ask Debian's archive for: the lists of its packages, and the files of its sources.
 
-The request: {"store", "mirrors": [...], "suite", "architecture", "source_suites": [...]}. Writes indexes.json, and
-sources.txt with a line per file: path, size, md5 and sha256, with tabs between them.
+Writes indexes.json, and sources.txt with a line per file: path, size, md5 and sha256, with tabs between them.
 """
 
 from __future__ import annotations
@@ -12,22 +11,22 @@ import uuid
 from pathlib import Path
 from typing import Iterator, Set
 
-from opam_sandbox.layer import write_json
+from opam_sandbox.files import write_json
 from opam_sandbox.locking import cache
 from opam_sandbox.locking.apt import Lists, SourceFile, source_files, update
-from opam_sandbox.request import Request
+from opam_sandbox.locking.requests import Indexes, IndexesRequest
 
 INDEXES = "indexes.json"
 SOURCES = "sources.txt"
 _SESSION_SECONDS = 24 * 60 * 60
 
 
-def make_indexes(request: Request) -> int:
-    store, mirrors = request.get("store", str), request.strings("mirrors")
-    architecture = request.get("architecture", str)
+def make_indexes(request: IndexesRequest) -> int:
+    """The step `indexes`. Raises ToolError where no mirror gives the lists."""
+    store, mirrors, architecture = request["store"], request["mirrors"], request["architecture"]
     apt = cache.directory(store, "apt")
-    binary = update(apt, mirrors, [request.get("suite", str)], architecture)
-    suites = request.strings("source_suites")
+    binary = update(apt, mirrors, [request["suite"]], architecture)
+    suites = request["source_suites"]
     if suites:
         text = source_index(update(apt, mirrors, suites, architecture, sources=True))
         shutil.copyfile(text, SOURCES)
@@ -38,7 +37,8 @@ def make_indexes(request: Request) -> int:
         if path.stat().st_mtime < time.time() - _SESSION_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
     # The session's name keeps apart what was out of reach in this run, and may be there in the next one.
-    write_json(INDEXES, {"lists": str(binary.path.relative_to(apt)), "session": uuid.uuid4().hex})
+    indexes: Indexes = {"lists": str(binary.path.relative_to(apt)), "session": uuid.uuid4().hex}
+    write_json(INDEXES, indexes)
     return 0
 
 
@@ -54,6 +54,7 @@ def source_index(lists: Lists) -> Path:
 
 
 def source_line(file: SourceFile) -> str:
+    """A file as a line of the index, with its newline."""
     checksums = dict(file.checksums)
     return f"{file.path}\t{file.size}\t{checksums.get('md5', '')}\t{checksums.get('sha256', '')}\n"
 

@@ -19,35 +19,31 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Sequence, Set, Tuple, Union
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from opam_sandbox import opamfile
 from opam_sandbox.dpkg import DATABASE
 from opam_sandbox.errors import ToolError
-from opam_sandbox.isolation import is_rootless, run_isolated
-from opam_sandbox.layer import read_layers
-from opam_sandbox.maker import LOG, Timer, View
-from opam_sandbox.opamroot import HOME, OPAM_ROOT, environment, write_files
-from opam_sandbox.overlay import Overlay
-from opam_sandbox.request import Request
-from opam_sandbox.store import Store
+from opam_sandbox.layer.description import read_layers
+from opam_sandbox.layer.mounted import mounted
+from opam_sandbox.layer.store import Store
+from opam_sandbox.locking.requests import BaseFacts, RepositoriesRequest
+from opam_sandbox.opam import opamfile
+from opam_sandbox.opam.switch import HOME, OPAM_ROOT, environment
+from opam_sandbox.sandbox import view_files
+from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
+from opam_sandbox.sandbox.view import View
 
 PREPARED = "prepared"
 _PACKAGE = re.compile(rb"[A-Za-z0-9_+-]+\.[A-Za-z0-9_+.~-]+\Z")
 
 
-def prepare(request: Request) -> int:
-    layers = read_layers(request.strings("layers"))
-    repositories = [(item.get("name", str), Path(item.get("path", str))) for item in request.objects("repositories")]
+def prepare(request: RepositoriesRequest) -> int:
+    """The step `repositories`. Raises ToolError where opam does not read them."""
+    layers = read_layers(request["layers"])
+    repositories = [(item["name"], Path(item["path"])) for item in request["repositories"]]
     rootless = is_rootless()
 
     def inside() -> int:
-        store = Store(Path(request.get("store", str)), rootless)
-        overlay = Overlay([store.get(layer) for layer in layers], Path("scratch"), rootless)
-        try:
-            overlay.mount()
-            with open(LOG, "wb") as log:
-                _prepare(View(overlay, layers, log, Timer(), rootless), repositories)
-        finally:
-            overlay.remove()
+        with mounted(Store(Path(request["store"]), rootless), layers) as view:
+            _prepare(view, repositories)
         return 0
 
     return run_isolated(inside)
@@ -65,42 +61,37 @@ def _prepare(view: View, repositories: Sequence[Tuple[str, Path]]) -> None:
     for name, path in directories:
         view.overlay.bind(path, f"{OPAM_ROOT}/repo/{name}")
     _opam(view, "list", "--all", "--short")
-    for cache in (view.overlay.root / OPAM_ROOT / "repo").glob("state-*.cache"):
-        (target / cache.name).write_bytes(cache.read_bytes())
-    status = (view.overlay.root / DATABASE / "status").read_text(encoding="utf-8", errors="surrogateescape")
-    variables = parse_variables(_opam(view, "var", "--global"))
-    (target / "base.json").write_text(json.dumps({"variables": variables, "status": status}, sort_keys=True))
+    for name in view_files.names(view.root, f"{OPAM_ROOT}/repo"):
+        if name.startswith("state-") and name.endswith(".cache"):
+            (target / name).write_bytes(view_files.read(view.root, f"{OPAM_ROOT}/repo/{name}") or b"")
+    status = view_files.read_text(view.root, f"{DATABASE}/status") or ""
+    base: BaseFacts = {"variables": parse_variables(_opam(view, "var", "--global")), "status": status}
+    (target / "base.json").write_text(json.dumps(base, sort_keys=True))
 
 
 def configure(view: View, names: Sequence[str]) -> None:
     """Tell opam in the merged view of its repositories, each with an empty directory to bind or mount it to."""
-    config = (view.overlay.root / OPAM_ROOT / "config").read_text()
+    config = view_files.read_text(view.root, f"{OPAM_ROOT}/config") or ""
     listed = " ".join(opamfile.quote(name) for name in names)
     urls = " ".join(f"{opamfile.quote(name)} {{{opamfile.quote('file:///nonexistent/' + name)}}}" for name in names)
-    write_files(
-        view.overlay,
+    config = re.sub(r"(?m)^repositories:.*$", lambda _: f"repositories: [{listed}]", config)
+    view.write_files(
         [
-            (
-                f"{OPAM_ROOT}/config",
-                re.sub(r"(?m)^repositories:.*$", lambda _: f"repositories: [{listed}]", config).encode(),
-            ),
+            (f"{OPAM_ROOT}/config", config.encode()),
             (f"{OPAM_ROOT}/repo/repos-config", f'opam-version: "2.0"\nrepositories: [{urls}]\n'.encode()),
             *((f"{OPAM_ROOT}/repo/{name}/.mount", b"") for name in names),
-        ],
+        ]
     )
 
 
 def _opam(view: View, *arguments: str) -> str:
-    output = Path("scratch/output")
+    output = view.scratch / "output"
     with open(output, "wb") as out:
         done = view.overlay.run(
             ["opam", *arguments], environment(1), view.log, user=True, cwd=f"/{HOME}", stdout=out.fileno()
         )
-    view.log.flush()
     if done.returncode != 0:
-        raise ToolError(
-            f"`opam {arguments[0]}` failed in the base:\n{Path(LOG).read_text(errors='replace')[-4000:].rstrip()}"
-        )
+        raise ToolError(f"`opam {arguments[0]}` failed in the base:\n{view.log_text()[-4000:].rstrip()}")
     return output.read_text(errors="replace")
 
 
@@ -118,21 +109,17 @@ def _directory(view: View, name: str, path: Path) -> Path:
     """The repository as a directory; an archive is unpacked with the base's tar."""
     if path.is_dir():
         return _top(path)
-    target = Path("scratch/repositories") / name
+    target = view.scratch / "repositories" / name
     target.mkdir(parents=True)
-    inside = view.overlay.root / "tmp"
-    (inside / "archive").touch()
-    (inside / "unpacked").mkdir(exist_ok=True)
+    view_files.write(view.root, "tmp/archive", b"")
+    view_files.make_directories(view.root, "tmp/unpacked")
     view.overlay.chown_to_opam(target)
     view.overlay.bind(path, "tmp/archive")
     view.overlay.bind(target, "tmp/unpacked", writable=True)
     argv = ["tar", "--extract", "--file=/tmp/archive", "--directory=/tmp/unpacked", "--no-same-owner"]
     done = view.overlay.run(argv, environment(1), view.log, user=True, cwd=f"/{HOME}")
     if done.returncode != 0:
-        view.log.flush()
-        raise ToolError(
-            f"the archive of the opam repository {name!r} does not unpack:\n{Path(LOG).read_text(errors='replace')}"
-        )
+        raise ToolError(f"the archive of the opam repository {name!r} does not unpack:\n{view.log_text()}")
     return _top(target)
 
 
@@ -143,7 +130,7 @@ def _top(path: Path) -> Path:
     below = [child for child in sorted(path.iterdir()) if (child / "packages").is_dir()]
     if len(below) == 1:
         return below[0]
-    raise ToolError(f"{path} is no opam repository: it has no directory `packages`")
+    raise ToolError(f"{path} is not an opam repository: it has no directory `packages`")
 
 
 def package_files(repositories: Sequence[Tuple[str, Path]]) -> Iterator[Tuple[str, bytes]]:
@@ -213,13 +200,15 @@ class Packages:
                 self._files.setdefault(title, []).append(rest)
 
     def names(self) -> Sequence[str]:
+        """Of all packages."""
         return list(self._versions)
 
     def versions(self, name: str) -> Sequence[str]:
-        """None at all where no repository has the package."""
+        """Of a package; none where no repository has it."""
         return self._versions.get(name, [])
 
     def opam(self, name: str, version: str) -> bytes:
+        """The opam file. Raises ToolError where no repository has the package."""
         if version not in self._versions.get(name, ()):
             raise ToolError(f"no repository holds {name}.{version}, which opam chose")
         return self._archive.read(f"{name}.{version}/opam")

@@ -1,15 +1,10 @@
 """Asks opam's own solver, inside the base, for the packages that meet a resolve's requirements.
 
 The requirements are named to opam as a user would name them to `opam install` in an empty switch, so that its solution is
-the one that he would get. What a command line cannot say, such as bounds of packages that may or may not be chosen, is in
+the one that the user would get. What a command line cannot say, such as bounds of packages that may or may not be chosen, is in
 the opam file of one pinned package, which stands for the resolve.
 
-The request: {"store", "layers", "prepared": directory, "repositories": [names], "requirements": [...],
-"constraints": [...], "local": [{"name", "opam": text}], "with_test", "with_doc", "prefer_oldest": booleans,
-"solver": name or ""}. Writes solution.json:
-
-    {"packages": [{"name", "version", "opam" (undecodable bytes as surrogates), "files": [[path, base64]], "depends", "post",
-                   "test", "doc": [names], "depexts": [names]}], "notes": [sentences for the user]}
+Writes solution.json.
 """
 
 from __future__ import annotations
@@ -20,20 +15,22 @@ import json
 import re
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from opam_sandbox import opamfile
-from opam_sandbox.errors import ToolError
-from opam_sandbox.isolation import is_rootless, run_isolated
-from opam_sandbox.layer import read_layers
-from opam_sandbox.locking import formulas
+from opam_sandbox.debian_versions import compare_versions, version_key
+from opam_sandbox.errors import RequestError, ToolError
+from opam_sandbox.layer.description import read_layers
+from opam_sandbox.layer.mounted import mounted
+from opam_sandbox.layer.store import Store
 from opam_sandbox.locking.repositories import Packages, Variables, configure
-from opam_sandbox.maker import LOG, Timer, View
-from opam_sandbox.opamfile import quote
-from opam_sandbox.opamroot import HOME, OPAM_ROOT, environment, write_files
-from opam_sandbox.overlay import Overlay
-from opam_sandbox.request import Request, safe_name
-from opam_sandbox.store import Store
+from opam_sandbox.locking.requests import BaseFacts, Solution, SolvedPackage, SolveRequest
+from opam_sandbox.opam import formulas, opamfile
+from opam_sandbox.opam.opamfile import quote
+from opam_sandbox.opam.switch import HOME, OPAM_ROOT, environment
+from opam_sandbox.request import read_request, safe_name
+from opam_sandbox.sandbox import view_files
+from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
+from opam_sandbox.sandbox.view import LOG, View
 
 ROOTS = "pants-requirements"
 SOLUTION = "solution.json"
@@ -54,7 +51,7 @@ def parse_requirement(text: str) -> Tuple[str, List[Tuple[str, str]]]:
     match = _REQUIREMENT.match(text.strip())
     if not match:
         raise ToolError(
-            f"{text!r} is no opam requirement: write NAME, NAME.VERSION, NAME=VERSION or NAME>=VERSION,<VERSION"
+            f"{text!r} is not an opam requirement: write NAME, NAME.VERSION, NAME=VERSION or NAME>=VERSION,<VERSION"
         )
     name, exact, bounds = match.groups()
     return name, [("=", exact)] if exact else _BOUND.findall(bounds or "")
@@ -92,42 +89,33 @@ def atoms(requirements: Sequence[str]) -> List[str]:
     return list(dict.fromkeys(result))
 
 
-def local_packages(request: Request) -> List[Tuple[str, str]]:
+def local_packages(request: SolveRequest) -> List[Tuple[str, str]]:
     """The project's own packages, whose dependencies are roots: name and text of the opam file."""
-    if not request.get_or("local", []):
-        return []
-    return [(safe_name(item.get("name", str)), item.get("opam", str)) for item in request.objects("local")]
+    return [(safe_name(item["name"]), item["opam"]) for item in request.get("local", [])]
 
 
 def local_opam(name: str, text: str) -> str:
-    """The opam file of a package of the project as it is pinned. Raises ToolError if it is none."""
+    """The opam file of a package of the project as it is pinned. Raises ToolError for one that does not parse."""
     items = opamfile.parse(text, f"{name}.opam")
     rest = opamfile.without(text, items, ("opam-version", "name", "version", "url"))
     return f'opam-version: "2.0"\nname: {quote(name)}\nversion: {quote(_LOCAL)}\n{rest}'
 
 
-def solve(request: Request) -> int:
-    requirements = request.strings("requirements")
-    prepared = Path(request.get("prepared", str))
+def solve(request: SolveRequest) -> int:
+    """The step `solve`. Raises ToolError with opam's explanation where there is no solution."""
+    prepared = Path(request["prepared"])
     try:
         packages = Packages(prepared / "packages.zip")
-        base = json.loads((prepared / "base.json").read_text())
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        base: BaseFacts = read_request(str(prepared / "base.json"), BaseFacts)
+    except (OSError, ValueError, zipfile.BadZipFile, RequestError) as error:
         raise ToolError(f"{prepared}: what was prepared of the repositories cannot be read: {error}") from None
-    check_known(requirements, packages, request.strings("repositories"))
-    layers = read_layers(request.strings("layers"))
+    check_known(request["requirements"], packages, request["repositories"])
+    layers = read_layers(request["layers"])
     rootless = is_rootless()
 
     def inside() -> int:
-        store = Store(Path(request.get("store", str)), rootless)
-        overlay = Overlay([store.get(layer) for layer in layers], Path("scratch"), rootless)
-        try:
-            overlay.mount()
-            with open(LOG, "wb") as log:
-                view = View(overlay, layers, log, Timer(), rootless)
-                solution = _ask_opam(view, request, base["variables"])
-        finally:
-            overlay.remove()
+        with mounted(Store(Path(request["store"]), rootless), layers) as view:
+            solution = _ask_opam(view, request, base["variables"])
         Path(SOLUTION).write_text(json.dumps(_described(solution, packages, base["variables"], request), indent=1))
         return 0
 
@@ -145,8 +133,8 @@ def check_known(requirements: Sequence[str], packages: Packages, repositories: S
             meant = f" (did you mean {' or '.join(close)}?)" if close else ""
             problems.append(f"no package {name} in the opam repositories {', '.join(repositories)}{meant}")
         for op, version in bounds:
-            if op == "=" and versions and not any(formulas.compare_versions(version, one) == 0 for one in versions):
-                newest = sorted(versions, key=formulas.version_key, reverse=True)[:_LISTED_VERSIONS]
+            if op == "=" and versions and not any(compare_versions(version, one) == 0 for one in versions):
+                newest = sorted(versions, key=version_key, reverse=True)[:_LISTED_VERSIONS]
                 problems.append(
                     f"no version {version} of {name} in the opam repositories {', '.join(repositories)}; they have "
                     f"{', '.join(newest)}{' and older ones' if len(versions) > len(newest) else ''}"
@@ -155,19 +143,18 @@ def check_known(requirements: Sequence[str], packages: Packages, repositories: S
         raise ToolError("\n".join(problems))
 
 
-def _ask_opam(view: View, request: Request, variables: Variables) -> Dict[str, str]:
+def _ask_opam(view: View, request: SolveRequest, variables: Mapping[str, str]) -> Dict[str, str]:
     """Name -> version of every package of opam's solution. Raises ToolError with opam's explanation if there is none."""
-    requirements, constraints = request.strings("requirements"), request.strings("constraints")
-    configure(view, request.strings("repositories"))
-    prepared = Path(request.get("prepared", str))
+    requirements, constraints = request["requirements"], request["constraints"]
+    configure(view, request["repositories"])
+    prepared = Path(request["prepared"])
     caches = [(f"{OPAM_ROOT}/repo/{path.name}", path.read_bytes()) for path in prepared.glob("state-*.cache")]
     pinned = {name: (_LOCAL, local_opam(name, text)) for name, text in local_packages(request)}
     own = roots_opam(requirements, constraints)
     if own:
         pinned[ROOTS] = ("1", own)
     listed = " ".join(quote(f"{name}.{version}") for name, (version, _) in pinned.items())
-    write_files(
-        view.overlay,
+    view.write_files(
         [
             *caches,
             *(
@@ -175,25 +162,24 @@ def _ask_opam(view: View, request: Request, variables: Variables) -> Dict[str, s
                 for name, (_, text) in pinned.items()
             ),
             (f"{_SWITCH}/switch-state", f'opam-version: "2.0"\npinned: [{listed}]\n'.encode()),
-        ],
+        ]
     )
     argv = ["opam", "install", "--dry-run", "--yes", "--no-depexts", f"--json=/tmp/{SOLUTION}"]
-    argv += [f"--{option.replace('_', '-')}" for option in ("with_test", "with_doc") if request.get_or(option, False)]
+    argv += ["--with-test"] * request.get("with_test", False) + ["--with-doc"] * request.get("with_doc", False)
     env = {**environment(1), "OPAMSOLVERTIMEOUT": "600", "OPAMERRLOGLEN": "100", **_solver(request)}
     done = view.overlay.run([*argv, *atoms(requirements), *pinned], env, view.log, user=True, cwd=f"/{HOME}")
-    view.log.flush()
     if done.returncode != 0:
         where = ", ".join(
             f"{key}={variables[key]}" for key in ("os-distribution", "os-version", "arch") if key in variables
         )
         asked = ", ".join([*requirements, *(name for name in pinned if name != ROOTS)])
-        raise ToolError(f"opam finds no solution for {asked} on {where}:\n{_explanation(constraints)}")
-    return _read(view.overlay.root / "tmp" / SOLUTION)
+        raise ToolError(f"opam finds no solution for {asked} on {where}:\n{_explanation(view.log_text(), constraints)}")
+    return _read(view_files.read_text(view.root, f"tmp/{SOLUTION}"))
 
 
-def _solver(request: Request) -> Dict[str, str]:
-    solver = request.get_or("solver", "")
-    if request.get_or("prefer_oldest", False):
+def _solver(request: SolveRequest) -> Dict[str, str]:
+    solver = request.get("solver", "")
+    if request.get("prefer_oldest", False):
         # What opam's own tests of lower bounds use. mccs, with a criterion that maximises, takes a minute, and installs
         # packages that nobody asked for as they are old.
         return {
@@ -203,8 +189,8 @@ def _solver(request: Request) -> Dict[str, str]:
     return {"OPAMEXTERNALSOLVER": solver} if solver else {}
 
 
-def _explanation(constraints: Sequence[str]) -> str:
-    lines = Path(LOG).read_text(errors="replace").splitlines()
+def _explanation(printed: str, constraints: Sequence[str]) -> str:
+    lines = printed.splitlines()
     kept = [line for line in lines if line.strip() and not line.startswith(("<><>", "[NOTE]"))]
     text = (
         "\n".join(f"  {line}" for line in kept[-40:]).replace(f"{ROOTS}.1", "the resolve").replace(ROOTS, "the resolve")
@@ -212,24 +198,24 @@ def _explanation(constraints: Sequence[str]) -> str:
     return text + (f"\n  (with the constraints {', '.join(constraints)})" if constraints else "")
 
 
-def _read(path: Path) -> Dict[str, str]:
+def _read(text: Optional[str]) -> Dict[str, str]:
     try:
-        answer = json.loads(path.read_text())
+        answer = json.loads(text or "")
         solution = {
             action["install"]["name"]: action["install"]["version"]
             for action in answer["solution"]
             if "install" in action
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ToolError(f"opam's answer is not understood ({error!r}), see {LOG}") from None
     solution.pop(ROOTS, None)
     return solution
 
 
 def _described(
-    solution: Mapping[str, str], packages: Packages, variables: Mapping[str, str], request: Request
-) -> Dict[str, Any]:
-    roots = {parse_requirement(text)[0] for text in request.strings("requirements")}
+    solution: Mapping[str, str], packages: Packages, variables: Mapping[str, str], request: SolveRequest
+) -> Solution:
+    roots = {parse_requirement(text)[0] for text in request["requirements"]}
     local = {name for name, _ in local_packages(request)}
     known: Variables = {
         **variables,
@@ -240,12 +226,13 @@ def _described(
         "with-tools": False,
         "dev": False,
     }
-    found = []
+    asked = ["test"] * request.get("with_test", False) + ["doc"] * request.get("with_doc", False)
+    found: List[SolvedPackage] = []
     notes: List[str] = []
     for name, version in sorted(solution.items()):
         if name in local:
             continue
-        kinds = [kind for kind in ("test", "doc") if name in roots and request.get_or(f"with_{kind}", False)]
+        kinds = [kind for kind in asked if name in roots]
         item, flags = describe(packages, name, version, solution, known, kinds)
         own = sorted(local.intersection(item["depends"], item["post"]))
         if own:
@@ -265,7 +252,7 @@ def describe(
     solution: Mapping[str, str],
     variables: Variables,
     kinds: Sequence[str],
-) -> Tuple[Dict[str, Any], Set[str]]:
+) -> Tuple[SolvedPackage, Set[str]]:
     """A package as solution.json has it, and its flags. `kinds`: "test" and "doc", where those dependencies count."""
     text = packages.opam(name, version).decode("utf-8", "surrogateescape")
     items = {item.name: item for item in opamfile.parse(text, f"{name}.{version}: opam file")}
@@ -286,8 +273,8 @@ def describe(
         "version": version,
         "opam": text,
         "files": [[path, base64.b64encode(content).decode()] for path, content in packages.files(name, version)],
-        "depends": needed.build,
-        "post": needed.post,
+        "depends": list(needed.build),
+        "post": list(needed.post),
         "test": extra.get("test", []),
         "doc": extra.get("doc", []),
         "depexts": formulas.depexts(depexts, variables) if depexts is not None else [],

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.apt import SourceFile
 from opam_sandbox.locking.cache import Memo
-from opam_sandbox.locking.formulas import strings
-from opam_sandbox.opamfile import Item
+from opam_sandbox.opam.formulas import strings
+from opam_sandbox.opam.opamfile import Item
 
 DEBIAN = "debian:"
 _TIMEOUT = 60
@@ -67,7 +67,7 @@ def wanted_sources(items: Iterable[Item], package: str) -> List[Wanted]:
             kind, value = kind or "md5", value.lower()
             # It becomes part of addresses and file names.
             if len(value) != _CHECKSUM_LENGTHS.get(kind) or not re.fullmatch("[0-9a-f]+", value):
-                raise ToolError(f"{package}: its opam file has {text!r}, which is no checksum")
+                raise ToolError(f"{package}: its opam file has {text!r}, which is not a checksum")
             checksums.append((kind, value))
         if not urls:
             raise ToolError(f"{package}: its opam file has a {item.name} section without src")

@@ -1,9 +1,8 @@
-"""The command line of this part: `python3 -m opam_sandbox.publishing COMMAND ...`, for people as well as for processes."""
+"""The command line of the part `publishing`: `python3 -m opam_sandbox.publishing COMMAND ...`, for people, too."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import signal
@@ -15,7 +14,8 @@ from typing import List, Optional
 from opam_sandbox.errors import ToolError
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="python3 -m opam_sandbox.publishing",
         description="Shared directories of OCI images (layouts), registries, containers.",
@@ -51,10 +51,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    # A signal is to end what runs here by the way that cleans up.
+    """Run one command; `arguments` are the process's own by default. Returns the exit status."""
+    # A signal ends what runs here by the way that cleans up.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _run(_parser().parse_args(arguments))
+        return _run(make_parser().parse_args(arguments))
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -67,20 +68,28 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.command in ("push", "load", "run"):
-        # Imported when called for: a container is not to wait for what locks and hashes.
-        module = importlib.import_module(f"opam_sandbox.publishing.{options.command}")
-        result: int = module.run(options)
-        return result
+    # Imported when called for: a container does not wait for what locks and hashes.
+    if options.command == "push":
+        from opam_sandbox.publishing import push
+
+        return push.run(options)
+    if options.command == "load":
+        from opam_sandbox.running import engine
+
+        return engine.run(options)
+    if options.command == "run":
+        from opam_sandbox.running import run
+
+        return run.run(options)
     if options.command == "check":
-        from opam_sandbox.publishing.verify import problems
+        from opam_sandbox.oci.check_layout import problems
 
         found = problems(options.layout)
         for problem in found:
             print(problem)
         return 1 if found else 0
 
-    from opam_sandbox.publishing.shared import SharedLayout
+    from opam_sandbox.oci.shared_layout import SharedLayout
 
     layout = SharedLayout(options.layout)
     if options.command == "add":

@@ -31,6 +31,7 @@ class Destination:
 
     @property
     def host(self) -> str:
+        """HOST[:PORT]."""
         return self.reference.split("/", 1)[0]
 
 

@@ -1,5 +1,0 @@
-import sys
-
-from opam_sandbox.cli import main
-
-sys.exit(main())

@@ -1,0 +1,74 @@
+"""`rootfs`: a Debian base layer, made by mmdebstrap out of locked .debs and nothing else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Sequence
+
+from opam_sandbox.building.mmdebstrap import make_rootfs
+from opam_sandbox.building.requests import Deb, RootfsRequest
+from opam_sandbox.building.rewrite_rootfs import rewrite_rootfs
+from opam_sandbox.errors import ToolError
+from opam_sandbox.files import file_sha256
+from opam_sandbox.layer.capture import Sink
+from opam_sandbox.layer.compress import PIECE
+from opam_sandbox.layer.make import Facts, Identity, write_blob, write_description
+from opam_sandbox.layer.store import Store
+from opam_sandbox.layer.unpack import unpack
+from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
+from opam_sandbox.sandbox.view import Timer
+
+_MADE, _CLEAN = Path("rootfs.tar"), Path("layer.tar")
+
+
+def run(request: RootfsRequest, jobs: int) -> int:
+    """Make the layer. Returns the exit status; raises ToolError."""
+    timer = Timer()
+    rootless = is_rootless()
+    store = Store(Path(request["store"]), rootless)
+    with timer.step("verify"):
+        _verify(request["debs"])
+    with timer.step("mmdebstrap"):
+        # Not in the process's own sandbox: without privileges mmdebstrap works as users who may not enter that.
+        with store.scratch(Path("/tmp", f"debian-rootfs-{secrets.token_hex(8)}")) as directory:
+            shutil.move(os.fspath(make_rootfs(request, directory, rootless)), _MADE)
+    with timer.step("rewrite"):
+        plain, entries = rewrite_rootfs(_MADE, _CLEAN, request["epoch"])
+        os.unlink(_MADE)
+
+    def fill(path: Path) -> None:
+        with open(_CLEAN, "rb") as tar:
+            unpack(tar, path, rootless)
+
+    def inside() -> int:
+        with timer.step("unpack"):
+            root = store.put(plain, fill)
+        with timer.step("compress"):
+            written, _ = write_blob(root, _send)
+        if written.diff_id != plain:
+            raise ToolError(f"{_CLEAN} changed while it was compressed: {written.diff_id} is not {plain}")
+        write_description(Identity("base", request["name"], request["suite"]), written, entries, Facts())
+        timer.write()
+        return 0
+
+    return run_isolated(inside)
+
+
+def _send(sink: Sink) -> None:
+    with open(_CLEAN, "rb") as tar:
+        for data in iter(lambda: tar.read(PIECE), b""):
+            sink.write(data)
+
+
+def _verify(debs: Sequence[Deb]) -> None:
+    def one(deb: Deb) -> None:
+        found, _ = file_sha256(deb["file"])
+        if found != deb["sha256"]:
+            raise ToolError(f"{deb['file']}: its sha256 is {found}, but the lockfile says {deb['sha256']}")
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(one, debs))

@@ -1,0 +1,64 @@
+"""The requests of this part. Paths are relative to the current directory; `layers` are layer directories, bottom first."""
+
+from typing import List, TypedDict
+
+from opam_sandbox.opam.package import PackageFields
+
+
+class Deb(TypedDict):
+    """A Debian binary package: `sha256` in hex, `size` in bytes, `file` its path."""
+
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+    size: int
+    file: str
+
+
+class Source(TypedDict):
+    """An archive or an extra source: `name` is "" for the archive, else the file name that the opam file gives it."""
+
+    name: str
+    url: str
+    sha256: str
+    size: int
+    file: str
+
+
+class RootfsRequest(TypedDict):
+    """`rootfs`: `packages` are those asked for, `debs` they and all that they need; `epoch`: no file is younger (seconds)."""
+
+    store: str
+    name: str
+    suite: str
+    architecture: str
+    epoch: int
+    packages: List[str]
+    debs: List[Deb]
+
+
+class OpamRootRequest(TypedDict):
+    """`opam-root`: the layers are the base alone."""
+
+    store: str
+    layers: List[str]
+
+
+class PackageToBuild(PackageFields):
+    """`debs`: what its depexts resolve to, and what no layer below has."""
+
+    sources: List[Source]
+    debs: List[Deb]
+
+
+class _BuildRequest(TypedDict):
+    store: str
+    layers: List[str]
+    package: PackageToBuild
+
+
+class BuildRequest(_BuildRequest, total=False):
+    """`build`: the layers are the base, opam's root and all transitive dependencies, dependencies first."""
+
+    with_test: bool

@@ -1,0 +1,160 @@
+"""Writes the tar of a Debian root anew, so that it is the same on every machine.
+
+What mmdebstrap copies from the host (resolv.conf, hostname), the path of its repository, logs and caches are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from pathlib import Path
+from typing import IO, Callable, Dict, List, Tuple
+
+from opam_sandbox.errors import ToolError
+from opam_sandbox.files import CHUNK
+from opam_sandbox.layer import tar_headers
+from opam_sandbox.layer.tar_headers import Entry
+
+# Left out: of the host, of this process, or grown by every run.
+_DROPPED = {
+    "etc/resolv.conf",
+    "etc/machine-id",
+    "etc/apt/sources.list",
+    "var/cache/debconf/config.dat-old",
+    "var/cache/debconf/templates.dat-old",
+    "var/lib/dpkg/status-old",
+    "var/lib/dpkg/lock",
+    "var/lib/dpkg/lock-frontend",
+    "var/cache/apt/archives/lock",
+    "var/lib/apt/lists/lock",
+    "var/lib/apt/extended_states",
+    "var/cache/ldconfig/aux-cache",
+    "var/cache/debconf/tmp.ci",  # of apt-utils on the host
+}
+_DROPPED_BELOW = ("dev/", "proc/", "sys/", "run/", "tmp/", "var/tmp/")
+_WRITTEN: Dict[str, bytes] = {
+    "etc/hostname": b"localhost\n",
+    "etc/apt/sources.list": b"# Made from a lockfile. To install more here, name a mirror of your own.\n",
+}
+# apt, which mmdebstrap runs outside of the root, gives these to the `_apt` of the *host*, or to root where it has none.
+_APTS_OWN = {"var/cache/apt/archives/partial", "var/lib/apt/lists/partial"}
+_APT_USER = "_apt"
+_DIRECTORIES = {
+    "dev": 0o755,
+    "proc": 0o555,
+    "sys": 0o555,
+    "run": 0o755,
+    "tmp": 0o1777,
+    "var/tmp": 0o1777,
+    "var/log": 0o755,
+}
+
+
+def rewrite_rootfs(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
+    """Write mmdebstrap's tar again, sorted and clean; returns its sha256 (hex) and its number of entries.
+
+    epoch: no entry is younger (seconds). Raises ToolError for an entry that a base cannot have.
+    """
+    digest = hashlib.sha256()
+    entries = 0
+    with tarfile.open(source, "r:", encoding="utf-8", errors="surrogateescape") as archive, open(target, "wb") as out:
+
+        def write(data: bytes) -> None:
+            digest.update(data)
+            out.write(data)
+
+        members: Dict[str, tarfile.TarInfo] = {}
+        for member in archive:
+            name = member.name[2:] if member.name.startswith("./") else member.name
+            if name in ("", ".") or name in _DROPPED or name.startswith(_DROPPED_BELOW):
+                continue
+            if name.startswith("var/log/") and not member.isdir():
+                continue
+            members[name] = member
+        for name in _APTS_OWN & set(members):
+            members[name].uid, members[name].gid = _user_id(archive, members, _APT_USER), 0
+        groups = _link_groups(members)
+        for name in sorted({*members, *_WRITTEN, *_DIRECTORIES}, key=os.fsencode):
+            entries += 1
+            path = os.fsencode(name)
+            if name in _WRITTEN:
+                content = _WRITTEN[name]
+                write(tar_headers.header(Entry(path, tar_headers.REGULAR, 0o644, 0, 0, len(content), epoch)))
+                write(content + tar_headers.padding(len(content)))
+            elif name in _DIRECTORIES:
+                write(tar_headers.header(Entry(path, tar_headers.DIRECTORY, _DIRECTORIES[name], 0, 0, 0, epoch)))
+            else:
+                _write_member(archive, path, members[name], groups.get(name, ""), members, epoch, write)
+        write(tar_headers.END)
+    return digest.hexdigest(), entries
+
+
+def _user_id(archive: tarfile.TarFile, members: Dict[str, tarfile.TarInfo], user: str) -> int:
+    """The user's number in the root's own /etc/passwd, 0 where it has no such user."""
+    accounts = archive.extractfile(members["etc/passwd"]) if "etc/passwd" in members else None
+    for line in accounts.read().decode(errors="replace").splitlines() if accounts else []:
+        fields = line.split(":")
+        if fields[0] == user:
+            return int(fields[2])
+    return 0
+
+
+def _link_groups(members: Dict[str, tarfile.TarInfo]) -> Dict[str, str]:
+    """Every name of a file with several names -> the first of them in order, which is the one that holds the content."""
+    groups: Dict[str, List[str]] = {}
+    for name, member in members.items():
+        if member.islnk():
+            target = member.linkname[2:] if member.linkname.startswith("./") else member.linkname
+            groups.setdefault(target, [target]).append(name)
+    first: Dict[str, str] = {}
+    for names in groups.values():
+        names.sort(key=os.fsencode)
+        first.update({name: names[0] for name in names})
+    return first
+
+
+def _write_member(
+    archive: tarfile.TarFile,
+    path: bytes,
+    member: tarfile.TarInfo,
+    first: str,
+    members: Dict[str, tarfile.TarInfo],
+    epoch: int,
+    write: Callable[[bytes], None],
+) -> None:
+    if first and os.fsencode(first) != path:
+        write(
+            tar_headers.header(
+                Entry(path, tar_headers.HARDLINK, member.mode, member.uid, member.gid, 0, epoch, os.fsencode(first))
+            )
+        )
+        return
+    if member.islnk():  # the first name in order was a link to a later one
+        member = members[member.linkname[2:] if member.linkname.startswith("./") else member.linkname]
+    entry = Entry(path, tar_headers.REGULAR, member.mode, member.uid, member.gid, 0, min(int(member.mtime), epoch))
+    prefix = "SCHILY.xattr."
+    for key, value in member.pax_headers.items():
+        if key.startswith(prefix):
+            entry.xattrs[os.fsencode(key[len(prefix) :])] = value.encode("utf-8", "surrogateescape")
+    if member.isdir():
+        entry.kind = tar_headers.DIRECTORY
+        write(tar_headers.header(entry))
+    elif member.issym():
+        entry.kind, entry.mode, entry.linkname = tar_headers.SYMLINK, 0o777, os.fsencode(member.linkname)
+        write(tar_headers.header(entry))
+    elif member.isreg():
+        entry.size = member.size
+        write(tar_headers.header(entry))
+        content = _content(archive, member)
+        for data in iter(lambda: content.read(CHUNK), b""):
+            write(data)
+        write(tar_headers.padding(member.size))
+    else:
+        raise ToolError(f"mmdebstrap's tar holds {member.name!r}, which is neither file, link nor directory")
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    content = archive.extractfile(member)
+    assert content is not None  # a regular file has one
+    return content

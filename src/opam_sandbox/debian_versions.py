@@ -1,0 +1,37 @@
+"""The order of versions: that of Debian policy 5.6.12 without epochs and revisions, which opam follows."""
+
+from __future__ import annotations
+
+import re
+from functools import cmp_to_key
+from itertools import zip_longest
+from typing import Any, List, Tuple
+
+
+def compare_versions(left: str, right: str) -> int:
+    """Negative, zero or positive, as `left` is older than, equal to or newer than `right`."""
+    # What a version lacks counts as no text and the number 0: before a letter, after a `~`.
+    for one, other in zip_longest(_split(left), _split(right), fillvalue=((0,), 0)):
+        if one != other:
+            return -1 if one < other else 1
+    return 0
+
+
+def _split(version: str) -> List[Tuple[Tuple[int, ...], int]]:
+    """Alternating (text, number) pairs; in a text `~` sorts before its end, letters before everything else."""
+    return [
+        (tuple(_order(char) for char in text) + (0,), int(number or 0))
+        for text, number in re.findall(r"([^0-9]*)([0-9]*)", version)
+        if text or number
+    ]
+
+
+def version_key(version: str) -> Any:
+    """A key that sorts as `compare_versions` compares."""
+    return cmp_to_key(compare_versions)(version)
+
+
+def _order(char: str) -> int:
+    if char == "~":
+        return -1
+    return ord(char) if char.isalpha() else ord(char) + 256

@@ -1,0 +1,112 @@
+"""The accounts of an image: those that the maintainer scripts of several layers added, in one /etc/passwd and its kin.
+
+Such a layer holds the whole file as it was where the layer was built; of two layers beside each other the topmost would hide
+what the other added. Both allocate numbers from the same range, so an account that comes second may get another one: no
+file of a layer belongs to it (`ownership.owner`). Formats: passwd(5), group(5), shadow(5), gshadow(5).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+from opam_sandbox.sandbox import view_files
+
+# Where Debian's adduser and useradd allocate what daemons run as (Debian policy, 9.2.2).
+_SYSTEM = range(100, 1000)
+
+Entry = List[str]
+Table = Dict[str, Entry]
+# A layer's place and a number in it -> the number in the image.
+_Numbers = Dict[Tuple[int, str], str]
+
+# Of each file the fields that list members, by their places.
+_MEMBERS = {"group": (3,), "gshadow": (2, 3)}
+
+
+def merge(root: Path, layers: Sequence[Path]) -> List[str]:
+    """Enter into the files below `root`, a view of `layers` (bottom first), what each of these added. Returns their names.
+
+    layers[:2] are the base and opam's root, which all others were built on. What the topmost layer says of an account holds.
+    """
+    common, others = layers[:2], layers[2:]
+    changed = []
+    groups: _Numbers = {}
+    for name in ("group", "passwd", "gshadow", "shadow"):  # groups first: accounts name theirs by number
+        merged = _merge(name, root, common, others, groups)
+        if merged is None:
+            continue
+        table, numbers = merged
+        if name == "group":
+            groups = numbers
+        changed += _write(root, name, table)
+    return changed
+
+
+def _merge(
+    name: str, root: Path, common: Sequence[Path], others: Sequence[Path], groups: _Numbers
+) -> Optional[Tuple[Table, _Numbers]]:
+    """The united table of one file, and the numbers that changed; None where fewer than two layers have the file."""
+    found = [(place, table) for place, table in enumerate(_read(layer, name) for layer in others) if table is not None]
+    if len(found) < 2:
+        return None
+    before: Table = {}
+    for layer in common:
+        before = _read(layer, name) or before
+    result = {key: list(entry) for key, entry in (_read(root, name) or {}).items()}
+    numbers: _Numbers = {}
+    numbered = name in ("passwd", "group")
+    for place, table in found:
+        for key, entry in table.items():
+            if key in result:
+                _unite_members(name, result[key], entry)
+                if numbered and len(entry) > 2:
+                    numbers[place, entry[2]] = result[key][2]
+            elif key not in before:
+                new = list(entry)
+                if numbered and len(new) > 2:
+                    new[2] = _free(new[2], result.values())
+                    numbers[place, entry[2]] = new[2]
+                if name == "passwd" and len(new) > 3:
+                    new[3] = groups.get((place, entry[3]), entry[3])
+                result[key] = new
+    return result, numbers
+
+
+def _unite_members(name: str, entry: Entry, other: Entry) -> None:
+    for place in _MEMBERS.get(name, ()):
+        if len(entry) > place and len(other) > place:
+            members = [member for member in entry[place].split(",") if member]
+            members += [member for member in other[place].split(",") if member and member not in members]
+            entry[place] = ",".join(members)
+
+
+def _free(number: str, taken: Iterable[Entry]) -> str:
+    """The number itself, or the first free one of the system's if another account has it."""
+    used = {entry[2] for entry in taken if len(entry) > 2}
+    if number not in used:
+        return number
+    return next((str(one) for one in _SYSTEM if str(one) not in used), number)
+
+
+def _read(root: Path, name: str) -> Optional[Table]:
+    """Name -> fields of <root>/etc/<name>; None if that is no file there, or one behind a link."""
+    text = view_files.read_text(root, f"etc/{name}", links=False)
+    if text is None:
+        return None
+    table: Table = {}
+    for line in text.split("\n"):
+        fields = line.split(":")
+        if line:
+            table.setdefault(fields[0], fields)
+    return table
+
+
+def _write(root: Path, name: str, table: Table) -> List[str]:
+    before = view_files.read_text(root, f"etc/{name}", links=False)
+    text = "".join(":".join(entry) + "\n" for entry in table.values())
+    if before is None or before == text:
+        return []
+    # In place, so that the file keeps its mode.
+    view_files.overwrite(root, f"etc/{name}", text.encode("utf-8", "surrogateescape"))
+    return [name]

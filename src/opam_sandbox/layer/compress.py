@@ -1,0 +1,175 @@
+"""Blobs of layers: gzip, zstd or plain, on all cores, with bytes that depend neither on their number nor on the machine.
+
+The stream is cut into pieces of fixed size, each compressed by the *base's own* `libdeflate-gzip`, `gzip` or `zstd` (of
+locked Debian packages) into a gzip member or zstd frame of its own; these one after another are one file (RFC 1952, section
+2.2; RFC 8878, section 3.1). The machine's zlib, which differs between distributions, has no say. Media types: OCI image-spec
+1.1, layer.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Deque, List, Optional
+
+from opam_sandbox.errors import ToolError
+
+PIECE = 4 << 20
+# Against 6, measured on a compiler's layer: gzip makes 1.7 % more bytes in 3/5 of the time, libdeflate 0.8 % in 4/5.
+LEVEL = 5
+# The media types of manifests, which building a layer does not need, are in oci/spec.py.
+_TAR = "application/vnd.oci.image.layer.v1.tar"
+# The first that a base has. libdeflate takes less than a third of gzip's time, for 3 % fewer bytes; gzip is in every base.
+_PROGRAMS = {"gzip": ("usr/bin/libdeflate-gzip", "bin/gzip"), "zstd": ("usr/bin/zstd",)}
+
+
+@dataclass(frozen=True)
+class Packing:
+    """compression: "gzip", "zstd" or "none"; `level` as its program has it."""
+
+    compression: str
+    level: int
+
+    @property
+    def media_type(self) -> str:
+        """The layer's media type in a manifest."""
+        return _TAR if self.compression == "none" else f"{_TAR}+{self.compression}"
+
+    def program(self, root: Path) -> str:
+        """The path of the program of the base below `root`, "" if none is needed. Raises ToolError if the base has none."""
+        programs = _PROGRAMS.get(self.compression, ())
+        for program in programs:
+            if os.path.lexists(root / program):
+                return program
+        if not programs:
+            return ""
+        name = Path(programs[-1]).name
+        raise ToolError(
+            f"the base lacks /{programs[-1]}, which compresses its images' layers: add the Debian package {name} to its "
+            f"`packages`" + ("" if name == "gzip" else ', or set `compression="gzip"` in the image')
+        )
+
+    def argv(self, program: str, size: int) -> List[str]:
+        """For a piece of `size` bytes, from standard input to standard output."""
+        argv = [f"/{program}", "-c", f"-{self.level}"]
+        if self.compression == "gzip":
+            return [*argv, "-n"]
+        # The size goes into the frame's header, so that readers know how much memory they need.
+        return [*argv, "-q", "--single-thread", f"--stream-size={size}"]
+
+
+GZIP = Packing("gzip", LEVEL)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came out: the sha256 (hex) of the plain stream and of the compressed one, and both sizes in bytes."""
+
+    diff_id: str
+    plain_size: int
+    digest: str
+    size: int
+
+
+class PackedWriter:
+    """A sink for the bytes of a tar stream: hashes, compresses and hashes again in one pass.
+
+    `root`: a directory with the base's files, in which the program runs. The caller must be allowed to chroot.
+    """
+
+    def __init__(self, out: BinaryIO, root: Path, packing: Packing = GZIP, workers: int = 0) -> None:
+        self._program = packing.program(root)
+        self._out = out
+        self._packing = packing
+        self._root = os.fspath(root)
+        self._plain = hashlib.sha256()
+        self._packed = hashlib.sha256()
+        self._plain_size = 0
+        self._size = 0
+        # Each holds some open files, and there is one who reads for all of them.
+        self._workers = workers or min(len(os.sched_getaffinity(0)), 64)
+        self._pool = ThreadPoolExecutor(self._workers)
+        self._pending: Deque["Future[bytes]"] = deque()
+        self._piece: Optional[BinaryIO] = None
+        self._filled = 0
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes of the stream. Raises ToolError where the program fails."""
+        self._plain.update(data)
+        self._plain_size += len(data)
+        rest = memoryview(data)
+        while rest:
+            if self._piece is None:
+                self._piece = _in_memory("piece")
+            taken = rest[: PIECE - self._filled]
+            self._piece.write(taken)
+            self._filled += len(taken)
+            rest = rest[len(taken) :]
+            if self._filled == PIECE:
+                self._submit(self._piece)
+
+    def close(self) -> Written:
+        """Compress what is left, and say what was written. Raises ToolError where the program fails."""
+        if self._piece is not None:
+            self._submit(self._piece)
+        elif not self._plain_size:  # a gzip file has one member at least
+            self._submit(_in_memory("piece"))
+        while self._pending:
+            self._drain()
+        self._pool.shutdown()
+        return Written(self._plain.hexdigest(), self._plain_size, self._packed.hexdigest(), self._size)
+
+    def _submit(self, piece: BinaryIO) -> None:
+        # Bounded, so that memory stays at a few pieces whatever the layer's size.
+        while len(self._pending) > 2 * self._workers:
+            self._drain()
+        self._pending.append(self._pool.submit(self._pack, piece, self._filled))
+        self._piece, self._filled = None, 0
+
+    def _drain(self) -> None:
+        packed = self._pending.popleft().result()
+        self._packed.update(packed)
+        self._size += len(packed)
+        self._out.write(packed)
+
+    def _pack(self, piece: BinaryIO, size: int) -> bytes:
+        with piece:
+            piece.seek(0)  # flushes too
+            return self._run(piece, size) if self._program else piece.read()
+
+    def _run(self, piece: BinaryIO, size: int) -> bytes:
+        root, name = self._root, self._packing.compression
+
+        def enter() -> None:
+            os.chroot(root)
+            os.chdir("/")
+
+        try:
+            with _in_memory("packed") as packed:
+                run = subprocess.run(
+                    self._packing.argv(self._program, size),
+                    stdin=piece,
+                    stdout=packed,
+                    stderr=subprocess.PIPE,
+                    env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+                    preexec_fn=enter,
+                )
+                packed.seek(0)
+                result = packed.read()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ToolError(f"the base's {name} does not run: {error}") from None
+        if run.returncode != 0 or not result:
+            raise ToolError(
+                f"the base's {name} failed (exit status {run.returncode}): {run.stderr.decode(errors='replace')}"
+            )
+        return result
+
+
+def _in_memory(name: str) -> BinaryIO:
+    """A file for a piece. Through pipes, Python would pass it on in 4 KiB at a time; and programs map a file that is one."""
+    return open(os.memfd_create(name), "w+b")

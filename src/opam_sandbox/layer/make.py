@@ -1,0 +1,103 @@
+"""What all commands that make a layer share: the capture of what was written, the blob, layer.json, the timings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Sequence, Tuple, TypeVar
+
+from opam_sandbox.files import write_json
+from opam_sandbox.layer import ownership
+from opam_sandbox.layer.capture import Rules, Sink, capture
+from opam_sandbox.layer.compress import GZIP, PackedWriter, Packing, Written
+from opam_sandbox.layer.description import FILE, DpkgFacts, Kind, Layer, LayerFields, OpamFacts
+from opam_sandbox.layer.mounted import mounted
+from opam_sandbox.layer.move_to_store import move_to_store
+from opam_sandbox.layer.store import Store
+from opam_sandbox.sandbox.namespaces import kill_stragglers
+from opam_sandbox.sandbox.view import LOG, Timer, View
+
+BLOBS = Path("blobs/sha256")
+
+T = TypeVar("T")
+
+
+@dataclass
+class Facts:
+    """What a layer's description says of the layer's contents, for those that merge it with others."""
+
+    opam: OpamFacts = field(default_factory=lambda: OpamFacts())
+    dpkg: DpkgFacts = field(default_factory=lambda: DpkgFacts())
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a layer's description calls the layer: `name` and `version` are "" where there is none."""
+
+    kind: Kind
+    name: str = ""
+    version: str = ""
+
+
+def make_layer(
+    identity: Identity,
+    layers: Sequence[Layer],
+    store: Store,
+    work: Callable[[View], Facts],
+    skip: Callable[[bytes, bool], bool] = ownership.is_shared,
+) -> None:
+    """Merge `layers` (bottom first), let `work` change the view, and write the change as a layer into this directory.
+
+    Only inside `run_isolated`. skip(path, is a directory): what the layer leaves out. Raises ToolError.
+    """
+    timer = Timer()
+    Path(LOG).write_bytes(b"")
+    try:
+        with mounted(store, layers, timer) as view:
+            facts = work(view)
+            kill_stragglers()  # nobody is to write any more while the change is captured
+            overlay = view.overlay
+            with timer.step("unmount"):
+                overlay.unmount()
+            rules = Rules(skip=skip, owner=lambda path, _: ownership.owner(path), lower=overlay.lower)
+            base = Path(os.fsdecode(overlay.lower[-1]))
+            with timer.step("capture"):
+                written, captured = write_blob(base, lambda sink: capture(overlay.upper, rules, sink))
+            write_description(identity, written, captured.entries, facts)
+            with timer.step("keep"):
+                move_to_store(store, written.diff_id, overlay.upper, captured.taken)
+    finally:
+        timer.write()
+
+
+def write_blob(root: Path, produce: Callable[[Sink], T], packing: Packing = GZIP) -> Tuple[Written, T]:
+    """Write what `produce` sends as a blob named by its digest; returns what was written and what `produce` returns.
+
+    `root`: the base, whose programs compress. Raises ToolError where they fail.
+    """
+    BLOBS.mkdir(parents=True, exist_ok=True)
+    temporary = BLOBS / "partial"
+    with open(temporary, "wb") as out:
+        writer = PackedWriter(out, root, packing)
+        result = produce(writer)
+        written = writer.close()
+    os.replace(temporary, BLOBS / written.digest)
+    return written, result
+
+
+def write_description(identity: Identity, written: Written, files: int, facts: Facts, packing: Packing = GZIP) -> None:
+    """Write layer.json; `files` is the number of the tar's entries."""
+    fields: LayerFields = {
+        "kind": identity.kind,
+        "name": identity.name,
+        "version": identity.version,
+        "diff_id": f"sha256:{written.diff_id}",
+        "digest": f"sha256:{written.digest}",
+        "size": written.size,
+        "media_type": packing.media_type,
+        "files": files,
+        "opam": facts.opam,
+        "dpkg": facts.dpkg,
+    }
+    write_json(FILE, fields)

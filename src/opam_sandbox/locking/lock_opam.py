@@ -1,0 +1,23 @@
+"""`lock-opam`: a resolve's lockfile: opam's solution, and every byte that building it needs.
+
+It goes in steps, of which most are the same for many resolves; the request's `step` says which.
+"""
+
+from __future__ import annotations
+
+from opam_sandbox.locking.indexes import make_indexes
+from opam_sandbox.locking.repositories import prepare
+from opam_sandbox.locking.requests import LockOpamRequest
+from opam_sandbox.locking.solve import solve
+from opam_sandbox.locking.write_lockfile import lock
+
+
+def run(request: LockOpamRequest, jobs: int) -> int:
+    """Take one step. Returns the exit status; raises ToolError."""
+    if request["step"] == "repositories":
+        return prepare(request)
+    if request["step"] == "indexes":
+        return make_indexes(request)
+    if request["step"] == "solve":
+        return solve(request)
+    return lock(request)

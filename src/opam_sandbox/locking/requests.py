@@ -1,0 +1,133 @@
+"""The requests of this part, and what its steps hand on to one another. Paths are relative to the current directory."""
+
+from typing import Dict, List, Literal, TypedDict, Union
+
+
+class LockDebianRequest(TypedDict):
+    """`lock-debian`: `packages` as apt takes them, `mirrors` are URLs. Writes `lockfile`."""
+
+    store: str
+    resolve: str
+    suite: str
+    architecture: str
+    packages: List[str]
+    mirrors: List[str]
+
+
+class Repository(TypedDict):
+    """An opam repository: `path` is a directory or an archive."""
+
+    name: str
+    path: str
+
+
+class RepositoriesRequest(TypedDict):
+    """The step `repositories`: `layers` are the base and opam's root. Writes the directory `prepared`."""
+
+    step: Literal["repositories"]
+    store: str
+    layers: List[str]
+    repositories: List[Repository]
+
+
+class BaseFacts(TypedDict):
+    """prepared/base.json: opam's global variables in the base, and the text of dpkg's status file."""
+
+    variables: Dict[str, str]
+    status: str
+
+
+class IndexesRequest(TypedDict):
+    """The step `indexes`: lists of one suite, source files of `source_suites`. Writes indexes.json and sources.txt."""
+
+    step: Literal["indexes"]
+    store: str
+    mirrors: List[str]
+    suite: str
+    architecture: str
+    source_suites: List[str]
+
+
+class Indexes(TypedDict):
+    """indexes.json: `lists` is a directory below apt's part of the cache; `session` names this run."""
+
+    lists: str
+    session: str
+
+
+class LocalPackage(TypedDict):
+    """A package of the project itself: `opam` is the text of its opam file."""
+
+    name: str
+    opam: str
+
+
+class _SolveRequest(TypedDict):
+    step: Literal["solve"]
+    store: str
+    layers: List[str]
+    prepared: str
+    repositories: List[str]
+    requirements: List[str]
+    constraints: List[str]
+
+
+class SolveRequest(_SolveRequest, total=False):
+    """The step `solve`: `repositories` are names; `solver`: "" for opam's default. Writes solution.json."""
+
+    local: List[LocalPackage]
+    with_test: bool
+    with_doc: bool
+    prefer_oldest: bool
+    solver: str
+
+
+class SolvedPackage(TypedDict):
+    """A package of a solution: bytes of `opam` that are not UTF-8 are surrogates; `files` are [path, base64]."""
+
+    name: str
+    version: str
+    opam: str
+    files: List[List[str]]
+    depends: List[str]
+    post: List[str]
+    test: List[str]
+    doc: List[str]
+    depexts: List[str]
+
+
+class Solution(TypedDict):
+    """solution.json: `notes` are sentences for the user."""
+
+    packages: List[SolvedPackage]
+    notes: List[str]
+
+
+class _LockRequest(TypedDict):
+    step: Literal["lock"]
+    store: str
+    resolve: str
+    base: str
+    requirements: List[str]
+    constraints: List[str]
+    repositories: List[str]
+    options: List[str]
+    solution: str
+    base_json: str
+    indexes: str
+    sources: str
+    mirrors: List[str]
+    archive_mirrors: List[str]
+    suite: str
+    architecture: str
+
+
+class LockRequest(_LockRequest, total=False):
+    """The step `lock`: `repositories` and `opam_files` are fingerprints; `solution`, `base_json`, `indexes` and `sources`
+    are files of the other steps. Writes `lockfile`, and notes.json: sentences for the user."""
+
+    opam_files: List[str]
+    record_out_of_reach: bool
+
+
+LockOpamRequest = Union[RepositoriesRequest, IndexesRequest, SolveRequest, LockRequest]

@@ -1,0 +1,240 @@
+"""The last step of an opam resolve's lockfile: finds every byte that building a solution needs, and writes the lockfile.
+
+Writes `lockfile`, and notes.json: [sentences for the user].
+"""
+
+from __future__ import annotations
+
+import base64
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+
+from opam_sandbox.errors import ToolError
+from opam_sandbox.files import write_json
+from opam_sandbox.locking import cache, toml_writer
+from opam_sandbox.locking.apt import Apt, Lists, LockedDeb, update
+from opam_sandbox.locking.indexes import read_source_index
+from opam_sandbox.locking.lock_debian import deb_text
+from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, Solution
+from opam_sandbox.locking.sources import DEBIAN, Locked, OutOfReach, SourceFinder, Wanted, wanted_sources
+from opam_sandbox.opam import opamfile
+from opam_sandbox.request import read_request
+
+NOTES = "notes.json"
+_DOWNLOADS = 8
+
+
+@dataclass
+class _Package:
+    name: str
+    version: str
+    opam: str
+    files: List[Tuple[str, bytes]]
+    depends: Tuple[str, ...]
+    post: Tuple[str, ...]
+    test: List[str]
+    doc: List[str]
+    depexts: List[str]
+    sources: List[Locked] = field(default_factory=list)
+    out_of_reach: List[Wanted] = field(default_factory=list)
+    depexts_out_of_reach: str = ""
+    debs: List[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}.{self.version}"
+
+
+def lock(request: LockRequest) -> int:
+    """The step `lock`. Raises ToolError where a source is out of reach, unless the request says to record that."""
+    answer: Solution = read_request(request["solution"], Solution)
+    indexes: Indexes = read_request(request["indexes"], Indexes)
+    base: BaseFacts = read_request(request["base_json"], BaseFacts)
+    packages = _read_packages(answer)
+    notes: List[str] = list(answer["notes"])
+    notes += _lock_sources(packages, request, indexes["session"])
+    debs = _lock_debs(packages, base["status"], request, indexes["lists"])
+    unlocked = [package.title for package in packages if package.depexts_out_of_reach]
+    if unlocked:
+        notes.append(
+            f"the depexts of {', '.join(unlocked)} cannot be installed from {request['suite']}: the lockfile says "
+            "so, and these packages cannot be built from it."
+        )
+    with open("lockfile", "w", encoding="utf-8") as out:
+        out.write(_text(request, packages, debs))
+    write_json(NOTES, notes)
+    return 0
+
+
+def _read_packages(answer: Solution) -> List[_Package]:
+    return [
+        _Package(
+            item["name"],
+            item["version"],
+            item["opam"],
+            [(path, base64.b64decode(content)) for path, content in item["files"]],
+            tuple(item["depends"]),
+            tuple(item["post"]),
+            item["test"],
+            item["doc"],
+            item["depexts"],
+        )
+        for item in answer["packages"]
+    ]
+
+
+def _lock_sources(packages: Sequence[_Package], request: LockRequest, session: str) -> List[str]:
+    wanted = [
+        (package, source)
+        for package in packages
+        for source in wanted_sources(opamfile.parse(package.opam, package.title), package.title)
+    ]
+    if not wanted:
+        return []
+    store = request["store"]
+    finder = SourceFinder(
+        read_source_index(
+            Path(request["sources"]),
+            {value for _, source in wanted for _, value in source.checksums},
+            {url[len(DEBIAN) :] for _, source in wanted for url in source.urls if url.startswith(DEBIAN)},
+            {package.version for package, _ in wanted},
+        ),
+        request["mirrors"],
+        request["archive_mirrors"],
+        cache.Memo(cache.directory(store, "archives")),
+        cache.Memo(cache.directory(store, "sessions", session)),
+    )
+    errors: Dict[str, List[str]] = {}
+    with ThreadPoolExecutor(_DOWNLOADS) as pool:
+        futures = [(package, source, pool.submit(finder.lock, package.title, source)) for package, source in wanted]
+        for package, source, future in futures:
+            try:
+                package.sources.append(future.result())
+            except OutOfReach as error:
+                package.out_of_reach.append(source)
+                errors.setdefault(package.title, []).append(str(error))
+    if not errors:
+        return []
+    if request.get("record_out_of_reach", False):
+        return [
+            f"the sources of {', '.join(errors)} are out of reach: the lockfile says so, and these packages cannot be built "
+            "until it is generated where they can be had."
+        ]
+    listed = "\n  ".join(text for texts in errors.values() for text in texts)
+    raise ToolError(
+        f"sources of {len(errors)} of {len(packages)} packages cannot be had, so they cannot be locked:\n  {listed}\n"
+        "Name a mirror that has them in [opam].archive_mirrors, or put packages with other archives into an overlay "
+        "repository. To write the lockfile all the same, for what needs no sources, set [opam].out_of_reach to "
+        "'record': the packages named above then cannot be built from it."
+    )
+
+
+def _lock_debs(packages: Sequence[_Package], status: str, request: LockRequest, snapshot: str) -> List[LockedDeb]:
+    """Give each package the .debs that its depexts need and that neither the base nor its dependencies have."""
+    if not any(package.depexts for package in packages):
+        return []
+    by_name = {package.name: package for package in packages}
+    locked: Dict[str, LockedDeb] = {}
+    own: Dict[str, Set[str]] = {}
+    with Apt(_lists(request, snapshot), status) as apt:
+        for package in packages:
+            if package.depexts:
+                try:
+                    debs = apt.resolve(package.depexts)
+                except ToolError as error:
+                    if request.get("record_out_of_reach", False):
+                        package.depexts_out_of_reach = " ".join(str(error).split())
+                        continue
+                    raise ToolError(
+                        f"{package.title}: its depexts: {error}\nTo write the lockfile all the same, set [opam].out_of_reach "
+                        "to 'record': the package then cannot be built from it."
+                    ) from None
+                locked.update({deb.name: deb for deb in debs})
+                own[package.name] = {deb.name for deb in debs}
+    for package in packages:
+        if package.name in own:
+            there: Set[str] = set()
+            for name in _below(package.name, by_name):
+                there |= own.get(name, set())
+            package.debs = sorted(own[package.name] - there)
+    return [locked[name] for name in sorted(locked)]
+
+
+def _lists(request: LockRequest, snapshot: str) -> Lists:
+    apt = cache.directory(request["store"], "apt")
+    architecture = request["architecture"]
+    if (apt / snapshot).is_dir():
+        return Lists(apt / snapshot, architecture)
+    # Another machine than the one that downloaded them, or a cache that was emptied meanwhile.
+    return update(apt, request["mirrors"], [request["suite"]], architecture)
+
+
+def _below(name: str, packages: Mapping[str, _Package]) -> Set[str]:
+    """All transitive build dependencies of a package."""
+    seen: Set[str] = set()
+    todo = list(packages[name].depends)
+    while todo:
+        dependency = todo.pop()
+        if dependency not in seen:
+            seen.add(dependency)
+            todo += packages[dependency].depends
+    return seen
+
+
+def _text(request: LockRequest, packages: Sequence[_Package], debs: Sequence[LockedDeb]) -> str:
+    resolve = request["resolve"]
+    metadata = {
+        "kind": "opam",
+        "resolve": resolve,
+        "base": request["base"],
+        "requirements": sorted(request["requirements"]),
+        "constraints": sorted(request["constraints"]),
+        "repositories": request["repositories"],
+        "options": request["options"],
+        **({"opam_files": request["opam_files"]} if request.get("opam_files") else {}),
+    }
+    tables = [text for package in packages for text in _package_tables(package)]
+    return toml_writer.lockfile(resolve, metadata, [*tables, *map(deb_text, debs)])
+
+
+def _package_tables(package: _Package) -> Iterator[str]:
+    yield toml_writer.table(
+        "[[package]]",
+        {
+            "name": package.name,
+            "version": package.version,
+            "depends": list(package.depends),
+            "post_depends": list(package.post),
+            **({"test_depends": package.test} if package.test else {}),
+            **({"doc_depends": package.doc} if package.doc else {}),
+            "depexts": package.depexts,
+            **({"depexts_out_of_reach": package.depexts_out_of_reach} if package.depexts_out_of_reach else {}),
+            "debs": package.debs,
+            **_content("opam", package.opam.encode("utf-8", "surrogateescape")),
+        },
+    )
+    for source in package.sources:
+        yield toml_writer.table(
+            "[[package.source]]",
+            {"name": source.name, "urls": list(source.urls), "sha256": source.sha256, "size": source.size},
+        )
+    for wanted in package.out_of_reach:
+        yield toml_writer.table(
+            "[[package.source_out_of_reach]]",
+            {
+                "name": wanted.name,
+                "urls": list(wanted.urls),
+                "checksums": [f"{kind}={value}" for kind, value in wanted.checksums],
+            },
+        )
+    for path, content in package.files:
+        yield toml_writer.table("[[package.file]]", {"path": path, **_content("content", content)})
+
+
+def _content(key: str, content: bytes) -> Dict[str, str]:
+    try:
+        return {key: content.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {f"{key}_base64": base64.b64encode(content).decode()}

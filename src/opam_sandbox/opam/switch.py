@@ -1,0 +1,79 @@
+"""Paths and environment of opam in every image, and the files that say what a switch has installed."""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, Iterable
+
+from opam_sandbox.layer.capture import EPOCH
+from opam_sandbox.layer.ownership import OPAM_ROOT as _OPAM_ROOT
+from opam_sandbox.layer.ownership import SWITCH_STATE_DIR as _SWITCH_STATE_DIR
+from opam_sandbox.opam import opamfile
+
+OPAM_ROOT = os.fsdecode(_OPAM_ROOT)
+SWITCH_STATE_DIR = os.fsdecode(_SWITCH_STATE_DIR)
+HOME = "home/opam"
+# Where the repository of an image lies: `opam update` reads it again, and nothing else is needed for `opam install`.
+REPOSITORY = f"{HOME}/opam-repository"
+
+REPO_FILE = 'opam-version: "2.0"\n'
+
+# What opam needs to know to build one package whose dependencies are there already. `depends` and its kin would make
+# opam solve again (and want `post` dependencies); `depexts` would make it ask the system's package manager.
+_SOLVER_FIELDS = (
+    "depends",
+    "depopts",
+    "conflicts",
+    "conflict-class",
+    "available",
+    "depexts",
+    "url",
+    "extra-source",
+    "x-env-path-rewrite",
+)
+
+
+def environment(jobs: int) -> Dict[str, str]:
+    """The whole environment of a build: the same on every machine, but for the number of jobs."""
+    return {
+        "HOME": f"/{HOME}",
+        "USER": "opam",
+        "LOGNAME": "opam",
+        "SHELL": "/bin/sh",
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "TERM": "dumb",
+        "SOURCE_DATE_EPOCH": str(EPOCH),
+        "DUNE_CACHE": "disabled",
+        # Less garbage collection; no result depends on it. A smaller minor heap pays: most programs of a build are
+        # so short that making its pages takes longer than collecting does.
+        "OCAMLRUNPARAM": "o=200,s=64k",
+        "OPAMROOT": f"/{OPAM_ROOT}",
+        "OPAMYES": "1",
+        "OPAMCONFIRMLEVEL": "unsafe-yes",
+        "OPAMCOLOR": "never",
+        "OPAMUTF8": "never",
+        "OPAMPRECISETRACKING": "1",
+        "OPAMNODEPEXTS": "1",
+        "OPAMNOSELFUPGRADE": "1",
+        "OPAMNOENVNOTICE": "1",
+        "OPAMERRLOGLEN": "0",
+        "OPAMJOBS": str(jobs),
+    }
+
+
+def stripped(text: str, source: str) -> str:
+    """An opam file without the fields that would make opam solve, fetch or ask."""
+    return opamfile.without(text, opamfile.parse(text, source), _SOLVER_FIELDS)
+
+
+def switch_state(installed: Iterable[str], roots: Iterable[str], compiler: Iterable[str] = ()) -> str:
+    """The text of .opam-switch/switch-state. Packages are `name.version`."""
+
+    def listed(packages: Iterable[str]) -> str:
+        return "[" + " ".join(opamfile.quote(package) for package in sorted(packages)) + "]"
+
+    return (
+        f'opam-version: "2.0"\ncompiler: {listed(compiler)}\nroots: {listed(roots)}\ninstalled: {listed(installed)}\n'
+    )

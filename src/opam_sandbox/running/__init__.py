@@ -1,0 +1,1 @@
+"""Runs a command in a container of an image, with an OCI runtime or in docker and podman."""

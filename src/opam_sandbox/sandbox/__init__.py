@@ -1,0 +1,1 @@
+"""Views: layers mounted over one another in namespaces of their own, and commands that run inside."""

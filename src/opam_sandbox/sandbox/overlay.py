@@ -1,0 +1,220 @@
+"""The merged view of a build: an overlay of unpacked layers, and commands that run inside it.
+
+Only usable inside `namespaces.run_isolated`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+from typing import BinaryIO, Dict, Optional, Sequence
+
+from opam_sandbox.errors import ToolError
+from opam_sandbox.files import remove_tree
+from opam_sandbox.sandbox import memory, syscalls
+from opam_sandbox.sandbox.namespaces import become_mapped
+
+OPAM_UID = 1000
+
+# overlayfs takes at most 500 lower directories, and mount options one page (with names as short as ours, about 800).
+MAX_LOWER = 500
+
+# Capabilities that neither dpkg nor a maintainer script needs (numbers of linux/capability.h).
+_DROPPED = (
+    2,  # DAC_READ_SEARCH: open_by_handle_at reads any file of a file system of which one file is bound
+    8,  # SETPCAP
+    9,  # LINUX_IMMUTABLE
+    11, 12, 13,  # NET_BROADCAST, NET_ADMIN, NET_RAW
+    14, 15,  # IPC_LOCK, IPC_OWNER
+    16, 17,  # SYS_MODULE, SYS_RAWIO
+    19, 20, 21, 22, 23, 24, 25, 26,  # SYS_PTRACE, _PACCT, _ADMIN, _BOOT, _NICE, _RESOURCE, _TIME, _TTY_CONFIG
+    27, 28,  # MKNOD, LEASE
+    29, 30,  # AUDIT_WRITE, AUDIT_CONTROL
+    32, 33, 34, 35, 36, 37,  # MAC_OVERRIDE, MAC_ADMIN, SYSLOG, WAKE_ALARM, BLOCK_SUSPEND, AUDIT_READ
+    38, 39, 40,  # PERFMON, BPF, CHECKPOINT_RESTORE, of newer kernels
+)  # fmt: skip
+
+
+class Overlay:
+    """`lower`: unpacked layers, bottom first; the attribute has them topmost first, as bytes. `scratch`: a directory of this
+    process, on a file system that can hold an overlay's upper directory.
+
+    `root`: where the view is mounted. `upper`: what was written into it.
+    """
+
+    def __init__(self, lower: Sequence[Path], scratch: Path, rootless: bool) -> None:
+        if len(lower) > MAX_LOWER:
+            raise ToolError(f"{len(lower)} layers are needed, but overlayfs stacks at most {MAX_LOWER}")
+        self.lower = [os.fsencode(path) for path in reversed(lower)]
+        self._scratch = scratch.resolve()
+        self.rootless = rootless
+        self.upper = self._scratch / "upper"
+        self.root = self._scratch / "merged"
+        self._mounted = False
+        self._memory: Optional[Path] = None
+
+    def mount(self) -> None:
+        """Mount the view, and in it /proc, /dev and /tmp. Raises ToolError where overlayfs does not mount."""
+        links = self._scratch / "l"
+        for directory in (links, self.upper, self._scratch / "work", self.root):
+            directory.mkdir(parents=True)
+        os.chmod(self.upper, 0o755)
+        for number, path in enumerate(self.lower):
+            os.symlink(path, os.path.join(os.fsencode(links), b"%x" % number))
+        options = [
+            "lowerdir=" + ":".join(f"{number:x}" for number in range(len(self.lower))),
+            "upperdir=../upper,workdir=../work",
+            # Renames and metadata changes are to leave whole files behind, which a tar can say.
+            "redirect_dir=nofollow,index=off,metacopy=off",
+            # Nothing here outlives this process but what is copied out: no fsync, and no sync of the disk at the end.
+            "volatile",
+        ]
+        if self.rootless:
+            options.append("userxattr")
+        else:
+            options.append("xino=off")
+        here = os.getcwd()
+        os.chdir(links)
+        try:
+            syscalls.mount(
+                "overlay", self.root, "overlay", syscalls.MS_NODEV if not self.rootless else 0, ",".join(options)
+            )
+        except OSError as error:
+            raise ToolError(
+                f"overlayfs does not mount here ({error.strerror}). The sandboxes' directory "
+                f"({self._scratch}) must be on a file system that can hold an overlay's upper directory (ext4, xfs, btrfs, "
+                "tmpfs; not overlayfs itself): set Pants' [GLOBAL].local_execution_root_dir."
+            ) from None
+        finally:
+            os.chdir(here)
+        self._mounted = True
+        self._mount_kernel_files()
+
+    def _mount_kernel_files(self) -> None:
+        syscalls.mount("proc", self.root / "proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+        for name in ("sys", "sysrq-trigger", "irq", "bus", "fs"):
+            # root of the namespace would be let in there, although it is the whole machine's.
+            path = self.root / "proc" / name
+            if path.exists():
+                syscalls.mount(path, path, flags=syscalls.MS_BIND)
+                flags = (
+                    syscalls.MS_BIND
+                    | syscalls.MS_REMOUNT
+                    | syscalls.MS_RDONLY
+                    | syscalls.MS_NOSUID
+                    | syscalls.MS_NODEV
+                    | syscalls.MS_NOEXEC
+                )
+                syscalls.mount("none", path, flags=flags)
+        dev = self.root / "dev"
+        syscalls.mount("tmpfs", dev, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=16m")
+        for name in ("null", "zero", "full", "random", "urandom", "tty"):
+            (dev / name).touch()
+            syscalls.mount(f"/dev/{name}", dev / name, flags=syscalls.MS_BIND)
+        for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+            os.symlink(f"/proc/self/{target}", dev / name)
+        (dev / "shm").mkdir(mode=0o1777)
+        os.chmod(dev / "shm", 0o1777)
+        syscalls.mount("tmpfs", self.root / "tmp", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=1777")
+
+    def bind(self, source: Path, target: str, writable: bool = False) -> None:
+        """Show a file or directory of the sandbox at `target` (relative to the root, existing) of the merged view."""
+        destination = self.root / target
+        # The source may be a symlink that Pants made to a shared input.
+        syscalls.mount(os.path.realpath(source), destination, flags=syscalls.MS_BIND)
+        if not writable:
+            flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
+            if self.rootless:
+                # What the outer mount forbids cannot be allowed again, and must be said again.
+                flags |= _locked_flags(destination)
+            syscalls.mount("none", destination, flags=flags)
+
+    def make_memory(self, size: int) -> Path:
+        """A directory for up to `size` bytes of scratch files, in memory. Gone with the overlay."""
+        directory = self._scratch / "memory"
+        directory.mkdir()
+        # As the upper directory: no devices, but programs may run, and a build's may be set-uid.
+        memory.mount(directory, size, syscalls.MS_NODEV)
+        self._memory = directory
+        return directory
+
+    def unmount(self) -> None:
+        """Take the merged view away; what was written stays in `upper`."""
+        syscalls.umount(self.root, syscalls.MNT_DETACH)
+        self._mounted = False
+
+    def remove(self) -> None:
+        """Take the view away, and remove what was written. Raises OSError while processes still write."""
+        # Never through the view: the host's devices and the sandbox's inputs are bound in there.
+        if self._mounted:
+            self.unmount()
+        if self._memory is not None:
+            syscalls.umount(self._memory, syscalls.MNT_DETACH)
+            self._memory = None
+        remove_tree(self._scratch)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        env: Dict[str, str],
+        log: BinaryIO,
+        *,
+        user: bool,
+        cwd: str = "/",
+        stdout: Optional[int] = None,
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """Run a command with the merged view as its root: as opam (1000:1000) if `user`, else as root without the
+        capabilities that could leave it. Output goes to `log` (standard output to `stdout` if given)."""
+        log.flush()
+        return subprocess.run(
+            list(argv),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log if stdout is None else stdout,
+            stderr=log,
+            preexec_fn=lambda: self._enter(user, cwd),
+            check=False,
+        )
+
+    def _enter(self, user: bool, cwd: str) -> None:
+        # pivot_root rather than chroot: afterwards there is no way back, the old root is not even mounted.
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        os.chdir(self.root)
+        syscalls.pivot_root(".", ".")
+        syscalls.umount(".", syscalls.MNT_DETACH)
+        os.chdir(cwd)
+        os.umask(0o022)
+        for capability in _DROPPED:
+            try:
+                syscalls.drop_capability(capability)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # an older kernel's last capability has a lower number
+                    raise
+        if user and self.rootless:
+            become_mapped(OPAM_UID, OPAM_UID)
+        elif user:
+            os.setgroups([])
+            os.setresgid(OPAM_UID, OPAM_UID, OPAM_UID)
+            os.setresuid(OPAM_UID, OPAM_UID, OPAM_UID)
+        syscalls.no_new_privileges()
+
+    def chown_to_opam(self, *paths: Path) -> None:
+        """Give paths that this process made to opam. Without privileges every file is opam's already."""
+        if not self.rootless:
+            for path in paths:
+                os.chown(path, OPAM_UID, OPAM_UID, follow_symlinks=False)
+
+
+def _locked_flags(path: Path) -> int:
+    flags = os.statvfs(path).f_flag
+    result = 0
+    for name, flag in (
+        ("ST_NOSUID", syscalls.MS_NOSUID),
+        ("ST_NODEV", syscalls.MS_NODEV),
+        ("ST_NOEXEC", syscalls.MS_NOEXEC),
+    ):
+        if flags & getattr(os, name):
+            result |= flag
+    return result

@@ -1,0 +1,104 @@
+"""Directories that are gone when their process ends: removed by the process itself or, if it was killed, by the next one.
+
+Each has a record, a file in a directory that is kept: device, inode and path of what is to be removed. The process holds
+a lock (flock) of the record as long as it lives. A record that nobody holds belongs to a dead process.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from opam_sandbox.files import remove_tree
+
+
+class Scratch:
+    """A new directory `path`, with a record in the directory `records` (made if it is not there).
+
+    Processes that are forked while it is there hold the record as well. Raises OSError, such as FileExistsError.
+    """
+
+    def __init__(self, records: Path, path: Path, mode: int = 0o755) -> None:
+        records.mkdir(parents=True, exist_ok=True)
+        sweep(records)
+        self.path = path.absolute()
+        self.path.mkdir(mode=mode, parents=True)
+        os.chmod(self.path, mode)  # whatever the umask is
+        found = os.lstat(self.path)
+        self._record = records / secrets.token_hex(8)
+        self._held = _lock_new(self._record)
+        os.write(self._held, b"%d %d " % (found.st_dev, found.st_ino) + os.fsencode(self.path))
+
+    def remove(self) -> None:
+        """Remove the directory, wherever it was not renamed to, and then the record. Raises OSError."""
+        remove_tree(self.path)
+        self._record.unlink(missing_ok=True)
+        os.close(self._held)
+
+
+@contextmanager
+def scratch(records: Path, path: Path, mode: int = 0o755) -> Iterator[Path]:
+    """A `Scratch` as long as the context. A rename may take its directory away meanwhile."""
+    held = Scratch(records, path, mode)
+    try:
+        yield held.path
+    finally:
+        held.remove()
+
+
+def sweep(records: Path) -> None:
+    """Remove the directories of dead processes that have a record here. What cannot be removed stays for the next time."""
+    for record in records.iterdir():
+        try:
+            held = os.open(record, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue  # swept by another one
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_named(held, record):
+                _remove_recorded(os.read(held, 1 << 16))
+                record.unlink()
+        except OSError:
+            continue  # its owner is alive, or has files of ids that are not this process's
+        finally:
+            os.close(held)
+
+
+def _lock_new(record: Path) -> int:
+    """The descriptor of a new file that this process has locked."""
+    while True:
+        held = os.open(record, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError as error:
+            # A file system without locks: nothing is swept there.
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            return held
+        if _is_named(held, record):
+            return held
+        os.close(held)  # somebody swept it between the two calls
+
+
+def _is_named(held: int, record: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(held), os.stat(record))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_recorded(text: bytes) -> None:
+    """Remove the directory of a record, unless another one has its place by now."""
+    device, inode, path = [*text.split(b" ", 2), b"", b""][:3]
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISDIR(found.st_mode) and (b"%d" % found.st_dev, b"%d" % found.st_ino) == (device, inode):
+        remove_tree(Path(os.fsdecode(path)))

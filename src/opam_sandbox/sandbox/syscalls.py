@@ -1,0 +1,104 @@
+"""The few Linux system calls that Python's standard library (3.9) does not offer, through libc.
+
+Every function raises OSError with the kernel's errno. Sources: mount(2), umount2(2), unshare(2), pivot_root(2), prctl(2),
+syncfs(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Union
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+
+MNT_DETACH = 2
+
+_PR_SET_PDEATHSIG = 1
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+
+# pivot_root has no libc wrapper; the number differs by machine.
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217, "armv7l": 218}
+
+_Path = Union[str, bytes, "os.PathLike[str]"]
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"{what}: {os.strerror(errno)}")
+
+
+def unshare(flags: int) -> None:
+    """Give the calling process namespaces of its own (a PID namespace: its next child)."""
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def mount(source: _Path, target: _Path, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2). `data` is the file system's own option string; the kernel takes less than one page of it."""
+    result = _libc.mount(
+        os.fsencode(source),
+        os.fsencode(target),
+        os.fsencode(kind) if kind else None,
+        ctypes.c_ulong(flags),
+        os.fsencode(data) if data else None,
+    )
+    _check(result, f"mount {os.fsdecode(source)} on {os.fsdecode(target)}")
+
+
+def umount(target: _Path, flags: int = 0) -> None:
+    """umount2(2)."""
+    _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), f"umount {os.fsdecode(target)}")
+
+
+def pivot_root(new_root: _Path, put_old: _Path) -> None:
+    """pivot_root(2)."""
+    number = _SYS_PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise OSError(38, f"pivot_root: unknown machine {os.uname().machine}")
+    result = _libc.syscall(ctypes.c_long(number), os.fsencode(new_root), os.fsencode(put_old))
+    _check(result, "pivot_root")
+
+
+def sync_file_system(path: _Path) -> None:
+    """syncfs(2): write what the file system of a directory has in memory, data and names, to its disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _check(_libc.syncfs(ctypes.c_int(descriptor)), f"syncfs {os.fsdecode(path)}")
+    finally:
+        os.close(descriptor)
+
+
+def die_with_parent(signal: int) -> None:
+    """Have the kernel send `signal` to this process when its parent ends (prctl PR_SET_PDEATHSIG).
+
+    A change of credentials clears it, so it is to be called after unshare and setuid.
+    """
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal), 0, 0, 0), "prctl")
+
+
+def no_new_privileges() -> None:
+    """Set-uid programs give nothing to this process or its children."""
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+
+
+def drop_capability(number: int) -> None:
+    """Take a capability out of the bounding set: neither this process's children nor set-uid programs get it back."""
+    _check(_libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0), "prctl")

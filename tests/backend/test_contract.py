@@ -1,0 +1,280 @@
+"""The fake tool is what the tool is to the backend: it takes the same requests, and writes what the tool's readers take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, get_args
+
+import pytest
+
+from opam_sandbox.building import cli as building
+from opam_sandbox.imaging import cli as imaging
+from opam_sandbox.imaging.requests import ImageSummary
+from opam_sandbox.layer.description import read_layer
+from opam_sandbox.locking import cli as locking
+from opam_sandbox.locking.requests import BaseFacts, Indexes, LockOpamRequest, Solution
+from opam_sandbox.oci import layout as oci
+from opam_sandbox.request import check, read_request
+from opam_sandbox.running.image_config import read_image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FAKE = Path(__file__).with_name("fake_tool.py")
+COMMANDS = {command: part for part in (building, imaging, locking) for command in part.COMMANDS}
+
+PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
+OPAM_LOCK: Dict[str, Any] = {
+    "step": "lock",
+    "store": "store",
+    "resolve": "default",
+    "base": "//3rdparty/debian:trixie",
+    **{key: [] for key in ("constraints", "repositories", "options", "opam_files", "mirrors", "archive_mirrors")},
+    "requirements": ["lwt", "old"],
+    "solution": "solution.json",
+    "base_json": "prepared/base.json",
+    "indexes": "indexes.json",
+    "sources": "sources.txt",
+    "suite": "trixie",
+    "architecture": "amd64",
+    "record_out_of_reach": False,
+}
+# One request of each command, with all fields that there are; `lock-opam` has one for each step.
+REQUESTS: Dict[str, List[Dict[str, Any]]] = {
+    "rootfs": [
+        {
+            "store": "store",
+            "name": "trixie",
+            "suite": "trixie",
+            "architecture": "amd64",
+            "epoch": 1,
+            "packages": ["gcc"],
+            "debs": [
+                {"name": "gcc", "version": "1", "architecture": "amd64", "sha256": "a", "size": 3, "file": "gcc.deb"}
+            ],
+        }
+    ],
+    "opam-root": [{"store": "store", "layers": ["in/base"]}],
+    "build": [
+        {
+            "store": "store",
+            "layers": ["in/base", "in/opam-root"],
+            "package": {
+                **PACKAGE,
+                "sources": [
+                    {
+                        "name": "",
+                        "url": "https://h.example/a.tbz",
+                        "sha256": hashlib.sha256(b"deb").hexdigest(),
+                        "size": 3,
+                        "file": "gcc.deb",
+                    }
+                ],
+                "debs": [],
+            },
+            "with_test": False,
+        }
+    ],
+    "state": [
+        {"store": "store", "layers": ["in/base", "in/package"], "packages": [PACKAGE], "roots": ["lwt.5.6.1"]},
+    ],
+    "repack": [{"store": "store", "layers": ["in/base", "in/package"], "compression": "zstd", "level": 3}],
+    "merge": [
+        {"store": "store", "layers": ["in/base", "in/package"], "compression": "gzip", "level": 0, "name": "n", **whole}
+        for whole in ({"whole": True}, {"whole": False})
+    ],
+    "runtime": [
+        {
+            "store": "store",
+            "slim": "in/base",
+            "layers": ["in/base", "in/package"],
+            "packages": [{"name": "lwt", "opam": "", "depends": [], "root": True}],
+            "keep": ["/usr/bin/gpg"],
+        }
+    ],
+    "image": [
+        {
+            "layers": ["in/base", "in/package"],
+            "history": [{"created_by": "a"}, {"created_by": "b", "comment": "c", "title": "lwt.5.6.1"}],
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Env": ["A=b"], "Cmd": ["sh"], "ExposedPorts": {"80/tcp": {}}, "Labels": {"a": "b"}},
+            "created": "1970-01-01T00:00:01Z",
+            "annotations": {"a": "b"},
+            "ref_name": "latest",
+            "sbom": {
+                "name": "image",
+                "attach": True,
+                "suite": "trixie",
+                "packages": [
+                    {
+                        **{key: PACKAGE[key] for key in ("name", "version", "opam")},
+                        "depends": [],
+                        "sources": [{"url": "https://h.example/a.tbz", "sha256": "a"}],
+                    }
+                ],
+                "debs": [
+                    {"name": "gcc", "version": "1", "architecture": "amd64", "sha256": "a", "optional": True},
+                ],
+            },
+        }
+    ],
+    "archive": [
+        {
+            "format": "docker-archive",
+            "layout": "layout",
+            "images": [{"config": "sha256:1", "tags": ["a:b"], "layers": ["in/base"]}],
+        }
+    ],
+    "lock-debian": [
+        {
+            "store": "store",
+            "resolve": "trixie",
+            "suite": "trixie",
+            "architecture": "amd64",
+            "packages": ["gcc"],
+            "mirrors": ["http://127.0.0.1:9/debian"],
+        }
+    ],
+    "lock-opam": [
+        {
+            "step": "repositories",
+            "store": "store",
+            "layers": ["in/base"],
+            "repositories": [{"name": "own", "path": "in"}],
+        },
+        {
+            "step": "indexes",
+            "store": "store",
+            "mirrors": [],
+            "suite": "trixie",
+            "architecture": "amd64",
+            "source_suites": ["sid"],
+        },
+        {
+            "step": "solve",
+            "store": "store",
+            "layers": ["in/base"],
+            "prepared": "prepared",
+            "repositories": ["own"],
+            "requirements": ["lwt", "old"],
+            "constraints": [],
+            "local": [{"name": "own", "opam": ""}],
+            "with_test": False,
+            "with_doc": False,
+            "prefer_oldest": False,
+            "solver": "",
+        },
+        OPAM_LOCK,
+    ],
+}
+CASES = [(command, number) for command, requests in REQUESTS.items() for number, _ in enumerate(requests)]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A process's sandbox, with layers that the fake has made."""
+    monkeypatch.chdir(tmp_path)
+    Path("gcc.deb").write_bytes(b"deb")
+    Path("layout").mkdir()
+    for command, kind in (("rootfs", "base"), ("opam-root", "opam-root"), ("build", "package")):
+        assert fake(command, REQUESTS[command][0]).returncode == 0
+        Path("in", kind).mkdir(parents=True)
+        for name in ("blobs", "layer.json"):
+            os.rename(name, f"in/{kind}/{name}")
+    return tmp_path
+
+
+def fake(command: str, request: Dict[str, Any]) -> "subprocess.CompletedProcess[str]":
+    Path("request.json").write_text(json.dumps(request))
+    argv = [sys.executable, "-sB", str(FAKE), command, "request.json"]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY / "src")}
+    return subprocess.run(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_commands_are_those_that_processes_run() -> None:
+    parts = json.loads((REPOSITORY / "src/opam_sandbox/parts.json").read_text())
+    asked = {command for name in ("building", "imaging", "locking") for command in parts[name]["commands"]}
+    assert set(REQUESTS) == set(COMMANDS) == asked
+
+
+@pytest.mark.parametrize("kind", get_args(LockOpamRequest))
+def test_all_fields_are_in_the_samples(kind: Any) -> None:
+    """What follows is about every field, so the requests above must have them all."""
+    [sample] = [one for one in REQUESTS["lock-opam"] if [one["step"]] == list(get_args(kind.__annotations__["step"]))]
+    assert set(sample) == kind.__required_keys__ | kind.__optional_keys__
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"lock-opam"}))
+def test_all_fields_of_other_commands_are_in_the_samples(command: str) -> None:
+    kind = COMMANDS[command].COMMANDS[command].request
+    assert set(REQUESTS[command][0]) == kind.__required_keys__ | kind.__optional_keys__
+
+
+@pytest.mark.parametrize(("command", "number"), CASES)
+def test_what_is_refused(here: Path, capfd: pytest.CaptureFixture[str], command: str, number: int) -> None:
+    """A field that lacks, is of another type, or that nobody knows: the same status and the same words."""
+    good = REQUESTS[command][number]
+    kind: Any = COMMANDS[command].COMMANDS[command].request
+    if command == "lock-opam":
+        kind = get_args(LockOpamRequest)[number]
+    wrong = [{**good, "no-such-field": 1}, *({**good, key: None} for key in good)]
+    wrong += [{key: value for key, value in good.items() if key != gone} for gone in kind.__required_keys__]
+    for request in wrong[:3] + wrong[-1:]:
+        done = fake(command, request)
+        assert COMMANDS[command].main([command, "request.json"]) == 2
+        assert (done.returncode, done.stderr) == (2, capfd.readouterr().err), request
+    for request in wrong:
+        with pytest.raises(Exception, match="request"):
+            check(request, COMMANDS[command].COMMANDS[command].request, "request")
+
+
+LAYERS = {
+    "rootfs": ["base"],
+    "opam-root": ["opam-root"],
+    "build": ["package"],
+    "state": ["state"],
+    "repack": ["package"],
+    "merge": ["flat", "group"],
+    "runtime": ["runtime"],
+}
+
+
+@pytest.mark.parametrize("command", sorted(LAYERS))
+def test_layers(here: Path, command: str) -> None:
+    for request, kind in zip(REQUESTS[command], LAYERS[command]):
+        done = fake(command, request)
+        assert done.returncode == 0, done.stderr
+        layer = read_layer(Path("."))
+        assert layer.kind == kind and layer.blob.is_file()
+        assert (layer.opam.get("package") is not None) == (kind == "package")
+        layer.blob.unlink()
+        os.removedirs("blobs/sha256")
+
+
+def test_an_image(here: Path) -> None:
+    done = fake("image", REQUESTS["image"][0])
+    assert done.returncode == 0, done.stderr
+    summary: ImageSummary = read_request("image.json", ImageSummary)
+    image, referrers = oci.image_and_referrers(Path("."))
+    assert image["digest"] == summary["manifest_digest"] and len(referrers) == 1
+    read = read_image(Path("."))
+    assert [layer.digest for layer in read.layers] == [read_layer(Path(f"in/{n}")).digest for n in ("base", "package")]
+    assert read.argv(()) == ["sh"] and len(oci.closure(Path("."), [image])) == 4
+
+
+def test_lockfiles(here: Path) -> None:
+    """Each step reads what the one before has written, with the types that the tool's own steps read it with."""
+    for request in REQUESTS["lock-opam"]:
+        done = fake("lock-opam", request)
+        assert done.returncode == 0, done.stderr
+        if request["step"] == "solve":
+            Path("prepared/big").unlink()  # as the backend does
+    for path, kind in (("prepared/base.json", BaseFacts), ("indexes.json", Indexes), ("solution.json", Solution)):
+        read_request(path, kind)
+    assert 'name = "old"' in Path("lockfile").read_text()
+    assert json.loads(Path("notes.json").read_text()) == ["old is deprecated."]
+    assert fake("lock-debian", REQUESTS["lock-debian"][0]).returncode == 0
