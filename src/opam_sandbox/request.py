@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import Any, Dict, List, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Dict, List, Literal, Tuple, Union, get_args, get_origin, get_type_hints
 
 from opam_sandbox.errors import RequestError
 
@@ -71,17 +71,22 @@ def _check_object(value: Dict[str, Any], kind: Any, where: str) -> None:
 
 
 def _member(value: object, kinds: Any, where: str) -> Any:
-    """The TypedDict of several whose Literal a value has."""
-    fields = _of_type(value, dict, where)
-    known: List[str] = []
-    for kind in kinds:
-        [(key, values)] = [
-            (key, get_args(hint)) for key, hint in get_type_hints(kind).items() if get_origin(hint) is Literal
-        ]
-        if fields.get(key) in values:
+    """The one of several TypedDicts that the value of a Literal belongs to."""
+    found = _of_type(value, dict, where).get
+    literals = [{key: get_args(hint) for key, hint in _literals(kind)} for kind in kinds]
+    known: List[Any] = []
+    for key in literals[0]:
+        known = [one for tags in literals for one in tags.get(key, ())]
+        if len(known) == len(set(known)):  # of other Literals, the TypedDicts have the same values
+            break
+    for kind, tags in zip(kinds, literals):
+        if found(key) in tags[key]:
             return kind
-        known += [repr(one) for one in values]
-    raise RequestError(f"{where}: {key!r} should be one of {', '.join(known)}, but is {fields.get(key)!r:.80}")
+    raise RequestError(f"{where}: {key!r} should be one of {', '.join(map(repr, known))}, but is {found(key)!r:.80}")
+
+
+def _literals(kind: Any) -> List[Tuple[str, Any]]:
+    return [(key, hint) for key, hint in get_type_hints(kind).items() if get_origin(hint) is Literal]
 
 
 def safe_path(path: str) -> str:

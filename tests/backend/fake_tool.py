@@ -97,7 +97,8 @@ def image(request):
         {"architecture": request["architecture"], "os": request["os"], "rootfs": rootfs, "config": request["config"]},
         "application/vnd.oci.image.config.v1+json",
     )
-    listed = [{"mediaType": one["media_type"], "digest": one["digest"], "size": one["size"]} for one in layers]
+    # What a descriptor has, and for tests to look at, what layer.json says.
+    listed = [{"mediaType": one["media_type"], **one} for one in layers]
     manifest = blob({"request": request, "layers": listed, "config": config}, kind)
     entries = [{**manifest, "annotations": {"org.opencontainers.image.ref.name": request["ref_name"]}}]
     if "sbom" in request:
@@ -212,12 +213,12 @@ def rootfs(request):
 
 
 def opam_root(request):
-    write_layer("opam-root", "default", "", json.dumps(read_layers(request), sort_keys=True).encode())
+    write_layer("opam-root", "opam-root", "", json.dumps(read_layers(request), sort_keys=True).encode())
 
 
 def state(request):
     read_layers(request)
-    write_layer("state", "", "", json.dumps(request, sort_keys=True).encode())
+    write_layer("state", "state", "", json.dumps(request, sort_keys=True).encode())
 
 
 def made_of_layers(command):
@@ -228,8 +229,8 @@ def made_of_layers(command):
         below = [layer["name"] for layer in layers]
         made = {
             "repack": layers[-1],
-            "merge": {"kind": "flat" if request.get("whole") else "group", "name": request.get("name"), "version": ""},
-            "runtime": {"kind": "runtime", "name": "", "version": ""},
+            "merge": {"kind": "flat" if request.get("whole") else "group", "name": "merge", "version": ""},
+            "runtime": {"kind": "runtime", "name": "runtime", "version": ""},
         }[command]
         # Not the fields that differ between machines: there are none.
         blob = json.dumps({"command": command, "request": request, "below": below}, sort_keys=True).encode()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
-from opam_sandbox.opam.opamfile import Item, parse
 
 from opam_oci.resolves.lockfile_reader import read_opam_lock
+from opam_sandbox.opam.opamfile import Item, parse
 from tests.support.checkout import ROOT, tool
 from tests.support.snapshot import opam_files
 

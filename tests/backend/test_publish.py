@@ -19,6 +19,9 @@ from pants.testutil.rule_runner import RuleRunner
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.goals.publish import PublishOciImageFieldSet, PublishOciImageRequest
 from opam_oci.goals.run_image import OciImageRunFieldSet
+from opam_sandbox.publishing.requests import PushRequest
+from opam_sandbox.request import check
+from opam_sandbox.running import requests as running
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, image, project
 
@@ -56,7 +59,9 @@ def publish(runner: RuleRunner, address: Address) -> list[PublishPackages]:
 def request_of(runner: RuleRunner, found: PublishPackages) -> Any:
     assert found.process is not None
     [file] = runner.request(DigestContents, [found.process.process.input_digest])
-    return json.loads(file.content)
+    values = json.loads(file.content)
+    check(values, PushRequest, "the request")  # as the tool does
+    return values
 
 
 def manifest_digest(runner: RuleRunner, address: Address) -> str:
@@ -166,7 +171,9 @@ def run(runner: RuleRunner, address: Address) -> tuple[RunRequest, Any]:
     target = runner.get_target(address)
     request = runner.request(RunRequest, [OciImageRunFieldSet.create(target)])
     [file] = runner.request(DigestContents, [request.digest])
-    return request, json.loads(file.content)
+    values = json.loads(file.content)
+    check(values, running.RunRequest, "the request")  # as the tool does
+    return request, values
 
 
 def test_run(rule_runner: RuleRunner, programs: Path) -> None:

@@ -21,6 +21,7 @@ from opam_sandbox.layer.description import read_layer
 from opam_sandbox.locking import cli as locking
 from opam_sandbox.opam.package import OpamPackage, read_package
 from opam_sandbox.request import check, safe_path
+from opam_sandbox.running.requests import RunRequest
 from tests.unit.conftest import REPOSITORY, make_layer, make_tar
 
 
@@ -207,3 +208,28 @@ def test_a_build_needs_its_base(here: Path, capfd: "pytest.CaptureFixture[str]",
     for number, kind in enumerate(("base", "opam-root")):
         make_layer(here / f"in/{number}", make_tar([]), kind, "x")
     assert "layers" in run(capfd, "build", json.dumps({"store": "s", "layers": layers, "package": PACKAGE}))
+
+
+RUN: Dict[str, Any] = {
+    "image": "i",
+    "store": "s",
+    "runtime": "/usr/bin/crun",
+    "kind": "crun",
+    "env": [],
+    "network": "host",
+    "hostname": "h",
+    "volumes": [{"source": "/a", "target": "/b"}],
+}
+
+
+def test_a_request_of_several_kinds() -> None:
+    """The Literal that differs says which kind it is, and so which fields it has to have."""
+    check(RUN, RunRequest, "r")
+    with pytest.raises(RequestError, match="r: the field 'engine_args' is missing"):
+        check({**RUN, "kind": "docker"}, RunRequest, "r")
+    with pytest.raises(
+        RequestError, match="r: 'kind' should be one of 'crun', 'runc', 'podman', 'docker', but is 'lxc'"
+    ):
+        check({**RUN, "kind": "lxc"}, RunRequest, "r")
+    with pytest.raises(RequestError, match="r: 'network' should be one of 'host', 'none', but is 'bridge'"):
+        check({**RUN, "network": "bridge"}, RunRequest, "r")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer.compress import PIECE, PackedWriter, Written
+from opam_sandbox.layer import compress
+from opam_sandbox.layer.compress import PIECE, PackedWriter, Packing, Written
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -48,6 +49,15 @@ def test_workers_and_chunks_do_not_show(tiny_root: Path) -> None:
         assert hashlib.sha256(out.getvalue()).hexdigest() == written.digest
         results.add(out.getvalue())
     assert len(results) == 1
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(0, 1), (PIECE, 1), (2 * PIECE, 2), (2 * PIECE + 1, 3)])
+def test_no_piece_is_begun_that_nothing_goes_into(size: int, pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(compress, "_in_memory", lambda name: made.append(name) or io.BytesIO())
+    writer = PackedWriter(io.BytesIO(), Path("/"), Packing("none", 0))
+    writer.write(content(size))
+    assert writer.close().size == size and made == ["piece"] * pieces
 
 
 def test_no_name_and_no_time() -> None:

@@ -219,3 +219,20 @@ def test_a_library_of_a_package_comes_along(image: Dict[str, Path]) -> None:
     status, layer = run(image)
     assert status == 0
     assert (layer / "usr/lib/libown.so").is_symlink() and (layer / "usr/lib/libown.so.1").is_file()
+
+
+def test_links_out_of_the_image_lead_nowhere(image: Dict[str, Path], tmp_path: Path) -> None:
+    """Links that packages made are followed as the image shows them: no file of the machine comes along, none is removed."""
+    secret = tmp_path / "machine/secret"
+    secret.parent.mkdir()
+    secret.write_text("of the machine")
+    switch = image["dep"] / SWITCH
+    (switch / "lib/out").symlink_to(secret.parent)
+    (switch / "share/file").symlink_to("../lib/out/secret")
+    (switch / "share/directory").symlink_to(secret.parent)
+    (image["root"] / SWITCH / "share/directory").mkdir(parents=True)
+    (image["root"] / SWITCH / "share/directory/secret").write_text("of the package")
+    status, layer = run(image)
+    assert status == 0 and secret.read_text() == "of the machine"
+    for path in layer.rglob("*"):
+        assert path.is_symlink() or not path.is_file() or b"of the machine" not in path.read_bytes()

@@ -118,6 +118,13 @@ def test_a_killed_fill_is_not_used(tmp_path: Path, store: Store) -> None:
     assert os.listdir(path) == ["whole"]
 
 
+def test_a_half_without_a_record(store: Store) -> None:
+    """As a power loss may leave it."""
+    (store._root / "tmp" / ("a" * 64)).mkdir()
+    (store._root / "tmp" / ("a" * 64) / "half").write_text("")
+    assert os.listdir(store.put(DIFF_ID, lambda target: None)) == []
+
+
 def test_a_layer_is_on_disk_before_it_has_its_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a power loss could leave a layer of empty files behind."""
     seen = []

@@ -24,7 +24,7 @@ class Elf:
 
 
 def read_elf(path: Path) -> Optional[Elf]:
-    """What a file needs; None for a file that is no program or shared library in ELF, or a broken one."""
+    """What a file needs; None unless it is an ELF program or shared library that is whole."""
     try:
         with open(path, "rb") as file:
             return _read(file)

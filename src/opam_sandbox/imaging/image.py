@@ -38,7 +38,7 @@ def run(request: ImageRequest, jobs: int) -> int:
     layers = read_layers(request["layers"])
     history = request["history"]
     if len(history) != len(layers):
-        raise RequestError(f"history: {len(history)} entries for {len(layers)} layers")
+        raise RequestError(f"history: it has {len(history)} entries for {len(layers)} layers")
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(_verify, layers))
     created = request["created"]

@@ -28,7 +28,7 @@ def run(request: MergeRequest, jobs: int) -> int:
     packing = read_packing(request)
     whole = request["whole"]
     if len(layers) < 2 or layers[0].kind != "base":
-        raise RequestError("layers: expected a base, and after it the layers to merge")
+        raise RequestError("layers: they should be a base and the layers to merge")
     merged = layers if whole else layers[1:]
 
     def produce(sink: Sink) -> int:

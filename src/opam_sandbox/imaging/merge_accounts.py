@@ -90,7 +90,7 @@ def _free(number: str, taken: Iterable[Entry]) -> str:
 
 
 def _read(root: Path, name: str) -> Optional[Table]:
-    """Name -> fields of <root>/etc/<name>; None if that is no file there, or one behind a link."""
+    """Name -> fields of <root>/etc/<name>; None if there is no such file, or only behind a link."""
     text = view_files.read_text(root, f"etc/{name}", links=False)
     if text is None:
         return None

@@ -20,7 +20,7 @@ def run(request: RepackRequest, jobs: int) -> int:
     layers = read_layers(request["layers"])
     packing = read_packing(request)
     if not 1 <= len(layers) <= 2 or layers[0].kind != "base":
-        raise RequestError("layers: expected a base, and after it the layer to compress (or only the base)")
+        raise RequestError("layers: they should be a base and the layer to compress, or the base alone")
     layer = layers[-1]
 
     def produce(sink: Sink) -> int:

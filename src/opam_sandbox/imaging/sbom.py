@@ -46,11 +46,14 @@ class Contents:
 
     @property
     def purl(self) -> str:
+        """The image's package URL."""
         return f"pkg:oci/{_part(self.name.lower())}@{_part(self.digest)}"
 
 
 @dataclass(frozen=True)
 class Format:
+    """A kind of SBOM: `suffix` of its file's name, `document` makes its JSON."""
+
     suffix: str
     media_type: str
     document: Callable[[Contents], Dict[str, Any]]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
+from opam_sandbox.files import remove_tree
 from opam_sandbox.layer.read_blob import LayerBlob, plain_content
 from opam_sandbox.layer.unpack import unpack
 from opam_sandbox.sandbox import syscalls
@@ -68,7 +69,9 @@ class Store:
         with FileLock(self._root / "locks" / f"{name}.lock"):
             if path.is_dir():
                 return path
-            with self.scratch(self._root / "tmp" / name) as directory:
+            temporary = self._root / "tmp" / name
+            remove_tree(temporary)  # of a process whose record a power loss took
+            with self.scratch(temporary) as directory:
                 fill(directory)
                 # Without it, files of a layer may be empty after a power loss, though the layer has its name.
                 syscalls.sync_file_system(directory)

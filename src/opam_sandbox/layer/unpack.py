@@ -151,7 +151,7 @@ class _Unpacking:
 def _delete(parent: bytes, name: bytes, deleted: Set[bytes], rootless: bool) -> None:
     """A whiteout: it hides `name` of the layers below, not what this layer itself puts there, before or after."""
     if name in (b"", b".", b".."):
-        raise ToolError(f"a layer holds a whiteout of no name: {os.fsdecode(WHITEOUT + name)!r}")
+        raise ToolError(f"a layer holds a whiteout without a name: {os.fsdecode(WHITEOUT + name)!r}")
     path = os.path.join(parent, name)
     deleted.add(path)
     if _is_directory(path):
@@ -181,7 +181,7 @@ def _make_parents(root: bytes, parent: bytes, made: Set[bytes]) -> None:
     _make_parents(root, os.path.dirname(parent), made)
     if not _is_directory(parent):
         if os.path.lexists(parent):
-            raise ToolError(f"a layer writes through {os.fsdecode(parent[len(root) :])!r}, which is no directory")
+            raise ToolError(f"a layer writes through {os.fsdecode(parent[len(root) :])!r}, which is not a directory")
         os.mkdir(parent, 0o755)
     made.add(parent)
 
@@ -189,7 +189,7 @@ def _make_parents(root: bytes, parent: bytes, made: Set[bytes]) -> None:
 def _refuse_links(root: bytes, directory: bytes) -> None:
     while len(directory) > len(root):
         if not _is_directory(directory):
-            raise ToolError(f"a layer links through {os.fsdecode(directory[len(root) :])!r}, which is no directory")
+            raise ToolError(f"a layer links through {os.fsdecode(directory[len(root) :])!r}, which is not a directory")
         directory = os.path.dirname(directory)
 
 

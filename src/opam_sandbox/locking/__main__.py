@@ -1,3 +1,5 @@
+"""Starts the command line of the part `locking`; in a process's tool directory it is the `__main__.py`."""
+
 import sys
 
 from opam_sandbox.locking.cli import main

@@ -101,7 +101,7 @@ def update(
     if not mirrors:
         raise ToolError("no Debian mirror is known: set [debian].mirrors, or give this host an /etc/apt/sources.list")
     if shutil.which("apt-get") is None:
-        raise ToolError("apt resolves Debian packages and is not on this machine (Debian package apt)")
+        raise ToolError("apt resolves Debian packages, and this machine lacks it (Debian package apt)")
     errors = []
     for mirror in mirrors:
         lines = _sources_list(mirror.rstrip("/"), suites, architecture, sources)

@@ -44,5 +44,6 @@ class Memo:
         return found if isinstance(found, dict) else None
 
     def put(self, key: str, value: Dict[str, Any]) -> None:
+        """Keep a value in the place of what the key had. Raises OSError."""
         self._path.mkdir(parents=True, exist_ok=True)
         write_whole(self._path / key, json.dumps(value))

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
@@ -24,6 +23,7 @@ from opam_sandbox.oci.spec import (
     MANIFEST_TYPE,
     REF_NAME,
 )
+from opam_sandbox.sandbox.scratch import temporary
 
 # What refers to other blobs.
 _MANIFESTS = frozenset({INDEX_TYPE, MANIFEST_TYPE, DOCKER_MANIFEST_TYPE, DOCKER_INDEX_TYPE})
@@ -134,8 +134,8 @@ def image_and_referrers(layout: Path) -> Tuple[Descriptor, List[Descriptor]]:
 def lone_image(layout: Path, image: Descriptor, parent: str = "") -> Iterator[Path]:
     """A layout that shows nothing but the image: tools that are not told a name want just one, and a name may be that of
     several entries. It is in a new directory below `parent` (the system's for temporary files), as long as the context."""
-    with tempfile.TemporaryDirectory(prefix="opam-oci-", dir=parent or None) as directory:
-        view = Path(directory) / "image"
+    with temporary(parent) as directory:
+        view = directory / "image"
         view.mkdir()
         (view / "blobs").symlink_to(layout.absolute() / "blobs")
         (view / LAYOUT_FILE).write_text(json.dumps(LAYOUT))

@@ -23,30 +23,38 @@ class Token:
     end: int
 
 
-# Values. An opam value is a string, an identifier (`true`, `os-family`, `lwt:installed`), an integer, a list, a group, a
-# value with a filter in braces, a prefix operation or a binary one.
 @dataclass(frozen=True)
 class Str:
+    """A string, unescaped."""
+
     value: str
 
 
 @dataclass(frozen=True)
 class Ident:
+    """An identifier, such as `true` or `lwt:installed`."""
+
     name: str
 
 
 @dataclass(frozen=True)
 class Int:
+    """An integer."""
+
     value: int
 
 
 @dataclass(frozen=True)
 class ListOf:
+    """`[ item ... ]`"""
+
     items: Tuple["Value", ...]
 
 
 @dataclass(frozen=True)
 class Group:
+    """`( item ... )`"""
+
     items: Tuple["Value", ...]
 
 
@@ -68,6 +76,8 @@ class Prefix:
 
 @dataclass(frozen=True)
 class Binary:
+    """`left op right`"""
+
     op: str
     left: "Value"
     right: "Value"

@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     remove = commands.add_parser("remove", help="take images out of a shared layout directory, and what only they used")
     remove.add_argument("layout", type=Path)
     remove.add_argument("name", nargs="+", help="as `list` prints it")
-    remove.add_argument("--missing-ok", action="store_true", help="names that are not there are no error")
+    remove.add_argument("--missing-ok", action="store_true", help="ignore names that are not there")
 
     for name, text in (
         ("collect", "delete the blobs that nothing in a shared layout directory refers to"),

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, List, Optional, Sequence
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.sandbox.scratch import temporary
 
 # Seconds before the second, third ... try; doubled each time.
 _FIRST_PAUSE = 1.0
@@ -43,8 +43,8 @@ def push(skopeo: str, layout: Path, digest: str, destination: Destination, retri
     """
     pause = _FIRST_PAUSE
     for attempt in range(retries + 1):
-        with tempfile.TemporaryDirectory(prefix="opam-oci-push-") as directory:
-            pushed = Path(directory) / "digest"
+        with temporary() as directory:
+            pushed = directory / "digest"
             done = _run(_argv(skopeo, layout, destination, pushed))
             if done.code == 0:
                 _compare(pushed, digest, destination)
@@ -62,7 +62,7 @@ def push(skopeo: str, layout: Path, digest: str, destination: Destination, retri
     tries = f", tried {attempt + 1} times" if attempt else ""
     hint = _hint(done.text, destination)
     raise ToolError(
-        f"{destination.reference} was not pushed{tries}, its tag is as it was: {_last_line(done.text)}"
+        f"{destination.reference} was not pushed{tries}, and its tag is as it was: {_last_line(done.text)}"
         + (f"\n{hint}" if hint else "")
     )
 

@@ -13,14 +13,12 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.oci import layout as oci
 from opam_sandbox.request import read_request
 from opam_sandbox.running.image_config import under
-from opam_sandbox.running.requests import RunRequest
-
-ENGINES = ("docker", "podman")
+from opam_sandbox.running.requests import EngineRequest
 
 
 def run(options: argparse.Namespace) -> int:
     """`load`: as `options.request`, a file, says. Returns the exit status; raises ToolError."""
-    request: RunRequest = read_request(options.request, RunRequest)
+    request: EngineRequest = read_request(options.request, EngineRequest)
     here = Path(os.path.abspath(options.request)).parent
     names = load(request, Path(under(here, request["image"])))
     for name in names:
@@ -28,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_in_engine(request: RunRequest, layout: Path, arguments: Sequence[str]) -> int:
+def run_in_engine(request: EngineRequest, layout: Path, arguments: Sequence[str]) -> int:
     """Load the image and run it there, with this process's terminal; does not return if it starts."""
     names = load(request, layout)
     engine = request["runtime"]
@@ -50,7 +48,7 @@ def run_in_engine(request: RunRequest, layout: Path, arguments: Sequence[str]) -
         raise ToolError(f"{engine} does not start: {error.strerror}") from None
 
 
-def load(request: RunRequest, layout: Path) -> List[str]:
+def load(request: EngineRequest, layout: Path) -> List[str]:
     """Put the image into the engine's storage under the request's `names`; returns them. Raises ToolError."""
     image, _ = oci.image_and_referrers(layout)
     engine, kind = request["runtime"], request["kind"]

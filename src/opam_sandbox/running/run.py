@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     if arguments[:1] == ["--"]:
         arguments = arguments[1:]
     runtime, kind = request["runtime"], request["kind"]
-    if kind in engine.ENGINES:
+    if request["kind"] == "docker" or request["kind"] == "podman":
         return engine.run_in_engine(request, layout, arguments)
     image = read_image(layout)
     argv = image.argv(arguments)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import stat
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
@@ -50,6 +51,23 @@ def scratch(records: Path, path: Path, mode: int = 0o755) -> Iterator[Path]:
         yield held.path
     finally:
         held.remove()
+
+
+@contextmanager
+def temporary(parent: str = "") -> Iterator[Path]:
+    """A new directory for this user alone, below `parent` (that for temporary files), as long as the context. Raises OSError."""
+    top = Path(parent or tempfile.gettempdir())
+    name = f"opam-oci-{os.geteuid()}"
+    records = top / name
+    records.mkdir(mode=0o700, exist_ok=True)
+    found = os.lstat(records)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        # Another user has taken the name: what a kill leaves behind is not swept then.
+        with tempfile.TemporaryDirectory(prefix=name, dir=top) as directory:
+            yield Path(directory)
+        return
+    with scratch(records, top / f"{name}-{secrets.token_hex(8)}", mode=0o700) as path:
+        yield path
 
 
 def sweep(records: Path) -> None:
@@ -98,7 +116,7 @@ def _remove_recorded(text: bytes) -> None:
     device, inode, path = [*text.split(b" ", 2), b"", b""][:3]
     try:
         found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return  # ValueError: zeros, as a power loss leaves them
     if stat.S_ISDIR(found.st_mode) and (b"%d" % found.st_dev, b"%d" % found.st_ino) == (device, inode):
         remove_tree(Path(os.fsdecode(path)))
