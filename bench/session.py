@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
-from tests.support.checkout import ROOT, CommandFailed, Pants, make_clone
-from tests.support.layouts import Layout
-
 from bench.examples import Example
 from opam_oci.apt_sources import apt_mirrors
 from opam_oci.fetch import candidates, deb_requests
 from opam_oci.layers import source_requests
 from opam_oci.products import FetchRequest
 from opam_sandbox.files import file_sha256
+from tests.support.checkout import ROOT, CommandFailed, Pants, make_clone
+from tests.support.layouts import Layout
 
 GROUND = "bench/ground"
 

@@ -8,21 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pants.backend.python.subsystems.python_tool_base import PythonToolBase
 from pants.backend.python.target_types import ConsoleScript, PythonSourceField
-from pants.backend.python.util_rules import pex
-from pants.backend.python.util_rules.pex import PexRequest, VenvPex, VenvPexProcess
+from pants.backend.python.util_rules.pex import Pex, PexRequest, VenvPex, VenvPexProcess
+from pants.backend.python.util_rules.pex_from_targets import RequirementsPexRequest
 from pants.core.goals.fix import FixResult, FixTargetsRequest
 from pants.core.goals.fmt import FmtResult, FmtTargetsRequest
 from pants.core.goals.lint import LintResult, LintTargetsRequest
 from pants.core.util_rules.config_files import ConfigFiles, ConfigFilesRequest
 from pants.core.util_rules.partitions import PartitionerType
 from pants.core.util_rules.source_files import SourceFiles, SourceFilesRequest
+from pants.engine.addresses import Addresses, UnparsedAddressInputs
 from pants.engine.fs import Digest, MergeDigests, Snapshot
 from pants.engine.process import FallibleProcessResult, Process, ProcessResult
 from pants.engine.rules import Get, collect_rules, rule
 from pants.engine.target import FieldSet
-from pants.option.option_types import SkipOption
+from pants.option.option_types import SkipOption, StrOption
+from pants.option.subsystem import Subsystem
 from pants.util.meta import classproperty
 from pants.util.strutil import pluralize
 
@@ -34,17 +35,16 @@ class RuffFieldSet(FieldSet):
     source: PythonSourceField
 
 
-class Ruff(PythonToolBase):
+class Ruff(Subsystem):
     options_scope = "ruff"
     name = "ruff"
     help = "Checks the style of Python code, and formats it; configured by ruff.toml."
 
-    default_version = "ruff"
-    default_main = ConsoleScript("ruff")
-    default_requirements = [default_version]
-    # Pants wants one to name; `install_from_resolve` in pants.python.toml is what counts.
-    default_lockfile_resource = ("pants.backend.python.lint.ruff", "ruff.lock")
-
+    requirement = StrOption(
+        default="3rdparty/python#ruff",
+        advanced=True,
+        help="The address of the `python_requirement` that ruff is installed from.",
+    )
     skip = SkipOption("fmt", "fix", "lint")
 
 
@@ -88,7 +88,17 @@ class RuffRun:
 
 @rule
 async def ruff_process(run: RuffRun, ruff: Ruff) -> Process:
-    tool = await Get(VenvPex, PexRequest, ruff.to_pex_request())
+    addresses = await Get(
+        Addresses,
+        UnparsedAddressInputs(
+            [ruff.requirement], owning_address=None, description_of_origin="the option [ruff].requirement"
+        ),
+    )
+    requirements = await Get(Pex, RequirementsPexRequest(addresses))
+    request = PexRequest(
+        output_filename="ruff.pex", internal_only=True, pex_path=[requirements], main=ConsoleScript("ruff")
+    )
+    tool = await Get(VenvPex, PexRequest, request)
     config = await Get(ConfigFiles, ConfigFilesRequest(discovery=True, check_existence=["ruff.toml"]))
     return await Get(
         Process,
@@ -128,5 +138,4 @@ def rules() -> list[object]:
         *RuffLintRequest.rules(),
         *RuffFixRequest.rules(),
         *RuffFormatRequest.rules(),
-        *pex.rules(),
     ]

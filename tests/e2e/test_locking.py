@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Dict, Iterator
 
 import pytest
+
 from bench.scratch_project import SNAPSHOT, ScratchProject  # noqa: E402
 
 ARCHIVE = b"an archive"
