@@ -12,8 +12,8 @@ from typing import List
 
 import pytest
 
-from tests.small_images import numbered_image
 from tests.support.checkout import ROOT, Pants, tool
+from tests.support.small_images import numbered_image
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging import image
 from opam_sandbox.layer import Layer
 from opam_sandbox.request import Request
-from tests.oci_schema import problems
+from tests.support.oci_schema import problems
 from tests.unit.conftest import make_layer, make_tar, member
 
 

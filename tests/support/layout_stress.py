@@ -18,7 +18,7 @@ from typing import Callable, Dict, List, Set
 
 from opam_sandbox.publishing.shared import SharedLayout
 from opam_sandbox.publishing.verify import problems
-from tests.small_images import numbered_image
+from tests.support.small_images import numbered_image
 
 
 def fork(work: Callable[[], None]) -> int:
