@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 from typing import List
 
-from tests.support.checkout import CommandFailed
-
 from bench.examples import EXAMPLES, CannotChange
 from bench.figures import Row, machine, plot, table, write_json
 from bench.session import Session
+from tests.support.checkout import CommandFailed
 
 # In this order: what is built from nothing comes first, and what changes the built checkout last.
 BENCHMARKS = {

@@ -9,11 +9,10 @@ import subprocess
 from pathlib import Path
 from typing import Iterable, List, Sequence
 
-from tests.support.checkout import ROOT, CommandFailed, tool
-from tests.support.layouts import Layout
-
 from bench.session import Session, cores, timed
 from opam_oci.resolves.lockfile import LockedPackage
+from tests.support.checkout import ROOT, CommandFailed, tool
+from tests.support.layouts import Layout
 
 # As the base's own opam would be run by its user: nothing tuned, opam's jobs and make's are all cores.
 ENVIRONMENT = {

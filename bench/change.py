@@ -11,11 +11,10 @@ from __future__ import annotations
 import time
 from typing import Callable, List
 
-from tests.support.checkout import CommandFailed
-
 from bench.examples import change_base, change_package
 from bench.figures import Row
 from bench.session import Session, counters, median, say
+from tests.support.checkout import CommandFailed
 
 
 def run(session: Session) -> List[Row]:

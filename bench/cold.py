@@ -16,12 +16,11 @@ from __future__ import annotations
 import shutil
 from typing import List
 
-from tests.support.checkout import ROOT
-from tests.support.layouts import Layout
-
 from bench.bare import BareRoot
 from bench.figures import Row
 from bench.session import Session, say
+from tests.support.checkout import ROOT
+from tests.support.layouts import Layout
 
 
 def run(session: Session) -> List[Row]:

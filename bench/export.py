@@ -18,12 +18,11 @@ import time
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
-from tests.support.checkout import CommandFailed, tool
-
 from bench.figures import Row
 from bench.session import Session, counters, median, say, timed, wait_for_target
 from opam_sandbox.layer.capture import Rules, capture
 from opam_sandbox.layer.compress import PackedWriter
+from tests.support.checkout import CommandFailed, tool
 
 ONE_CORE = ["taskset", "--cpu-list", "0"]
 

@@ -23,12 +23,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from tests.support.snapshot import NoSnapshotError, find_snapshot, opam_files
-
 from opam_oci.images.grouping import Unit, group
 from opam_oci.resolves.dependency_order import build_order
 from opam_sandbox.errors import ToolError
 from opam_sandbox.opam import opamfile
+from tests.support.snapshot import NoSnapshotError, find_snapshot, opam_files
 
 IMAGES = 1000
 LIMITS = (122, 60, 30)  # groups of packages; 122 leaves the base, opam's root and the state of docker's 125

@@ -29,12 +29,11 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Set
 
-from tests.support.snapshot import NoSnapshotError, find_snapshot, location, unpack
-
 from bench.scratch_project import ROOT, ScratchProject
 from opam_sandbox.opam.switch import HOME, environment
 from opam_sandbox.sandbox.namespaces import run_isolated
 from opam_sandbox.sandbox.overlay import Overlay
+from tests.support.snapshot import NoSnapshotError, find_snapshot, location, unpack
 
 NAMED = ("0install=2.18", "0install-gtk=2.18", "ocluster=0.3.0", "utop", "ocamlformat", "js_of_ocaml", "liquidsoap")
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import time
 from typing import List
 
-from tests.support.cache_server import RemoteCache
-from tests.support.checkout import CommandFailed
-
 from bench.figures import Row
 from bench.session import Session, caches_of, counters, disk_use, say
+from tests.support.cache_server import RemoteCache
+from tests.support.checkout import CommandFailed
 
 NOWHERE = ["--debian-mirrors=['http://127.0.0.1:9']", "--opam-archive-mirrors=[]"]
 

@@ -11,14 +11,13 @@ import shutil
 from pathlib import Path
 from typing import List
 
-from tests.support.checkout import tool
-from tests.support.layouts import layer_directories
-from tests.support.sandbox_tool import copy_tool
-
 from bench.bare import BareRoot
 from bench.figures import Row
 from bench.process import build, opam_file
 from bench.session import Session, median, say
+from tests.support.checkout import tool
+from tests.support.layouts import layer_directories
+from tests.support.sandbox_tool import copy_tool
 
 DEPENDENCIES = 40
 

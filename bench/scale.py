@@ -12,11 +12,10 @@ import shutil
 from pathlib import Path
 from typing import List, Tuple
 
-from tests.support.checkout import CommandFailed, Pants
-from tests.support.layouts import Layout
-
 from bench.figures import Row
 from bench.session import Session, caches_of, disk_use, say, timed
+from tests.support.checkout import CommandFailed, Pants
+from tests.support.layouts import Layout
 
 COMMON, OWN = 40, 7
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import shutil
 from typing import List
 
-from tests.support.layouts import Layout
-
 from bench.figures import Row
 from bench.session import Session, caches_of, disk_use, timed, wait_for_target
+from tests.support.layouts import Layout
 
 
 def run(session: Session) -> List[Row]:

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
-from tests.support.checkout import ROOT, CommandFailed, Pants, make_clone
-from tests.support.layouts import Layout
-
 from bench.examples import Example
 from opam_oci.downloads.apt_sources import apt_mirrors
 from opam_oci.downloads.fetch import FetchRequest, candidates
 from opam_oci.layers.requests import deb_requests, source_requests
 from opam_sandbox.files import file_sha256
+from tests.support.checkout import ROOT, CommandFailed, Pants, make_clone
+from tests.support.layouts import Layout
 
 GROUND = "bench/ground"
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.layout_stress import Killing, concurrent_round, make_images
+from tests.support.layout_stress import Killing, concurrent_round, make_images
 
 
 def main() -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import shutil
 from typing import List
 
-from tests.support.checkout import tool
-from tests.support.layouts import layer_directories
-from tests.support.sandbox_tool import copy_tool
-
 from bench.figures import Row
 from bench.process import build
 from bench.session import Session, median, timed
+from tests.support.checkout import tool
+from tests.support.layouts import layer_directories
+from tests.support.sandbox_tool import copy_tool
 
 
 def run(session: Session) -> List[Row]:

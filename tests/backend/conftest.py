@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Iterable, Iterator
 
 import pytest
+from pants.engine.fs import FileContent
+from pants.testutil.rule_runner import RuleRunner
 
-_ROOT = Path(__file__).resolve().parents[2]
-# As pants.toml's `pythonpath` does.
-sys.path[:0] = [str(_ROOT / "pants-plugins"), str(_ROOT / "src"), str(Path(__file__).parent)]
-
-from pants.engine.fs import FileContent  # noqa: E402
-from pants.testutil.rule_runner import RuleRunner  # noqa: E402
-
-from opam_oci.sandbox import tool as sandbox  # noqa: E402
-from tests.backend.backend_runner import OPTIONS, new_runner  # noqa: E402
+from opam_oci.sandbox import tool as sandbox
+from tests.backend.backend_runner import OPTIONS, new_runner
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def lock_opam(request):
         if "unsolvable" in request["requirements"]:
             raise SystemExit("error: opam finds no solution")
         seen = json.dumps({**request, "kinds": kinds})
-        nothing = {"files": [], "depends": [], "post": [], "test": [], "doc": [], "depexts": []}
+        nothing: "dict[str, list[str]]" = {"files": [], "depends": [], "post": [], "test": [], "doc": [], "depexts": []}
         names = [requirement.partition("=")[0].partition(">")[0] for requirement in request["requirements"]]
         packages = [{"name": name, "version": "2", "opam": seen, **nothing} for name in names]
         notes = ["old is deprecated."] if "old" in request["requirements"] else []

@@ -9,10 +9,10 @@ import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
+
 from bench.examples import EXAMPLES, CannotChange, Example, change_base, change_package
 from bench.figures import Row, plot, table, write_json
 from bench.scale import generate, packages_of
-
 from opam_oci.resolves.lockfile_reader import read_opam_lock
 from tests.support.checkout import ROOT
 

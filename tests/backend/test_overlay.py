@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -14,9 +15,9 @@ from opam_sandbox.opam.opamfile import Item, parse
 from tests.support.checkout import ROOT, tool
 from tests.support.snapshot import opam_files
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:
+else:
     import tomli as tomllib
 
 OVERLAY = ROOT / "3rdparty/opam/overlay/packages"

@@ -227,7 +227,7 @@ def _output_of(name: str) -> str:
 def test_a_call_asks_for_the_rule_s_own_types() -> None:
     for rule in _task_rules():
         call = rule.func.__globals__.get(rule.func.__name__)
-        if getattr(call, "return", None) is None:
+        if call is None or getattr(call, "return", None) is None:
             continue  # a goal's rule, which nobody calls
         hints = get_type_hints(rule.func)
         parameters = [hints[name] for name in inspect.signature(rule.func).parameters]

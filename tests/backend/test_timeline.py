@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from typing import Any, Dict, List
 
 import pytest
+
 from bench.timeline import draw, joined
 
 SVG = "{http://www.w3.org/2000/svg}"

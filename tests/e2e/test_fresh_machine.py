@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
@@ -123,7 +123,7 @@ def write_sources(root: Path, release: str, archives: List[Tuple[str, str]]) -> 
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+def machine(request: Any) -> Iterator[Machine]:
     release = request.param
     archives = host_archives()
     if not archives:

@@ -16,8 +16,8 @@ from tests.e2e.conftest import ROOT, Layout, Pants, Unpacked, tool, unpack
 from tests.e2e.engines import docker_engine, podman_storage
 from tests.e2e.registry import Registry
 from tests.e2e.trees import fingerprint, overlay
-from tests.image_spec import violations
-from tests.oci_schema import problems
+from tests.support.image_spec import violations
+from tests.support.oci_schema import problems
 
 KINDS = ROOT / "dist" / "images.kinds"
 OCI = ("grouped", "flat", "zstd", "uncompressed")

@@ -12,9 +12,9 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from bench.scratch_project import ScratchProject
-from opam_oci.apt_sources import apt_mirrors
 
+from bench.scratch_project import ScratchProject
+from opam_oci.downloads.apt_sources import apt_mirrors
 from opam_oci.resolves.lockfile import OpamLock
 from opam_oci.resolves.lockfile_reader import read_opam_lock
 from tests.support.checkout import Pants

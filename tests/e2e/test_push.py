@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.conftest import ROOT, tool
 from tests.e2e.registry import PASSWORD, USER, Fault, Front, Registry, Tls
-from tests.small_images import make_image, numbered_image
+from tests.support.small_images import make_image, numbered_image
 
 SKOPEO = shutil.which("skopeo") or "skopeo"
 

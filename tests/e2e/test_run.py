@@ -24,8 +24,8 @@ import pytest
 
 from tests.e2e.conftest import ROOT, Layout, Pants, tool
 from tests.e2e.engines import podman_storage
-from tests.small_images import make_image
 from tests.support.sandbox_tool import copy_tool, filelock_package
+from tests.support.small_images import make_image
 
 PROGRAMS = {
     name: path

@@ -209,7 +209,7 @@ def test_accounts_of_unrelated_packages_are_all_in_the_image(
     for account in ("alpha", "beta"):
         deb = account_deb(tmp_path, account)
         entry = {"name": account, "version": "1", "architecture": "all", "file": str(deb)}
-        entry.update(sha256=file_sha256(deb)[0], size=deb.stat().st_size)
+        entry.update(sha256=file_sha256(deb)[0], size=deb.stat().st_size)  # type: ignore[call-overload]
         done = build(tool_path, tmp_path / f"with-{account}", layers, INSTALL % "true", debs=[entry], name=account)
         assert done.returncode == 0, done.stderr
         built.append(tmp_path / f"with-{account}")

@@ -22,11 +22,13 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any, Iterator, List
 
-import grpc
-from buildgrid._protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as reapi
-from buildgrid._protos.build.bazel.remote.execution.v2 import remote_execution_pb2_grpc as services
-from buildgrid._protos.build.bazel.semver import semver_pb2
-from buildgrid._protos.google.longrunning import operations_pb2
+import grpc  # pants: no-infer-dep
+from buildgrid._protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as reapi  # pants: no-infer-dep
+from buildgrid._protos.build.bazel.remote.execution.v2 import (
+    remote_execution_pb2_grpc as services,  # pants: no-infer-dep
+)
+from buildgrid._protos.build.bazel.semver import semver_pb2  # pants: no-infer-dep
+from buildgrid._protos.google.longrunning import operations_pb2  # pants: no-infer-dep
 
 # Where an action may keep what outlives it.
 CACHES = "/worker/caches"

@@ -10,7 +10,6 @@ import pickle
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set, TypeVar
@@ -18,12 +17,11 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Set, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, os.fspath(REPOSITORY / "src"))
+from opam_sandbox.files import write_json
+from opam_sandbox.layer.description import Layer
+from opam_sandbox.sandbox.namespaces import run_isolated
 
-from opam_sandbox.files import write_json  # noqa: E402
-from opam_sandbox.layer.description import Layer  # noqa: E402
-from opam_sandbox.sandbox.namespaces import run_isolated  # noqa: E402
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 # No deadline: other work may take the machine's cores. Derandomized: a run says the same as the run before it.
 settings.register_profile(

@@ -8,6 +8,7 @@ import io
 import random
 import subprocess
 from pathlib import Path
+from typing import List
 
 import pytest
 
@@ -53,8 +54,13 @@ def test_workers_and_chunks_do_not_show(tiny_root: Path) -> None:
 
 @pytest.mark.parametrize(("size", "pieces"), [(0, 1), (PIECE, 1), (2 * PIECE, 2), (2 * PIECE + 1, 3)])
 def test_no_piece_is_begun_that_nothing_goes_into(size: int, pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    monkeypatch.setattr(compress, "_in_memory", lambda name: made.append(name) or io.BytesIO())
+    made: List[str] = []
+
+    def in_memory(name: str) -> io.BytesIO:
+        made.append(name)
+        return io.BytesIO()
+
+    monkeypatch.setattr(compress, "_in_memory", in_memory)
     writer = PackedWriter(io.BytesIO(), Path("/"), Packing("none", 0))
     writer.write(content(size))
     assert writer.close().size == size and made == ["piece"] * pieces

@@ -14,7 +14,8 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging import image
 from opam_sandbox.imaging.requests import ImageRequest
 from opam_sandbox.layer.description import Layer
-from tests.oci_schema import problems
+from opam_sandbox.oci import spec
+from tests.support.oci_schema import problems
 from tests.unit.conftest import make_layer, make_tar, member
 
 
@@ -41,7 +42,7 @@ def request(count: int, **more: Any) -> ImageRequest:
         ],
         **more,
     }
-    return data  # type: ignore[no-any-return]
+    return data
 
 
 def blob(descriptor: Dict[str, Any]) -> Any:
@@ -62,7 +63,7 @@ def test_layout(layers: List[Layer]) -> None:
     assert descriptor["platform"] == {"architecture": "amd64", "os": "linux"}
     assert descriptor["annotations"] == {"org.opencontainers.image.ref.name": "latest"}
     manifest = blob(descriptor)
-    assert manifest["mediaType"] == descriptor["mediaType"] == image.MANIFEST_TYPE
+    assert manifest["mediaType"] == descriptor["mediaType"] == spec.MANIFEST_TYPE
     assert manifest["annotations"] == {"a": "b"}
     assert [(one["digest"], one["size"], one["mediaType"]) for one in manifest["layers"]] == [
         (layer.digest, layer.size, layer.media_type) for layer in layers

@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Union
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ from opam_sandbox.locking.indexes import read_source_index, source_line
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
 from opam_sandbox.locking.requests import LockOpamRequest
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
-from opam_sandbox.opam import opamfile
+from opam_sandbox.opam import formulas, opamfile
 from opam_sandbox.request import check
 from tests.support.file_server import file_server
 
@@ -124,7 +124,7 @@ def test_variables_of_a_base() -> None:
 
 def described(tmp_path: Path, text: bytes, solution: Dict[str, str], kinds: Sequence[str] = ()) -> Any:
     packages = zipped(tmp_path, [repository(tmp_path / "a", {"x.1": {"opam": text}})])
-    known = {"with-test": False, "with-doc": False, "build": True, "os-family": "debian"}
+    known: Dict[str, Union[bool, str]] = {"with-test": False, "with-doc": False, "build": True, "os-family": "debian"}
     return solve.describe(packages, "x", "1", solution, known, kinds)
 
 
@@ -351,9 +351,9 @@ def test_an_opam_file_is_understood_or_refused(text: str) -> None:
         wanted_sources(items, "x.1")
         named = {item.name: item.value for item in items if item.value is not None}
         for value in named.values():
-            solve.formulas.dependencies([value], "x", "1", {"x": "1", "y": "2"}, {"os": "linux"})
-            solve.formulas.depexts(value, {"os": "linux"})
-            solve.formulas.idents(value)
+            formulas.dependencies([value], "x", "1", {"x": "1", "y": "2"}, {"os": "linux"})
+            formulas.depexts(value, {"os": "linux"})
+            formulas.idents(value)
         solve.local_opam("x", text)
     except ToolError as error:
         assert str(error).startswith("x.1") or str(error).startswith("x.opam")

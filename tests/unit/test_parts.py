@@ -116,7 +116,7 @@ def test_a_part_alone_runs(part: str, tmp_path: Path) -> None:
         shutil.copy(SOURCES / PACKAGE / file, target)
     filelock = next(Path(path) / "filelock" for path in sys.path if (Path(path) / "filelock").is_dir())
     shutil.copytree(filelock, tmp_path / "filelock")
-    shutil.copy(tmp_path / PACKAGE / TABLE[part]["main"], tmp_path / "__main__.py")
+    shutil.copy(tmp_path / PACKAGE / str(TABLE[part]["main"]), tmp_path / "__main__.py")
     modules = sorted(
         file[: -len(".py")].replace("/", ".") for file in files_of(part) if file.endswith(".py") and "__" not in file
     )

@@ -19,8 +19,8 @@ from opam_sandbox.oci import stage_blob
 from opam_sandbox.oci.check_layout import problems
 from opam_sandbox.oci.shared_layout import SharedLayout
 from opam_sandbox.publishing import cli
-from tests.layout_stress import fork, make_images
-from tests.small_images import MANIFEST_TYPE, make_image, numbered_image, write_index, write_json_blob
+from tests.support.layout_stress import fork, make_images
+from tests.support.small_images import MANIFEST_TYPE, make_image, numbered_image, write_index, write_json_blob
 from tests.unit.conftest import REPOSITORY
 
 
@@ -194,7 +194,12 @@ def die_at(number: int) -> None:
 def kill_everywhere(work: Any, check: Any) -> int:
     """Run `work` in children that die one call later each; returns how many died."""
     for number in range(1, 1000):
-        pid = fork(lambda: (die_at(number), work())[1])
+
+        def die_in_work() -> None:
+            die_at(number)
+            work()
+
+        pid = fork(die_in_work)
         status = os.waitpid(pid, 0)[1]
         check()
         if os.WIFEXITED(status):
@@ -285,7 +290,11 @@ def test_a_live_writers_staging_directory_is_left_alone(tmp_path: Path, images: 
     layout.add(images[0], ["a"])
     with layout._stage() as stage:
         (stage / "f").touch()
-        pid = fork(lambda: [SharedLayout(layout.directory).collect()] and None)
+
+        def collect() -> None:
+            SharedLayout(layout.directory).collect()
+
+        pid = fork(collect)
         assert os.waitpid(pid, 0)[1] == 0
         assert (stage / "f").exists()
     assert not stage.exists()

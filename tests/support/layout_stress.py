@@ -18,7 +18,7 @@ from typing import Callable, Dict, List, Set
 
 from opam_sandbox.oci.check_layout import problems
 from opam_sandbox.oci.shared_layout import SharedLayout
-from tests.small_images import numbered_image
+from tests.support.small_images import numbered_image
 
 
 def fork(work: Callable[[], None]) -> int:

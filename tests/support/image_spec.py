@@ -33,7 +33,7 @@ def _schema(name: str) -> Any:
 
 def _by_last_part(uri: str) -> "Resource[Any]":
     # They refer to each other by file names, below ids that lead nowhere.
-    return Resource(_schema(posixpath.basename(uri)), DRAFT4)
+    return DRAFT4.create_resource(_schema(posixpath.basename(uri)))
 
 
 @lru_cache(maxsize=None)

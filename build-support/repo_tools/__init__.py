@@ -1,0 +1,1 @@
+"""A Pants backend for this project's own Python code; no part of the wheel."""
