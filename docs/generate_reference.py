@@ -119,7 +119,9 @@ def targets_page(backend: Backend) -> str:
     parts.append("\n".join(f"- [`{target.alias}`](#{target.alias.replace('_', '-')})" for target in backend.targets))
     for target in backend.targets:
         fields = target.class_field_types(union_membership=backend.unions)
-        shown = sorted((field for field in fields if has_own_help(field)), key=lambda one: (not one.required, one.alias))
+        shown = sorted(
+            (field for field in fields if has_own_help(field)), key=lambda one: (not one.required, one.alias)
+        )
         common = sorted(field.alias for field in fields if field not in shown and not field.alias.startswith("_"))
         parts += [f"## `{target.alias}` {{ #{target.alias.replace('_', '-')} }}", markdown(str(target.help))]
         parts.append(f"Fields of Pants' own: {', '.join(f'`{alias}`' for alias in common)}, and `name`.")
@@ -150,7 +152,10 @@ def options_page(backend: Backend) -> str:
     """Every option, by the section of pants.toml that it is in."""
     subsystems = [subsystem for subsystem in backend.subsystems if not issubclass(subsystem, GoalSubsystem)]
     scopes = [str(subsystem.options_scope) for subsystem in subsystems]
-    parts = ["# Options", "`pants help-advanced SECTION` shows the same on a terminal, with the values that are in force."]
+    parts = [
+        "# Options",
+        "`pants help-advanced SECTION` shows the same on a terminal, with the values that are in force.",
+    ]
     parts.append("\n".join(f"- [`[{scope}]`](#{scope})" for scope in scopes))
     for scope, subsystem in zip(scopes, subsystems):
         parts += [f"## `[{scope}]` {{ #{scope} }}", markdown(str(subsystem.help))]
@@ -181,7 +186,11 @@ def goals_page(backend: Backend) -> str:
         rows.append("| `pants generate-lockfiles` | the resolves of `[opam].resolves` and of `[debian].resolves` |")
     if any(is_ours(member) for member in backend.unions.get(PutativeTargetsRequest)):
         rows.append("| `pants tailor` | `opam_requirement` for `*.opam` files, `opam_packages` for lockfiles |")
-    parts += ["\n".join(rows), "`list`, `peek`, `dependencies`, `dependents` and the others take every target.", "## Own goals"]
+    parts += [
+        "\n".join(rows),
+        "`list`, `peek`, `dependencies`, `dependents` and the others take every target.",
+        "## Own goals",
+    ]
     for subsystem in backend.subsystems:
         if not issubclass(subsystem, GoalSubsystem):
             continue

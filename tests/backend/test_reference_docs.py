@@ -1,4 +1,4 @@
-"""The reference pages of the docs say what the code says."""
+"""The docs say what the code says: reference pages, the messages that troubleshooting is about, links of the README."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def generate(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 9), reason="types of options are written as Pants 2.17 on Python 3.9 does")
+@pytest.mark.skipif(
+    sys.version_info[:2] != (3, 9), reason="types of options are written as Pants 2.17 on Python 3.9 does"
+)
 def test_committed_pages_are_what_the_code_gives() -> None:
     done = generate("--check")
     assert done.returncode == 0, f"{done.stdout}\nWrite them anew with docs/generate_reference.py, and commit them."
@@ -62,3 +64,40 @@ def test_a_stale_page_is_noticed(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "docs/reference/goals.md is out of date\n")
+
+
+def source_text() -> str:
+    """All code of plugin and tool, with strings that Python joins joined."""
+    text = "\n".join(
+        path.read_text() for top in ("pants-plugins", "src") for path in sorted((ROOT / top).rglob("*.py"))
+    )
+    return re.sub(r"[\"']\s*\n\s*f?[\"']", "", text)
+
+
+# What other programs say, not this one.
+NOT_OURS = {"max depth exceeded"}
+
+
+def test_troubleshooting_is_about_messages_that_exist() -> None:
+    text = (ROOT / "docs/troubleshooting.md").read_text()
+    phrases = set(re.findall(r"^### `(.*)`$", text, re.M)) - NOT_OURS
+    assert len(phrases) > 20
+    source = source_text()
+    missing = sorted(phrase for phrase in phrases if phrase not in source)
+    assert not missing, f"no message says {missing}"
+
+
+def test_links_of_the_readme_lead_to_files() -> None:
+    """mkdocs checks the links between the pages of docs/; the README is no page of the site."""
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / "README.md").read_text())
+    local = [link for link in links if "://" not in link]
+    assert len(local) > 10
+    assert [link for link in local if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["layers", "grouping"])
+def test_pictures_are_what_their_scripts_draw(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / f"docs/{name}.py")], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout == (ROOT / f"docs/{name}.svg").read_text()
