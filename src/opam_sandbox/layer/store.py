@@ -40,11 +40,16 @@ class Store:
         """Whether a rename leads from `path` into the store."""
         return os.stat(path).st_dev == os.stat(self._root).st_dev
 
+    @property
+    def scratch_records(self) -> Path:
+        """Where the records of scratch directories are: see `sandbox.scratch`."""
+        return self._root / "scratch"
+
     @contextmanager
     def scratch(self, path: Path) -> Iterator[Path]:
         """A new directory of this process: removed at the context's end, after a kill by the next process that uses the
         store. Raises OSError."""
-        with scratch(self._root / "scratch", path) as directory:
+        with scratch(self.scratch_records, path) as directory:
             yield directory
 
     def get(self, layer: LayerBlob) -> Path:

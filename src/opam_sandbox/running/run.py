@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         mounts=[(volume["source"], volume["target"]) for volume in request["volumes"]],
         rootless=rootless,
     )
-    scratch = ContainerScratch(parent)
+    scratch = ContainerScratch(store.scratch_records, parent)
     keeper, held = scratch.keep()
     try:
         return _in_namespaces(

@@ -13,10 +13,10 @@ from opam_sandbox.sandbox.scratch import Scratch
 
 
 class ContainerScratch(Scratch):
-    """A new directory below `parent`, with its record in `parent`/records."""
+    """A new directory below `parent`; `records` is the store's directory for them."""
 
-    def __init__(self, parent: Path) -> None:
-        super().__init__(parent / "records", parent / f"{os.getpid()}-{secrets.token_hex(6)}", mode=0o711)
+    def __init__(self, records: Path, parent: Path) -> None:
+        super().__init__(records, parent / f"{os.getpid()}-{secrets.token_hex(6)}", mode=0o711)
 
     def keep(self) -> Tuple[int, int]:
         """Fork a process that removes the directory when all copies of a pipe's end are closed, however their owners end.
