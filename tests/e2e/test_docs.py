@@ -45,6 +45,10 @@ def restore(directory: Path, files: Dict[Path, bytes]) -> None:
     """Put the repository back to a snapshot."""
     for path in snapshot(directory).keys() - files.keys():
         (directory / path).unlink()
+    for path in sorted((path for path in directory.rglob("*") if path.is_dir()), reverse=True):
+        # Pants sees empty directories, too.
+        if not _NOT_THE_READER_S & set(path.relative_to(directory).parts) and not any(path.iterdir()):
+            path.rmdir()
     for path, content in files.items():
         if not (directory / path).exists() or (directory / path).read_bytes() != content:
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
@@ -69,8 +73,8 @@ class Monorepo:
         return Reader(self.directory, self.env)
 
     def stop(self) -> None:
-        """End the repository's pantsd, by its pid."""
-        for path in (self.directory / ".pids").rglob("pid"):
+        """End the repository's pantsd, and servers that a page started and did not end, by their pids."""
+        for path in [*(self.directory / ".pids").rglob("pid"), *self.directory.parent.glob("*.pid")]:
             try:
                 pid = int(path.read_text())
                 os.kill(pid, signal.SIGTERM)
