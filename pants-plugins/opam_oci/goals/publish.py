@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Iterable, cast
+from typing import TYPE_CHECKING, Iterable, cast
 
 from pants.core.goals.publish import (
     PublishFieldSet,
@@ -28,6 +28,9 @@ from opam_oci.publishing.skopeo import SKOPEO_ENV, SKOPEO_MINIMUM, skopeo_env
 from opam_oci.sandbox.process import REQUEST_FILE, publishing_process, request_file
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.oci_publish import OciPublishSubsystem
+
+if TYPE_CHECKING:
+    from opam_sandbox.publishing.requests import PushRequest
 
 
 class PublishOciImageRequest(PublishRequest):
@@ -56,7 +59,7 @@ def skipped(names: Iterable[str], reason: str, digest: str = "") -> PublishPacka
     return PublishPackages(tuple(names), None, reason, PublishOutputData({"digest": digest} if digest else {}))
 
 
-def push_request(destination: Destination, ref: str, skopeo: str, retries: int) -> dict[str, Any]:
+def push_request(destination: Destination, ref: str, skopeo: str, retries: int) -> PushRequest:
     """The request of the tool's `push`."""
     return {
         "image": "image",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Mapping
+from typing import TYPE_CHECKING, Literal, Mapping, cast
 
 from pants.engine.addresses import Address
 from pants.engine.fs import AddPrefix, CreateDigest, Digest, DigestSubset, FileEntry, PathGlobs
@@ -18,6 +18,11 @@ from opam_oci.pants_engine.digests import file_entries
 from opam_oci.sandbox.layer import Layer, blob_path
 from opam_oci.sandbox.process import Call
 from opam_oci.sandbox.run_tool import run_tool
+
+if TYPE_CHECKING:
+    from opam_sandbox.imaging.requests import ArchivedImage, ArchiveRequest
+
+ArchiveFormat = Literal["oci-archive", "docker-archive"]
 
 
 def repository_name(address: Address) -> str:
@@ -38,12 +43,12 @@ async def renamed(digest: Digest, path: str, suffixes: Mapping[str, str]) -> Dig
 async def as_archive(kind: str, description: str, layout: Digest, images: Mapping[str, OciImage]) -> Digest:
     """A layout as one file, `image.tar`. `images`: those of a docker-archive by their names and tags. Raises LayerError."""
     layers: list[Layer] = []
-    listed = []
+    listed: list[ArchivedImage] = []
     for tag, image in images.items() if kind == "docker-archive" else ():
         paths = [f"in/{len(layers) + number}" for number, _ in enumerate(image.layers)]
         layers.extend(image.layers)
         listed.append({"config": image.config, "tags": [tag], "layers": paths})
-    values = {"format": kind, "layout": "layout", "images": listed}
+    values: ArchiveRequest = {"format": cast(ArchiveFormat, kind), "layout": "layout", "images": listed}
     if kind == "docker-archive":
         layout = await digest_subset_to_digest(
             DigestSubset(layout, PathGlobs([blob_path(image.config) for image in images.values()]))

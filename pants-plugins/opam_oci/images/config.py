@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from opam_oci.field_sets import OciPackageImageFieldSet
+
+if TYPE_CHECKING:
+    from opam_sandbox.imaging.requests import ImageConfig
+
 
 _SWITCH = "/home/opam/.opam/default"
 
@@ -24,7 +28,7 @@ OCI_ARCHITECTURES = {"i386": "386", "armhf": "arm", "armel": "arm", "ppc64el": "
 CREATED = "1970-01-01T00:00:01Z"
 
 
-def image_config(field_set: OciPackageImageFieldSet) -> dict[str, Any]:
+def image_config(field_set: OciPackageImageFieldSet) -> ImageConfig:
     """The `config` of an OCI image; keys without a value are left out."""
     own = dict(field_set.env.value or {})
     env = {name: own.pop(name, value) for name, value in DEFAULT_ENV.items()}
@@ -40,4 +44,4 @@ def image_config(field_set: OciPackageImageFieldSet) -> dict[str, Any]:
         "StopSignal": field_set.stop_signal.value,
         "Labels": dict(field_set.labels.value or {}),
     }
-    return {key: value for key, value in config.items() if value}
+    return cast("ImageConfig", {key: value for key, value in config.items() if value})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable
+from typing import TYPE_CHECKING, Iterable
 
 from pants.util.strutil import pluralize
 
@@ -10,8 +10,11 @@ from opam_oci.images.parts import ImageParts
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import Layer
 
+if TYPE_CHECKING:
+    from opam_sandbox.imaging.requests import HistoryEntry
 
-def package_history(parts: ImageParts, layers: Iterable[Layer]) -> dict[str, str]:
+
+def package_history(parts: ImageParts, layers: Iterable[Layer]) -> HistoryEntry:
     """What the history says of a layer that is made of these packages' layers."""
     unions = {union.package.name: union for union in parts.packages}
     found = [unions[layer.name] for layer in layers]
@@ -29,7 +32,7 @@ def package_history(parts: ImageParts, layers: Iterable[Layer]) -> dict[str, str
     }
 
 
-def base_history(lock: DebianLock) -> dict[str, str]:
+def base_history(lock: DebianLock) -> HistoryEntry:
     """What the history says of a base."""
     return {
         "created_by": f"debian_rootfs {lock.resolve}",
@@ -37,12 +40,12 @@ def base_history(lock: DebianLock) -> dict[str, str]:
     }
 
 
-OPAM_ROOT_HISTORY = {"created_by": "opam init", "comment": "the user opam and an empty switch"}
+OPAM_ROOT_HISTORY: HistoryEntry = {"created_by": "opam init", "comment": "the user opam and an empty switch"}
 
-STATE_HISTORY = {"created_by": "state of opam, dpkg and ld.so for the layers below"}
+STATE_HISTORY: HistoryEntry = {"created_by": "state of opam, dpkg and ld.so for the layers below"}
 
 
-def runtime_history(parts: ImageParts) -> dict[str, str]:
+def runtime_history(parts: ImageParts) -> HistoryEntry:
     """What the history says of the layer of a runtime image."""
     names = " ".join(sorted({name for selection in parts.selections for name in selection.names}))
     return {"created_by": f"runtime files of {names}", "title": f"{names} (runtime)"}

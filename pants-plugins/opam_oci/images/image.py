@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping
+from typing import TYPE_CHECKING, Iterable, Mapping
 
 from pants.engine.addresses import Address
 from pants.engine.engine_aware import EngineAwareParameter
@@ -24,6 +24,10 @@ from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import Layer, LayerError, blob_path, check_blobs
 from opam_oci.sandbox.process import Call, layer_paths
 from opam_oci.sandbox.run_tool import run_tool
+
+if TYPE_CHECKING:
+    from opam_sandbox.imaging.requests import HistoryEntry
+    from opam_sandbox.imaging.requests import ImageRequest as ManifestRequest
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,12 @@ def manifest_request(
     parts: ImageParts,
     base_lock: DebianLock,
     layers: tuple[Layer, ...],
-    history: list[dict[str, str]],
-) -> dict[str, Any]:
+    history: list[HistoryEntry],
+) -> ManifestRequest:
     """The request of the command `image`."""
     field_set = request.field_set
     architecture = parts.plan.rootfs.architecture
-    values: dict[str, Any] = {
+    values: ManifestRequest = {
         "layers": layer_paths(layers),
         "history": history,
         "architecture": OCI_ARCHITECTURES.get(architecture, architecture),
@@ -93,7 +97,7 @@ def manifest_request(
     return values
 
 
-async def assemble(address: Address, values: dict[str, Any], layers: tuple[Layer, ...]) -> OciImage:
+async def assemble(address: Address, values: ManifestRequest, layers: tuple[Layer, ...]) -> OciImage:
     """Write the manifest and what belongs to it, and put the layers' blobs beside it. Raises LayerError."""
     outputs = ("index.json", "oci-layout", "image.json", "sbom.spdx.json", "sbom.cdx.json")
     result = await run_tool(Call("image", f"Write the manifest of {address}", values, layers, outputs))

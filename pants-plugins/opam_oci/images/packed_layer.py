@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
 
 from pants.engine.engine_aware import EngineAwareParameter
 from pants.engine.target import InvalidFieldException
@@ -16,6 +17,11 @@ from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
 from opam_oci.sandbox.process import STORE, Call, layer_paths
 from opam_oci.sandbox.run_tool import run_layer_tool
 
+if TYPE_CHECKING:
+    from opam_sandbox.imaging.requests import MergeRequest, RepackRequest
+
+Compression = Literal["gzip", "zstd", "none"]
+
 
 @dataclass(frozen=True)
 class PackedLayerRequest(EngineAwareParameter):
@@ -26,7 +32,7 @@ class PackedLayerRequest(EngineAwareParameter):
 
     base: Layer
     layers: tuple[Layer, ...]
-    compression: str
+    compression: Compression
     level: int
     whole: bool = False
 
@@ -40,11 +46,13 @@ AS_MADE = ("gzip", 5)
 _LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}
 
 
-def packing_of(field_set: OciPackageImageFieldSet, *, for_docker: bool) -> tuple[str, int]:
+def packing_of(field_set: OciPackageImageFieldSet, *, for_docker: bool) -> tuple[Compression, int]:
     """The compression of an image's layers and its level (0: default). Raises InvalidFieldException for an unknown level."""
     if for_docker:
         return ("gzip", 0)
-    compression, level = field_set.compression.value, field_set.compression_level.value
+    # The field takes no other values.
+    compression = cast(Compression, field_set.compression.value)
+    level = field_set.compression_level.value
     lowest, highest = _LEVELS.get(compression, (0, 0))
     if level is not None and not lowest <= level <= highest:
         takes = f"takes {lowest} to {highest}" if highest else "has no levels"
@@ -58,25 +66,31 @@ def packing_of(field_set: OciPackageImageFieldSet, *, for_docker: bool) -> tuple
 @rule(desc="Pack layer", level=LogLevel.DEBUG)
 async def pack_layer(request: PackedLayerRequest) -> Layer:
     """One layer with the content of all. Raises LayerError."""
-    packing = {"store": STORE, "compression": request.compression, "level": request.level}
     if len(request.layers) == 1 and not request.whole:
         [layer] = request.layers
         layers = (request.base,) if layer == request.base else (request.base, layer)
         description = f"Compress {layer.full_name} with {request.compression}"
-        values = {**packing, "layers": layer_paths(layers)}
+        values: RepackRequest = {
+            "store": STORE,
+            "layers": layer_paths(layers),
+            "compression": request.compression,
+            "level": request.level,
+        }
         return await run_layer_tool(Call("repack", description, values, layers, LAYER_OUTPUTS))
     first, last = request.layers[0].full_name, request.layers[-1].full_name
     description = f"Join the layers of {pluralize(len(request.layers), 'package')} ({first} ... {last})"
     if request.whole:
         description = f"Join all {len(request.layers)} layers of an image ({first} ... {request.layers[-2].full_name})"
     layers = request.layers if request.whole else (request.base, *request.layers)
-    values = {
-        **packing,
+    merge: MergeRequest = {
+        "store": STORE,
         "layers": layer_paths(layers),
+        "compression": request.compression,
+        "level": request.level,
         "name": "image" if request.whole else "group",
         "whole": request.whole,
     }
-    return await run_layer_tool(Call("merge", description, values, layers, LAYER_OUTPUTS))
+    return await run_layer_tool(Call("merge", description, merge, layers, LAYER_OUTPUTS))
 
 
 def rules() -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pants.engine.addresses import AddressInput
 from pants.engine.engine_aware import EngineAwareParameter
@@ -21,6 +22,9 @@ from opam_oci.resolves.targets import address_text
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
 from opam_oci.sandbox.process import STORE, Call, layer_paths
 from opam_oci.sandbox.run_tool import run_layer_tool
+
+if TYPE_CHECKING:
+    from opam_sandbox.imaging.requests import RuntimeRequest
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ async def make_runtime_layer(request: RuntimeLayerRequest) -> Layer:
     parts = request.parts
     full = (*parts.ground.layers, *parts.layers)
     roots = {name for selection in parts.selections for name in selection.names}
-    values = {
+    values: RuntimeRequest = {
         "store": STORE,
         "slim": layer_paths((request.base,))[0],
         "layers": [f"in/{number}" for number in range(1, len(full) + 1)],

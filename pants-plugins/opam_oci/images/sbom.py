@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pants.engine.fs import PathGlobs
 
 from opam_oci.images.parts import ImageParts
 from opam_oci.resolves.lockfile import DebianLock
 
+if TYPE_CHECKING:
+    from opam_sandbox.imaging.requests import Sbom
+
+
 SBOM_GLOBS = PathGlobs(["sbom.*.json"])
 
 
-def sbom_json(parts: ImageParts, base: DebianLock, *, attach: bool, runtime: bool) -> dict[str, Any]:
+def sbom_json(parts: ImageParts, base: DebianLock, *, attach: bool, runtime: bool) -> Sbom:
     """The part "sbom" of the request of the command `image`. `base`: the lock of the base that the image stands on."""
     # A runtime image holds single files of the packages' .debs: its layer says of which.
     built_in = (*parts.debs, *parts.plan.debian_lock.debs.values()) if runtime else parts.debs

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable
+from typing import TYPE_CHECKING, Iterable
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.images.history import OPAM_ROOT_HISTORY, STATE_HISTORY, base_history, package_history, runtime_history
 from opam_oci.images.layering import groups_of
-from opam_oci.images.packed_layer import AS_MADE, PackedLayerRequest, pack_layer
+from opam_oci.images.packed_layer import AS_MADE, Compression, PackedLayerRequest, pack_layer
 from opam_oci.images.parts import ImageParts
 from opam_oci.images.runtime_layer import RuntimeLayerRequest, make_runtime_layer, slim_base_lock
 from opam_oci.images.state_layer import make_state_layer
@@ -17,13 +17,16 @@ from opam_oci.pants_engine.rules import concurrently, implicitly
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import Layer
 
+if TYPE_CHECKING:
+    from opam_sandbox.imaging.requests import HistoryEntry
+
 
 @dataclass(frozen=True)
 class StackEntry:
     """Layers that become one. `history`: "created_by", "comment", "title" of the image's history, as far as known."""
 
     layers: tuple[Layer, ...]
-    history: dict[str, str]
+    history: HistoryEntry
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ async def runtime_stack(field_set: OciPackageImageFieldSet, parts: ImageParts) -
     return Stack(entries, slim_lock)
 
 
-async def packed(stack: Stack, base: Layer, compression: str, level: int) -> tuple[Layer, ...]:
+async def packed(stack: Stack, base: Layer, compression: Compression, level: int) -> tuple[Layer, ...]:
     """The entries as one layer each, compressed as asked for. `base`'s programs compress. Raises LayerError."""
     as_made = (compression, level or AS_MADE[1]) == AS_MADE
     wanted = [
@@ -71,7 +74,7 @@ async def packed(stack: Stack, base: Layer, compression: str, level: int) -> tup
     return tuple(entry.layers[0] if want is None else next(made) for want, entry in zip(wanted, stack.entries))
 
 
-async def flattened(stack: Stack, base: Layer, compression: str, level: int) -> tuple[Layer, dict[str, str]]:
+async def flattened(stack: Stack, base: Layer, compression: Compression, level: int) -> tuple[Layer, HistoryEntry]:
     """All entries as one layer, and its history. Raises LayerError."""
     layers = tuple(layer for entry in stack.entries for layer in entry.layers)
     flat = await pack_layer(PackedLayerRequest(base, layers, compression, level, whole=True), **implicitly())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pants.engine.engine_aware import EngineAwareParameter
 from pants.engine.fs import CreateDigest
@@ -18,6 +19,9 @@ from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
 from opam_oci.sandbox.process import STORE, Call, request_file, tool_process
 from opam_oci.sandbox.run_tool import check_result
 from opam_oci.sandbox.tool import find_sandbox_tool
+
+if TYPE_CHECKING:
+    from opam_sandbox.building.requests import RootfsRequest
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ async def start_base(request: BaseLayerRequest) -> BaseStart:
     description = base_description(lock)
     debs = tuple(lock.debs.values())
     tool = await find_sandbox_tool(**implicitly())
-    values = {
+    values: RootfsRequest = {
         "store": STORE,
         "name": lock.resolve,
         "suite": lock.suite,

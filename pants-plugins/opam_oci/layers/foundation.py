@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pants.util.logging import LogLevel
 
@@ -12,6 +13,9 @@ from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
 from opam_oci.sandbox.process import STORE, Call, layer_paths
 from opam_oci.sandbox.run_tool import run_layer_tool
+
+if TYPE_CHECKING:
+    from opam_sandbox.building.requests import OpamRootRequest
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Foundation:
 async def make_foundation(request: FoundationRequest) -> Foundation:
     """The base, and opam's root in it. Raises LayerError, FetchError."""
     base = await make_base_layer(BaseLayerRequest(request.debian_lock), **implicitly())
-    values = {"store": STORE, "layers": layer_paths((base,))}
+    values: OpamRootRequest = {"store": STORE, "layers": layer_paths((base,))}
     call = Call("opam-root", f"Prepare opam in the base {base.name}", values, (base,), LAYER_OUTPUTS)
     return Foundation(base, await run_layer_tool(call))
 

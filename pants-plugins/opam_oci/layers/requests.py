@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Iterable
+from typing import TYPE_CHECKING, Iterable
 
 from pants.engine.fs import FileDigest, FileEntry
 
@@ -12,8 +12,12 @@ from opam_oci.resolves.lockfile import Deb, LockedPackage, Source, regenerate_co
 from opam_oci.sandbox.layer import Layer
 from opam_oci.sandbox.process import layer_paths
 
+if TYPE_CHECKING:
+    from opam_sandbox.building import requests
+    from opam_sandbox.opam.package import PackageFields
 
-def package_json(package: LockedPackage) -> dict[str, Any]:
+
+def package_json(package: LockedPackage) -> PackageFields:
     """A package as requests have it, but for what it is built from."""
     return {
         "name": package.name,
@@ -38,7 +42,7 @@ def source_requests(package: LockedPackage, resolve: str) -> tuple[FetchRequest,
     )
 
 
-def source_json(source: Source) -> dict[str, Any]:
+def source_json(source: Source) -> requests.Source:
     """A source as requests have it."""
     return {
         "name": source.name,
@@ -49,7 +53,7 @@ def source_json(source: Source) -> dict[str, Any]:
     }
 
 
-def deb_json(deb: Deb) -> dict[str, Any]:
+def deb_json(deb: Deb) -> requests.Deb:
     """A .deb as requests have it."""
     return {
         "name": deb.name,
@@ -84,7 +88,7 @@ def out_of_reach(package: LockedPackage, resolve: str) -> list[str]:
     return messages
 
 
-def build_request(package: LockedPackage, debs: Iterable[Deb], layers: Iterable[Layer]) -> dict[str, Any]:
+def build_request(package: LockedPackage, debs: Iterable[Deb], layers: Iterable[Layer]) -> requests.BuildRequest:
     """The request of the `build` command."""
     return {
         "store": "store",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pants.engine.engine_aware import EngineAwareParameter
 from pants.util.logging import LogLevel
@@ -10,7 +11,11 @@ from pants.util.logging import LogLevel
 from opam_oci.locking.steps import lock_call, read_output, require_host, require_mirrors, run_step
 from opam_oci.pants_engine.rules import collect_rules, rule
 from opam_oci.resolves.debian_rootfs import DebianRootfs
+from opam_oci.sandbox.process import STORE
 from opam_oci.subsystems.opam import OpamSubsystem
+
+if TYPE_CHECKING:
+    from opam_sandbox.locking.requests import LockDebianRequest
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ async def lock_debian(request: DebianLockTextRequest, opam: OpamSubsystem) -> De
     rootfs = request.rootfs
     await require_host(opam)
     mirrors = await require_mirrors()
-    values = {
+    values: LockDebianRequest = {
+        "store": STORE,
         "resolve": rootfs.resolve,
         "suite": rootfs.suite,
         "architecture": rootfs.architecture,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pants.engine.fs import Digest
 from pants.util.logging import LogLevel
@@ -12,9 +13,12 @@ from opam_oci.locking.steps import lock_call, require_mirrors, run_step
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.resolves.opam_repositories import OpamRepositoryRequest, find_opam_repository
-from opam_oci.sandbox.process import layer_paths
+from opam_oci.sandbox.process import STORE, layer_paths
 from opam_oci.subsystems.debian import DebianSubsystem
 from opam_oci.subsystems.opam import OpamSubsystem
+
+if TYPE_CHECKING:
+    from opam_sandbox.locking.requests import IndexesRequest, RepositoriesRequest
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,9 @@ async def prepare_repositories(request: PreparedRepositoriesRequest, opam: OpamS
         for name, location in ordered.items()
     )
     ground = await make_foundation(FoundationRequest(request.debian_lock), **implicitly())
-    values = {
+    values: RepositoriesRequest = {
         "step": "repositories",
+        "store": STORE,
         "layers": layer_paths(ground.layers),
         "repositories": [{"name": repository.name, "path": repository.path} for repository in repositories],
     }
@@ -78,8 +83,9 @@ async def prepare_repositories(request: PreparedRepositoriesRequest, opam: OpamS
 async def read_debian_indexes(request: DebianIndexesRequest, debian: DebianSubsystem) -> DebianIndexes:
     """Fetch a mirror's lists. Raises LockError, FetchError."""
     mirrors = await require_mirrors()
-    values = {
+    values: IndexesRequest = {
         "step": "indexes",
+        "store": STORE,
         "suite": request.suite,
         "architecture": request.architecture,
         "mirrors": list(mirrors.urls),

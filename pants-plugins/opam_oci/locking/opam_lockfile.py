@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pants.engine.engine_aware import EngineAwareParameter
 from pants.engine.fs import DigestSubset, PathGlobs
@@ -30,10 +30,13 @@ from opam_oci.resolves.lockfile_reader import read_debian_lock
 from opam_oci.resolves.locks import DebianLockRequest, read_fresh_debian_lock
 from opam_oci.resolves.opam_repositories import InvalidRepositoryError, RepositoryFingerprints, find_fingerprints
 from opam_oci.resolves.targets import address_text
-from opam_oci.sandbox.process import Call, layer_paths
+from opam_oci.sandbox.process import STORE, Call, layer_paths
 from opam_oci.subsystems.debian import DebianSubsystem
 from opam_oci.subsystems.opam import OpamSubsystem, OutOfReach
 from opam_oci.target_types import OpamRequirementTarget
+
+if TYPE_CHECKING:
+    from opam_sandbox.locking.requests import LockRequest, SolveRequest
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,19 @@ async def base_lock(rootfs: DebianRootfs, debian: DebianSubsystem, *, new: bool)
 
 def solve_call(inputs: ResolveInputs, opam: OpamSubsystem, ground: Foundation) -> Call:
     """The step in which opam solves."""
-    values = {
+    values: SolveRequest = {
         "step": "solve",
+        "store": STORE,
         "layers": layer_paths(ground.layers),
         "prepared": "prepared",
         "repositories": list(opam.ordered_repositories()),
         "requirements": list(inputs.requirements),
         "constraints": list(inputs.constraints),
         "local": [{"name": file.package, "opam": file.text} for file in inputs.opam_files],
-        **dataclasses.asdict(inputs.options),
+        "with_test": inputs.options.with_test,
+        "with_doc": inputs.options.with_doc,
+        "prefer_oldest": inputs.options.prefer_oldest,
+        "solver": inputs.options.solver,
     }
     return lock_call(
         "lock-opam", f"Solve the resolve {inputs.resolve}", values, ("solution.json",), layers=ground.layers
@@ -105,8 +112,9 @@ def write_call(
     mirrors: Mirrors,
 ) -> Call:
     """The step that finds sources and Debian packages, and writes the lockfile."""
-    values = {
+    values: LockRequest = {
         "step": "lock",
+        "store": STORE,
         "resolve": inputs.resolve,
         "base": address_text(inputs.base),
         "requirements": list(inputs.requirements),

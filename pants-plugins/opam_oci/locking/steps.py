@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Mapping
+from typing import Iterable, Mapping
 
 from pants.engine.env_vars import EnvironmentVars, EnvironmentVarsRequest
 from pants.engine.fs import Digest
@@ -17,7 +17,7 @@ from opam_oci.pants_engine.rules import implicitly
 from opam_oci.resolves.opam_repositories import NETWORK_VARIABLES
 from opam_oci.sandbox.failure import tool_message
 from opam_oci.sandbox.layer import Layer
-from opam_oci.sandbox.process import STORE, Call
+from opam_oci.sandbox.process import Call
 from opam_oci.sandbox.run_tool import run_call
 from opam_oci.subsystems.opam import OpamSubsystem
 
@@ -51,7 +51,7 @@ async def read_output(digest: Digest, name: str) -> bytes:
 def lock_call(
     command: str,
     description: str,
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     outputs: tuple[str, ...],
     *,
     layers: tuple[Layer, ...] = (),
@@ -62,7 +62,7 @@ def lock_call(
     return Call(
         command,
         description,
-        {"store": STORE, **values},
+        values,
         layers,
         output_files=outputs,
         output_directories=output_directories,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Iterable, Mapping, Sequence
 
 from pants.core.goals.run import RunRequest
 from pants.engine.fs import EMPTY_DIGEST, Digest, FileContent
@@ -31,14 +31,14 @@ class Call:
 
     command: str
     description: str
-    request: Mapping[str, Any]
+    request: Mapping[str, object]
     layers: tuple[Layer, ...]
     output_files: tuple[str, ...]
     output_directories: tuple[str, ...] = ("blobs",)
     cache_scope: ProcessCacheScope = ProcessCacheScope.SUCCESSFUL
 
 
-def request_file(request: Mapping[str, Any]) -> FileContent:
+def request_file(request: Mapping[str, object]) -> FileContent:
     """A request as a file: the same values always give the same bytes."""
     text = json.dumps(request, sort_keys=True, indent=1, ensure_ascii=True)
     return FileContent(REQUEST_FILE, text.encode())
