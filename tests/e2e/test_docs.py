@@ -138,6 +138,14 @@ def test_every_block_is_done_or_says_why_not(page: str) -> None:
         assert len(block.argument.split()) >= 3, f"{block.where} gives no reason: {block.argument!r}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_is_named_to_the_reader(page: str) -> None:
+    """A marker is a comment, which nobody sees."""
+    for block in blocks_of(page):
+        if block.kind in ("file", "append", "section"):
+            assert f"`{block.argument}`" in block.prose, f"{block.where}: the text does not say `{block.argument}`"
+
+
 def test_tutorial(monorepo: Monorepo) -> None:
     """The fixture has followed it. Most of it is commands, and its images are where the page says."""
     assert monorepo.commands >= 15

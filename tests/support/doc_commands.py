@@ -32,13 +32,17 @@ class DocError(AssertionError):
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. `line`: the number of its fence in the page. `kind`: a marker's, or "run"."""
+    """A fenced block. `line`: the number of its fence in the page. `kind`: a marker's, or "run".
+
+    `prose`: what the page says between the block before and this one.
+    """
 
     page: str
     line: int
     kind: str
     argument: str
     text: str
+    prose: str
 
     @property
     def where(self) -> str:
@@ -66,7 +70,7 @@ def read_blocks(path: Path, page: str) -> List[Block]:
     blocks: List[Block] = []
     lines = path.read_text().splitlines()
     start: Optional[int] = None
-    language = ""
+    language, end = "", 0
     for index, line in enumerate(lines):
         fence = re.fullmatch(r"```([a-z]*)", line)
         if start is None and fence:
@@ -74,8 +78,8 @@ def read_blocks(path: Path, page: str) -> List[Block]:
         elif start is not None and line == "```":
             kind, argument = _kind(page, start + 1, language, lines[start - 1] if start else "")
             text = "\n".join(lines[start + 1 : index]) + "\n"
-            blocks.append(Block(page, start + 1, kind, argument, text))
-            start = None
+            blocks.append(Block(page, start + 1, kind, argument, text, "\n".join(lines[end:start])))
+            start, end = None, index + 1
         elif start is None and line.startswith(("    ", "\t", "```", "~~~")):
             raise DocError(f"{page}:{index + 1}: code outside of a fenced block, which no test would run")
     if start is not None:
