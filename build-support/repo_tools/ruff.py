@@ -50,7 +50,7 @@ class Ruff(Subsystem):
 
 class RuffLintRequest(LintTargetsRequest):
     field_set_type = RuffFieldSet
-    tool_subsystem = Ruff
+    tool_subsystem = Ruff  # type: ignore[assignment]
     partitioner_type = PartitionerType.DEFAULT_SINGLE_PARTITION
 
     @classproperty
@@ -60,7 +60,7 @@ class RuffLintRequest(LintTargetsRequest):
 
 class RuffFixRequest(FixTargetsRequest):
     field_set_type = RuffFieldSet
-    tool_subsystem = Ruff
+    tool_subsystem = Ruff  # type: ignore[assignment]
     partitioner_type = PartitionerType.DEFAULT_SINGLE_PARTITION
 
     @classproperty
@@ -70,7 +70,7 @@ class RuffFixRequest(FixTargetsRequest):
 
 class RuffFormatRequest(FmtTargetsRequest):
     field_set_type = RuffFieldSet
-    tool_subsystem = Ruff
+    tool_subsystem = Ruff  # type: ignore[assignment]
     partitioner_type = PartitionerType.DEFAULT_SINGLE_PARTITION
 
     @classproperty

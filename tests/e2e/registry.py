@@ -198,7 +198,7 @@ class Front:
         if what == "cut":
             self.seen.append((request.command, request.path, what))
             # Some of the body is taken, then there is nobody.
-            request.rfile.read1(4096)  # type: ignore[attr-defined]
+            request.rfile.read1(4096)
             request.close_connection = True
             request.connection.shutdown(socket.SHUT_RDWR)
             return

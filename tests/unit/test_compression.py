@@ -95,7 +95,7 @@ def test_a_base_without_zstd(tiny_root: Path) -> None:
     [("gzip", 5, "tar+gzip"), ("zstd", 3, "tar+zstd"), ("none", 0, "tar")],
 )
 def test_defaults(compression: str, level: int, media_type: str) -> None:
-    packing = read_packing({"store": "s", "layers": [], "compression": compression})  # type: ignore[typeddict-item]
+    packing = read_packing({"store": "s", "layers": [], "compression": compression})
     assert packing.level == level
     assert packing.media_type == f"application/vnd.oci.image.layer.v1.{media_type}"
 

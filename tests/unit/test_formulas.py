@@ -129,7 +129,7 @@ def test_dependencies(text: str, build: List[str], post: List[str]) -> None:
 
 
 def test_with_test_counts_where_it_is_asked_for() -> None:
-    assert depends('["alcotest" {with-test}]', SOLUTION, **{"with-test": True}).build == ("alcotest",)  # type: ignore[arg-type]
+    assert depends('["alcotest" {with-test}]', SOLUTION, **{"with-test": True}).build == ("alcotest",)
 
 
 def test_the_packages_own_version() -> None:

@@ -30,7 +30,7 @@ class FakeGcc:
 
 def get(view: Any, store: Store, base: str = "sha256:" + "1" * 64) -> Any:
     shown: Any = SimpleNamespace(root=view.root, overlay=view, log=BytesIO())
-    return library(shown, store, SimpleNamespace(diff_id=base))  # type: ignore[arg-type]
+    return library(shown, store, SimpleNamespace(diff_id=base))
 
 
 def test_it_is_compiled_once_for_each_base(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 
@@ -33,7 +33,7 @@ def image_config(field_set: OciPackageImageFieldSet) -> ImageConfig:
     own = dict(field_set.env.value or {})
     env = {name: own.pop(name, value) for name, value in DEFAULT_ENV.items()}
     env.update(sorted(own.items()))
-    config = {
+    config: dict[str, Any] = {
         "Env": [f"{name}={value}" for name, value in env.items()],
         "Entrypoint": list(field_set.entrypoint.value),
         "Cmd": list(field_set.cmd.value),

@@ -68,7 +68,7 @@ async def pack_layer(request: PackedLayerRequest) -> Layer:
     """One layer with the content of all. Raises LayerError."""
     if len(request.layers) == 1 and not request.whole:
         [layer] = request.layers
-        layers = (request.base,) if layer == request.base else (request.base, layer)
+        layers: tuple[Layer, ...] = (request.base,) if layer == request.base else (request.base, layer)
         description = f"Compress {layer.full_name} with {request.compression}"
         values: RepackRequest = {
             "store": STORE,

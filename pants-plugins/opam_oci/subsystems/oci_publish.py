@@ -64,7 +64,7 @@ def read_registries(option: Mapping[str, Any]) -> FrozenDict[str, Registry]:
                 raise RegistryOptionError(
                     f"{where} whose `{key}` should be of type {_KINDS[key].__name__}, but is {value!r}."
                 )
-        values = {key: tuple(value) if _KINDS[key] is list else value for key, value in entry.items()}
+        values: dict[str, Any] = {key: tuple(value) if _KINDS[key] is list else value for key, value in entry.items()}
         result[alias] = Registry(**{"default": alias == "default", **values, "alias": alias})
     return FrozenDict(result)
 

@@ -82,7 +82,7 @@ class _Unpacking:
         self._archive = archive
         self._root = root
         self._rootless = rootless
-        self._directories: List[Tuple[bytes, int]] = []
+        self._directories: List[Tuple[bytes, float]] = []
         self._parents: Set[bytes] = {root}
         self._deleted: Set[bytes] = set()
 
