@@ -298,6 +298,17 @@ def test_a_git_repository_that_is_not_there(rule_runner: RuleRunner, tmp_path: P
     assert "does not appear to be a git repository" in message
 
 
+def test_empty_directories_of_a_repository_do_not_count(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files({"overlay/packages/a/a.1/opam": "one", "overlay/packages/a/a.1/files/gen.sh": "true"})
+    Path(rule_runner.build_root, "overlay/packages/a/a.1/files/gen.sh").chmod(0o755)
+    request = OpamRepositoryRequest("overlay", "overlay")
+    before = rule_runner.request(OpamRepository, [request])
+    Path(rule_runner.build_root, "overlay/packages/b/b.1").mkdir(parents=True)
+    assert rule_runner.request(OpamRepository, [request]) == before
+    contents = {file.path: file for file in rule_runner.request(DigestContents, [before.digest])}
+    assert contents["repos/overlay/packages/a/a.1/files/gen.sh"].is_executable
+
+
 _THREE = '[opam.repositories]\nz = "overlay"\nm = "overlay"\na = "overlay"\n'
 
 

@@ -8,13 +8,23 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 from pants.engine.env_vars import EnvironmentVarsRequest
-from pants.engine.fs import AddPrefix, CreateDigest, Digest, FileEntry, GlobMatchErrorBehavior, PathGlobs, RemovePrefix
+from pants.engine.fs import (
+    AddPrefix,
+    CreateDigest,
+    Digest,
+    Directory,
+    FileEntry,
+    GlobMatchErrorBehavior,
+    PathGlobs,
+    RemovePrefix,
+)
 
 from opam_oci.downloads.fetch import FetchError, FetchRequest, fetch_file, without_password
 from opam_oci.pants_engine.calls import (
     add_prefix,
     create_digest,
     environment_vars,
+    get_digest_entries,
     remove_prefix,
     run_process,
     snapshot_of_globs,
@@ -127,7 +137,10 @@ async def read_directory(name: str, location: str, *, must_exist: bool) -> OpamR
             "Put the opam repository there (the directory that has `packages/`), or correct the path. If the files are "
             "there, `.gitignore` or `[GLOBAL].pants_ignore` hides them."
         )
-    content = await remove_prefix(RemovePrefix(snapshot.digest, location))
+    everything = await remove_prefix(RemovePrefix(snapshot.digest, location))
+    # git carries no empty directories, so that they must not count: two clones would differ.
+    entries = [one for one in await get_digest_entries(everything) if not isinstance(one, Directory)]
+    content = await create_digest(CreateDigest(entries))
     return OpamRepository(name, path, await add_prefix(AddPrefix(content, path)), f"tree:{content.fingerprint}")
 
 
