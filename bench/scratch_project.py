@@ -41,7 +41,7 @@ class ScratchProject:
         directory.mkdir(parents=True)
         # Copies: Pants follows no link out of the build root.
         for name in _PARTS:
-            shutil.copytree(ROOT / name, directory / name)
+            shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("BUILD.python"))
         shutil.copy(ROOT / "pants", directory / "pants")
         repositories = repositories or {"own": "repository"}
         places = "\n".join(f"{json.dumps(name)} = {json.dumps(place)}" for name, place in repositories.items())
