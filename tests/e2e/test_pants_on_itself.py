@@ -51,8 +51,8 @@ def test_images_are_the_same_targets_either_way(pants: Pants) -> None:
 
 
 def test_unit_tests_run_and_types_are_checked(pants: Pants) -> None:
-    done = pants.run("test", "check", "tests/unit/test_toml_text.py")
-    assert "✓ tests/unit/test_toml_text.py:tests succeeded" in done.stderr
+    done = pants.run("test", "check", "tests/unit/test_toml_writer.py")
+    assert "✓ tests/unit/test_toml_writer.py:tests succeeded" in done.stderr
     assert "✓ mypy succeeded" in done.stderr
 
 
