@@ -36,8 +36,7 @@ def add_user(root: Path) -> None:
         text = view_files.read_text(root, f"etc/{name}") or ""
         content = (text + line + "\n").encode("utf-8", "surrogateescape")
         if text:
-            view_files.overwrite(root, f"etc/{name}", content)
-            (root / "etc" / name).chmod(mode)
+            view_files.overwrite(root, f"etc/{name}", content, mode)
         else:
             view_files.write(root, f"etc/{name}", content, mode)
 

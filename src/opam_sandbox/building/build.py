@@ -25,7 +25,7 @@ from opam_sandbox.opam import opamfile
 from opam_sandbox.opam.package import OpamPackage, metadata, read_package
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, REPO_FILE, SWITCH_STATE_DIR, environment, stripped, switch_state
 from opam_sandbox.request import safe_name
-from opam_sandbox.sandbox import memory, syscalls, view_files
+from opam_sandbox.sandbox import memory, view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
 
@@ -33,8 +33,6 @@ from opam_sandbox.sandbox.view import LOG, View
 _REPOSITORY = f"{OPAM_ROOT}/repo/default"
 _DOWNLOADS = f"{OPAM_ROOT}/download-cache"
 _PACKAGES = f"{SWITCH_STATE_DIR}/packages"
-# Among the devices: nothing of these is in a layer, and no package can have put something there.
-_PRELOAD = f"dev/{sorted_readdir.LIBRARY}"
 
 
 def run(request: BuildRequest, jobs: int) -> int:
@@ -139,7 +137,7 @@ class _Build:
                 (f"{_PACKAGES}/.mount", b""),
             ]
         )
-        view_files.place(self._view.root, f"{_PACKAGES}/.mount").unlink()
+        view_files.remove(self._view.root, f"{_PACKAGES}/.mount")
         self._overlay.chown_to_opam(packages, *packages.rglob("*"))
         self._overlay.bind(repository, _REPOSITORY)
         self._overlay.bind(downloads, _DOWNLOADS)
@@ -153,8 +151,8 @@ class _Build:
         for name in ("build", "sources"):
             directory, target = self._memory / name, f"{SWITCH_STATE_DIR}/{name}"
             directory.mkdir()
-            view_files.make_directories(self._view.root, target)
-            self._overlay.chown_to_opam(directory, self._view.root / target)
+            view_files.make_directories(self._view.root, target, owner=self._overlay.opam)
+            self._overlay.chown_to_opam(directory)
             self._overlay.bind(directory, target, writable=True)
 
     def _dependency(self, name: str) -> bytes:
@@ -181,10 +179,10 @@ class _Build:
         before, triggers = dpkg.read_status(root), dpkg.read_triggers(root)
         names = []
         for deb in self._debs:
-            name = f"tmp/debs/{posixpath.basename(deb['file'])}"
-            view_files.write(root, name, b"")
-            self._overlay.bind(Path(deb["file"]), name)
-            names.append(f"/{name}")
+            name = f"debs/{posixpath.basename(deb['file'])}"
+            view_files.write(root / "tmp", name, b"")
+            self._overlay.bind(Path(deb["file"]), f"tmp/{name}")
+            names.append(f"/tmp/{name}")
         env = {
             "PATH": environment(1)["PATH"],
             "HOME": "/root",
@@ -223,12 +221,13 @@ class _Build:
 
     def _preload(self) -> Dict[str, str]:
         """The variable that has programs see directories in one order on every machine, if the base can do so."""
+        # Among the devices: nothing of these is in a layer.
         library = sorted_readdir.library(self._view, self._store, self._layers[0])
         if library is None:
             return {}
-        view_files.write(self._view.root, _PRELOAD, b"")
-        self._overlay.bind(library, _PRELOAD)
-        return {"LD_PRELOAD": f"/{_PRELOAD}"}
+        view_files.write(self._view.root / "dev", sorted_readdir.LIBRARY, b"")
+        self._overlay.bind(library, f"dev/{sorted_readdir.LIBRARY}")
+        return {"LD_PRELOAD": f"/dev/{sorted_readdir.LIBRARY}"}
 
     def _memory_is_full(self) -> bool:
         if self._memory is None:
@@ -244,7 +243,7 @@ class _Build:
     def _put_metadata_back(self) -> None:
         # The bound directory held stripped opam files: under it, the upper directory has nothing of this package yet.
         write_to = f"{_PACKAGES}/{self._package.title}"
-        syscalls.umount(self._view.root / _PACKAGES, syscalls.MNT_DETACH)
+        self._overlay.unbind(_PACKAGES)
         self._view.write_files(metadata(self._package, write_to, self._package.opam))
 
 

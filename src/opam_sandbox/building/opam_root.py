@@ -56,7 +56,8 @@ def _prepare(view: View) -> Facts:
             raise ToolError(f"the base lacks /{program}: add the Debian package {Path(program).name} to its `packages`")
     add_user(view.root)
     view_files.make_directories(view.root, HOME)
-    view.overlay.chown_to_opam(view.root / HOME)
+    if view.overlay.opam:
+        view_files.change_owner(view.root, HOME, view.overlay.opam)
     view.write_files([(f"{REPOSITORY}/repo", REPO_FILE.encode()), (f"{REPOSITORY}/packages/.keep", b"")])
     env = environment(1)
     commands = (

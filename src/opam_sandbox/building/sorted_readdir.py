@@ -39,16 +39,17 @@ def library(view: View, store: Store, base: Layer) -> Optional[Path]:
     key = hashlib.sha256("\n".join([base.diff_id, *_COMMAND]).encode() + source).hexdigest()
 
     def fill(target: Path) -> None:
-        view_files.write(view.root, f"tmp/{_SOURCE}", source)
+        temporary = view.root / "tmp"
+        view_files.write(temporary, _SOURCE, source)
         env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": "/tmp"}
         done = view.overlay.run(_COMMAND, env, view.log, user=False)
-        made = view_files.read(view.root, f"tmp/{LIBRARY}")
+        made = view_files.read(temporary, LIBRARY, links=False)
         if done.returncode != 0 or made is None:
             raise ToolError(f"the base's gcc made no library (exit status {done.returncode})")
         (target / LIBRARY).write_bytes(made)
         os.chmod(target / LIBRARY, 0o644)
         for name in (_SOURCE, LIBRARY):
-            view_files.place(view.root, f"tmp/{name}").unlink()
+            view_files.remove(temporary, name)
 
     try:
         return store.put(key, fill) / LIBRARY

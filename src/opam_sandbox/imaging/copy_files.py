@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
-import shutil
 import stat
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import BinaryIO, Dict, Tuple
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.files import file_sha256
+from opam_sandbox.files import CHUNK
 from opam_sandbox.layer import ownership
 from opam_sandbox.sandbox import view_files
+
+# Of an attribute that cannot be set here, such as another user's capabilities without privileges.
+_NOT_HERE = (errno.EPERM, errno.ENOTSUP, errno.ENODATA, errno.EINVAL)
 
 
 class Copies:
@@ -21,46 +25,70 @@ class Copies:
         self._full = full
         self._slim = slim
         self._rootless = rootless
-        self._first: Dict[Tuple[str, int, Tuple[int, int]], Path] = {}
+        self._first: Dict[Tuple[str, int, Tuple[int, int]], str] = {}
 
     def copy(self, path: str) -> None:
         """Copy a file or link, of which no directory above is a link in the full image, with the directories it needs.
 
         Raises ToolError where the slim base has a directory, or a link that leads nowhere, in the way.
         """
-        source = self._full / path
-        target = self.make_directory(os.path.dirname(path)) / os.path.basename(path)
-        if os.path.lexists(target):
-            os.unlink(target)
-        if source.is_symlink():
-            os.symlink(os.readlink(source), target)
-        else:
+        target = os.path.join(self.make_directory(os.path.dirname(path)), os.path.basename(path))
+        if view_files.is_link(self._full, path):
+            view_files.make_link(self._slim, target, view_files.read_link(self._full, path), self._owner(path))
+            return
+        source = view_files.open_file(self._full, path, links=False)
+        if source is None:
+            raise ToolError(f"/{path} is no file of the full image")
+        with source:
             # opam installs a program of several names as often as it has names: here it is one file.
-            status = source.stat()
-            key = (file_sha256(source)[0], stat.S_IMODE(status.st_mode), ownership.owner(os.fsencode(path)))
+            mode = stat.S_IMODE(os.fstat(source.fileno()).st_mode)
+            key = (_sha256(source), mode, ownership.owner(os.fsencode(path)))
             first = self._first.setdefault(key, target)
             if first != target:
-                os.link(first, target)
+                view_files.make_hard_link(self._slim, first, target)
                 return
-            shutil.copyfile(source, target)
-            shutil.copystat(source, target)
-        self._own(target, path)
+            with open(view_files.make_file(self._slim, target), "wb") as out:
+                source.seek(0)
+                for data in iter(lambda: source.read(CHUNK), b""):
+                    out.write(data)
+                out.flush()
+                self._copy_metadata(source.fileno(), out.fileno(), path)
 
-    def make_directory(self, path: str) -> Path:
-        """The directory of this name in the slim image, made as the full image has it where it is missing."""
+    def make_directory(self, path: str) -> str:
+        """The name without links that this directory has in the slim image; made as in the full one where it is missing."""
         real = view_files.resolve(self._slim, path)
         if real is not None:
-            return self._slim / real
-        target = self.make_directory(os.path.dirname(path)) / os.path.basename(path)
-        if os.path.lexists(target):
+            return real
+        target = os.path.join(self.make_directory(os.path.dirname(path)), os.path.basename(path))
+        if view_files.status(self._slim, target) is not None:
             raise ToolError(
                 f"/{path} is a directory of the image, but the slim base has a link there that leads nowhere"
             )
-        target.mkdir()
-        target.chmod(stat.S_IMODE((self._full / path).lstat().st_mode))
-        self._own(target, path)
+        found = view_files.status(self._full, path)
+        mode = stat.S_IMODE(found.st_mode) if found is not None else 0o755
+        view_files.make_directory(self._slim, target, mode, self._owner(path))
         return target
 
-    def _own(self, target: Path, path: str) -> None:
-        if not self._rootless:
-            os.chown(target, *ownership.owner(os.fsencode(path)), follow_symlinks=False)
+    def _owner(self, path: str) -> view_files.Owner:
+        return None if self._rootless else ownership.owner(os.fsencode(path))
+
+    def _copy_metadata(self, source: int, target: int, path: str) -> None:
+        owner = self._owner(path)
+        if owner is not None:
+            os.fchown(target, *owner)  # first, since it takes set-uid and capabilities away
+        found = os.fstat(source)
+        for name in os.listxattr(source):
+            try:
+                os.setxattr(target, name, os.getxattr(source, name))
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+        os.fchmod(target, stat.S_IMODE(found.st_mode))
+        os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    for data in iter(lambda: file.read(CHUNK), b""):
+        digest.update(data)
+    return digest.hexdigest()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Dict, List, Optional, Tuple
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
@@ -23,11 +22,10 @@ class Elf:
     interpreter: str
 
 
-def read_elf(path: Path) -> Optional[Elf]:
-    """What a file needs; None unless it is an ELF program or shared library that is whole."""
+def read_elf(file: BinaryIO) -> Optional[Elf]:
+    """What an open file needs; None unless it is an ELF program or shared library that is whole."""
     try:
-        with open(path, "rb") as file:
-            return _read(file)
+        return _read(file)
     except (OSError, struct.error, ValueError, LookupError):
         return None
 

@@ -30,19 +30,21 @@ class Needs:
         while self._selection.chosen - done:
             for path in sorted(self._selection.chosen - done):
                 done.add(path)
-                full = self._full / path
-                if full.is_symlink():
-                    continue
-                elf = read_elf(full)
+                file = view_files.open_file(self._full, path, links=False)
+                if file is None:
+                    continue  # a link
+                with file:
+                    elf = read_elf(file)
+                    file.seek(0)
+                    line = file.readline(256)
                 if elf is not None:
                     self._follow_elf(path, elf)
                 else:
-                    self._follow_script(path)
+                    self._follow_script(path, line)
         return self._problems
 
-    def _follow_script(self, path: str) -> None:
-        with open(self._full / path, "rb") as file:
-            line = file.readline(256)
+    def _follow_script(self, path: str, line: bytes) -> None:
+        """`line`: the file's first."""
         words = os.fsdecode(line[2:].strip()).split() if line.startswith(b"#!") else []
         if not words or self._exists(words[0]):
             return

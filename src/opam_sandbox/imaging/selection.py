@@ -93,10 +93,7 @@ class Selection:
         real = None if found else self._real(pattern)
         if real is None:
             return found
-        path = self._full / real
-        if path.is_dir() and not path.is_symlink():
-            return [f"{real}/{below}" for below in _files(path)]
-        return [real]
+        return list(view_files.walk(self._full, real)) if view_files.is_directory(self._full, real) else [real]
 
     def take(self, path: str) -> bool:
         """Take a file and, for a link, what it leads to. False where there is none in the full image."""
@@ -106,13 +103,13 @@ class Selection:
                 return False
             if real in self.chosen:
                 return True
-            mode = os.lstat(self._full / real).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            found = view_files.status(self._full, real)
+            if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
                 return True
             self.chosen.add(real)
-            if not stat.S_ISLNK(mode):
+            if not stat.S_ISLNK(found.st_mode):
                 return True
-            path = os.path.join("/" + os.path.dirname(real), os.readlink(self._full / real))
+            path = os.path.join("/" + os.path.dirname(real), view_files.read_link(self._full, real))
             if view_files.exists(self._slim, path):
                 return True
 
@@ -122,15 +119,11 @@ class Selection:
         if directory is None:
             return None
         real = os.path.join(directory, os.path.basename(path))
-        return real if os.path.lexists(self._full / real) else None
+        return real if view_files.status(self._full, real) is not None else None
 
 
 def _files(tree: Path) -> Iterator[str]:
     """What is in a tree but directories and the records of package managers, as relative paths."""
-    top = os.fspath(tree)
-    for directory, below, names in os.walk(top):
-        # os.walk lists links to directories among the directories.
-        for name in (*names, *(name for name in below if os.path.islink(os.path.join(directory, name)))):
-            path = os.path.relpath(os.path.join(directory, name), top)
-            if not path.startswith((f"{SWITCH}/.opam-switch/", f"{dpkg.DATABASE}/")):
-                yield path
+    for path in view_files.walk(tree):
+        if not path.startswith((f"{SWITCH}/.opam-switch/", f"{dpkg.DATABASE}/")):
+            yield path

@@ -6,6 +6,7 @@ into OCI's (`.wh.NAME`, `.wh..wh..opq`). The same tree gives the same bytes on e
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Callable, Dict, List, Optional, Protocol, Sequence, Tuple
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import tar_headers
 from opam_sandbox.layer.tar_headers import Entry
+from opam_sandbox.sandbox import view_files
 
 # 1980-01-01, the oldest time that zip archives can hold: no file of a layer is younger.
 EPOCH = 315532800
@@ -190,7 +192,7 @@ def _write(
         entry.kind, entry.mode, entry.linkname = tar_headers.SYMLINK, 0o777, os.readlink(full)
         emit(entry)
     elif stat.S_ISREG(mode):
-        _write_file(full, entry, emit, sink)
+        _write_file(top, path, entry, emit, sink)
     elif stat.S_ISFIFO(mode):
         entry.kind = tar_headers.FIFO
         emit(entry)
@@ -200,8 +202,11 @@ def _write(
         emit(entry)
 
 
-def _write_file(full: bytes, entry: Entry, emit: Callable[[Entry], None], sink: Sink) -> None:
-    with open(full, "rb", buffering=0) as content:
+def _write_file(top: bytes, path: bytes, entry: Entry, emit: Callable[[Entry], None], sink: Sink) -> None:
+    content = view_files.open_file(Path(os.fsdecode(top)), os.fsdecode(path), links=False, buffering=0)
+    if content is None:
+        raise OSError(errno.ESTALE, f"{os.fsdecode(path)} became something else while it was read")
+    with content:
         # The size of what is open, not of what was seen before: header and content always agree.
         entry.size = os.fstat(content.fileno()).st_size
         emit(entry)
@@ -209,7 +214,7 @@ def _write_file(full: bytes, entry: Entry, emit: Callable[[Entry], None], sink: 
         while left:
             data: Optional[bytes] = content.read(min(left, 1 << 20))
             if not data:
-                raise OSError(5, f"{os.fsdecode(full)} became shorter while it was read")
+                raise OSError(errno.EIO, f"{os.fsdecode(path)} became shorter while it was read")
             sink.write(data)
             left -= len(data)
     sink.write(tar_headers.padding(entry.size))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Deque, List, Optional
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.sandbox import view_files
 
 PIECE = 4 << 20
 # Against 6, measured on a compiler's layer: gzip makes 1.7 % more bytes in 3/5 of the time, libdeflate 0.8 % in 4/5.
@@ -44,7 +45,7 @@ class Packing:
         """The path of the program of the base below `root`, "" if none is needed. Raises ToolError if the base has none."""
         programs = _PROGRAMS.get(self.compression, ())
         for program in programs:
-            if os.path.lexists(root / program):
+            if view_files.exists(root, program):
                 return program
         if not programs:
             return ""

@@ -32,7 +32,7 @@ from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import View
 
 PREPARED = "prepared"
-_PACKAGE = re.compile(rb"[A-Za-z0-9_+-]+\.[A-Za-z0-9_+.~-]+\Z")
+_PACKAGE = re.compile(r"[A-Za-z0-9_+-]+\.[A-Za-z0-9_+.~-]+\Z")
 
 
 def prepare(request: RepositoriesRequest) -> int:
@@ -108,11 +108,11 @@ def parse_variables(text: str) -> Dict[str, str]:
 def _directory(view: View, name: str, path: Path) -> Path:
     """The repository as a directory; an archive is unpacked with the base's tar."""
     if path.is_dir():
-        return _top(path)
+        return _top(Path(os.path.realpath(path)))
     target = view.scratch / "repositories" / name
     target.mkdir(parents=True)
-    view_files.write(view.root, "tmp/archive", b"")
-    view_files.make_directories(view.root, "tmp/unpacked")
+    view_files.write(view.root / "tmp", "archive", b"")
+    view_files.make_directory(view.root / "tmp", "unpacked")
     view.overlay.chown_to_opam(target)
     view.overlay.bind(path, "tmp/archive")
     view.overlay.bind(target, "tmp/unpacked", writable=True)
@@ -125,12 +125,18 @@ def _directory(view: View, name: str, path: Path) -> Path:
 
 def _top(path: Path) -> Path:
     """The directory that has `packages/`: the repository itself, or the one directory that an archive wraps it in."""
-    if (path / "packages").is_dir():
+    if _has_packages(path, ""):
         return path
-    below = [child for child in sorted(path.iterdir()) if (child / "packages").is_dir()]
+    below = [child for child in view_files.names(path, "") if _has_packages(path, child)]
     if len(below) == 1:
-        return below[0]
+        return path / below[0]
     raise ToolError(f"{path} is not an opam repository: it has no directory `packages`")
+
+
+def _has_packages(path: Path, directory: str) -> bool:
+    # An archive's one directory that is a link would be taken for a directory of this machine.
+    real = view_files.resolve(path, os.path.join(directory, "packages"))
+    return real is not None and view_files.is_directory(path, real) and not view_files.is_link(path, directory)
 
 
 def package_files(repositories: Sequence[Tuple[str, Path]]) -> Iterator[Tuple[str, bytes]]:
@@ -138,50 +144,58 @@ def package_files(repositories: Sequence[Tuple[str, Path]]) -> Iterator[Tuple[st
 
     Raises ToolError for a file that lies outside of its repository.
     """
-    seen: Set[bytes] = set()
+    seen: Set[str] = set()
     for name, path in repositories:
-        root = os.path.realpath(path).encode()
-        for directory in sorted(_package_directories(os.path.join(root, b"packages"))):
-            package = os.path.basename(directory)
-            if package in seen:
+        root = Path(os.path.realpath(path))
+        for directory, has_files in sorted(_package_directories(root).items(), key=lambda item: os.fsencode(item[0])):
+            title = os.path.basename(directory)
+            if title in seen:
                 continue
-            seen.add(package)
-            title = package.decode()
-            yield f"{title}/opam", _read(os.path.join(directory, b"opam"), root, name)
-            files = os.path.join(directory, b"files")
-            if os.path.isdir(files):
-                for file in sorted(_files_below(files)):
-                    relative = quote_from_bytes(os.path.relpath(file, files))
-                    yield f"{title}/files/{relative}", _read(file, root, name)
+            seen.add(title)
+            yield f"{title}/opam", _read(root, f"{directory}/opam", name)
+            if has_files:
+                files = view_files.resolve(root, f"{directory}/files")
+                if files is None:
+                    raise _leads_out(f"{directory}/files", name)
+                for file in sorted(view_files.walk(root, files), key=os.fsencode):
+                    relative = quote_from_bytes(os.fsencode(os.path.relpath(file, files)))
+                    yield f"{title}/files/{relative}", _read(root, file, name)
 
 
-def _package_directories(top: bytes) -> Iterator[bytes]:
-    for directory, below, files in os.walk(top):
-        if b"opam" in files and _PACKAGE.match(os.path.basename(directory)):
-            below.clear()
-            yield directory
+def _package_directories(root: Path) -> Dict[str, bool]:
+    """The directories of packages, and whether each has a `files`. What lies below one is no package."""
+    top = view_files.resolve(root, "packages")
+    paths = list(view_files.walk(root, top)) if top is not None and view_files.is_directory(root, top) else []
+    named = {os.path.dirname(path) for path in paths if os.path.basename(path) == "opam"}
+    named = {directory for directory in named if _PACKAGE.match(os.path.basename(directory))}
+    found = {directory: False for directory in named if not any(above in named for above in _above(directory))}
+    for path in paths:
+        for above in (path, *_above(path)):
+            directory, base = os.path.split(above)
+            if base == "files" and directory in found:
+                found[directory] = True
+    return found
 
 
-def _files_below(top: bytes) -> Iterator[bytes]:
-    for directory, _, files in os.walk(top):
-        for file in files:
-            yield os.path.join(directory, file)
+def _above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = os.path.dirname(path)
+        yield path
 
 
-def _read(path: bytes, root: bytes, repository: str) -> bytes:
+def _read(root: Path, path: str, repository: str) -> bytes:
     # This process stands outside of the base: a link would lead it to the host's files.
-    if not os.path.realpath(path).startswith(root + b"/"):
-        raise ToolError(
-            f"the opam repository {repository!r}: {os.fsdecode(os.path.relpath(path, root))} is a link to a file that is "
-            "not in the repository"
-        )
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        content = view_files.read(root, path)
     except OSError as error:
-        raise ToolError(
-            f"the opam repository {repository!r}: {os.fsdecode(os.path.relpath(path, root))}: {error.strerror}"
-        ) from None
+        raise ToolError(f"the opam repository {repository!r}: {path}: {error.strerror}") from None
+    if content is None:
+        raise _leads_out(path, repository)
+    return content
+
+
+def _leads_out(path: str, repository: str) -> ToolError:
+    return ToolError(f"the opam repository {repository!r}: {path} is a link to a file that is not in the repository")
 
 
 class Packages:

@@ -174,7 +174,7 @@ def _ask_opam(view: View, request: SolveRequest, variables: Mapping[str, str]) -
         )
         asked = ", ".join([*requirements, *(name for name in pinned if name != ROOTS)])
         raise ToolError(f"opam finds no solution for {asked} on {where}:\n{_explanation(view.log_text(), constraints)}")
-    return _read(view_files.read_text(view.root, f"tmp/{SOLUTION}"))
+    return _read(view_files.read_text(view.root / "tmp", SOLUTION))
 
 
 def _solver(request: SolveRequest) -> Dict[str, str]:

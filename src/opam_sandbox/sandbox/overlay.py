@@ -9,11 +9,11 @@ import errno
 import os
 import subprocess
 from pathlib import Path
-from typing import BinaryIO, Dict, Optional, Sequence
+from typing import BinaryIO, Dict, Optional, Sequence, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import memory, syscalls
+from opam_sandbox.sandbox import memory, syscalls, view_files
 from opam_sandbox.sandbox.namespaces import become_mapped
 
 OPAM_UID = 1000
@@ -93,6 +93,9 @@ class Overlay:
         self._mount_kernel_files()
 
     def _mount_kernel_files(self) -> None:
+        for name in ("proc", "dev", "tmp"):
+            if not view_files.is_directory(self.root, name):
+                raise ToolError(f"/{name} of the layers is no directory: nothing is mounted there")
         syscalls.mount("proc", self.root / "proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
         for name in ("sys", "sysrq-trigger", "irq", "bus", "fs"):
             # root of the namespace would be let in there, although it is the whole machine's.
@@ -121,15 +124,29 @@ class Overlay:
 
     def bind(self, source: Path, target: str, writable: bool = False) -> None:
         """Show a file or directory of the sandbox at `target` (relative to the root, existing) of the merged view."""
-        destination = self.root / target
         # The source may be a symlink that Pants made to a shared input.
-        syscalls.mount(os.path.realpath(source), destination, flags=syscalls.MS_BIND)
-        if not writable:
+        real = os.path.realpath(source)
+        with view_files.mount_point(self.root, target) as destination:
+            syscalls.mount(real, destination, flags=syscalls.MS_BIND)
+        if writable:
+            return
+        # Looked up again: what is mounted there now is another thing than what it is mounted on.
+        with view_files.mount_point(self.root, target) as destination:
+            if not os.path.samefile(real, destination):
+                raise ToolError(f"/{target} was moved away while something was mounted there")
             flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
             if self.rootless:
                 # What the outer mount forbids cannot be allowed again, and must be said again.
                 flags |= _locked_flags(destination)
             syscalls.mount("none", destination, flags=flags)
+
+    def unbind(self, target: str) -> None:
+        """Take away what `bind` has put there. Raises ToolError where it is not there any more."""
+        with view_files.mount_point(self.root, target) as mounted:
+            try:
+                syscalls.umount(mounted, syscalls.MNT_DETACH)
+            except OSError:
+                raise ToolError(f"/{target} was moved away while it was in use") from None
 
     def make_memory(self, size: int) -> Path:
         """A directory for up to `size` bytes of scratch files, in memory. Gone with the overlay."""
@@ -200,14 +217,19 @@ class Overlay:
             os.setresuid(OPAM_UID, OPAM_UID, OPAM_UID)
         syscalls.no_new_privileges()
 
+    @property
+    def opam(self) -> Optional[Tuple[int, int]]:
+        """The (uid, gid) to give to what this process makes for opam; None without privileges: every file is opam's then."""
+        return None if self.rootless else (OPAM_UID, OPAM_UID)
+
     def chown_to_opam(self, *paths: Path) -> None:
-        """Give paths that this process made to opam. Without privileges every file is opam's already."""
+        """Give to opam what this process made outside of the view. Without privileges every file is opam's already."""
         if not self.rootless:
             for path in paths:
                 os.chown(path, OPAM_UID, OPAM_UID, follow_symlinks=False)
 
 
-def _locked_flags(path: Path) -> int:
+def _locked_flags(path: Union[str, Path]) -> int:
     flags = os.statvfs(path).f_flag
     result = 0
     for name, flag in (

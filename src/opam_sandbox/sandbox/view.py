@@ -55,7 +55,7 @@ class View:
 
         Raises ToolError where a link is on the way.
         """
-        self.overlay.chown_to_opam(*view_files.write_all(self.root, files))
+        view_files.write_all(self.root, files, self.overlay.opam)
 
     def log_text(self) -> str:
         """What was printed until now."""

@@ -1,0 +1,240 @@
+"""The rule: nothing outside a view follows a name that was made inside one. So a module of the tool opens paths by nothing but
+view_files, or is in the tables below with what it opens, and why that is no name of a view.
+
+What a hostile view gets to see of this is in test_hostile_views.py.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Dict, Iterator, Set, Tuple
+
+import pytest
+
+from tests.unit.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "src/opam_sandbox"
+
+# Modules that never have a path of a view or of an unpacked layer, or whose whole work these paths are.
+WHOLE = {
+    "sandbox/open_in_root.py": "the one module that opens names of a view",
+    "sandbox/view_files.py": "what all others use; by descriptors of open_in_root",
+    "sandbox/syscalls.py": "system calls: those who call them are looked at",
+    "sandbox/namespaces.py": "the process's own maps in /proc",
+    "sandbox/scratch.py": "records and directories of this process; trees are removed, which follows nothing",
+    "sandbox/memory.py": "the machine's /proc and /sys",
+    "files.py": "the helpers below; those who call them are looked at",
+    "request.py": "requests",
+    "cli.py": "requests",
+    "publishing/": "layouts",
+    "oci/": "layouts",
+    "locking/": "the network's and the process's files, but for the modules of VIEWS",
+    "layer/description.py": "layer directories: what a process wrote",
+    "layer/read_blob.py": "blobs",
+    "layer/store.py": "the store's own directories",
+    "layer/unpack.py": "names of tars: its own rules, and its own tests",
+    "layer/merge_tars.py": "tars",
+    "building/mmdebstrap.py": "files of the host and of the process; no view is there yet",
+    "building/rewrite_rootfs.py": "tars",
+    "building/debian_rootfs.py": "the process's own files; no view is there yet",
+    "imaging/image.py": "layouts",
+    "imaging/archive.py": "layouts",
+    "imaging/sbom.py": "requests",
+    "running/engine.py": "layouts",
+    "running/scratch.py": "the container's directory, which is removed",
+    "running/user_namespace.py": "the host's maps",
+}
+VIEWS = ("locking/repositories.py", "locking/solve.py")
+
+# (module, function) -> what it may call, and why.
+ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
+    ("layer/capture.py", "_walk"): (
+        {"os.scandir", "os.lstat"},
+        "an unmounted view, whose processes are killed; no links",
+    ),
+    ("layer/capture.py", "_is_opaque"): ({"os.getxattr"}, "as _walk; follow_symlinks=False"),
+    ("layer/capture.py", "_merged_below"): ({"os.lstat"}, "directories of the store: each one above is no link"),
+    ("layer/capture.py", "_is_like"): ({"os.lstat"}, "as _walk and _merged_below"),
+    ("layer/capture.py", "_write"): ({"os.readlink"}, "as _walk: says where a link leads, and does not go there"),
+    ("layer/capture.py", "_xattrs"): ({"os.listxattr", "os.getxattr"}, "as _walk; follow_symlinks=False"),
+    ("layer/move_to_store.py", "_move"): (
+        {"os.mkdir", "os.rename", "os.chown", "os.setxattr", "os.utime"},
+        "what was captured, out of an unmounted view whose processes are killed, into directories made here",
+    ),
+    ("layer/move_to_store.py", "_set_metadata"): (
+        {"os.getxattr", "os.setxattr", "os.chown", "os.chmod", "os.utime"},
+        "what _move has just moved to a name of its own; links are told by what was captured",
+    ),
+    ("layer/move_to_store.py", "_copy_xattrs"): ({"os.getxattr", "os.setxattr"}, "follow_symlinks=False"),
+    ("layer/move_to_store.py", "_drop_overlay_xattrs"): ({"os.removexattr"}, "follow_symlinks=False"),
+    ("layer/move_to_store.py", "_xattr_names"): ({"os.listxattr"}, "follow_symlinks=False"),
+    ("layer/make.py", "make_layer"): ({".write_bytes"}, "the log, a file of the process"),
+    ("layer/make.py", "write_blob"): ({"open", ".mkdir", "os.replace"}, "the blob, a file of the process"),
+    ("layer/make.py", "write_description"): ({"write_json"}, "layer.json, a file of the process"),
+    ("layer/mounted.py", "mounted"): ({"open"}, "the log, a file of the process"),
+    ("layer/compress.py", "_in_memory"): ({"open"}, "a memfd"),
+    ("layer/compress.py", "_run.enter"): ({"os.chroot", "os.chdir"}, "the child: from there on inside"),
+    ("sandbox/view.py", "write"): ({"write_json"}, "the timings, a file of the process"),
+    ("sandbox/view.py", "log_text"): ({".read_text"}, "the log, a file of the process"),
+    ("sandbox/overlay.py", "__init__"): ({".resolve"}, "the scratch directory, above the view"),
+    ("sandbox/overlay.py", "mount"): (
+        {".mkdir", "os.chdir", "os.chmod", "os.symlink", "syscalls.mount"},
+        "the scratch directory, above the view",
+    ),
+    ("sandbox/overlay.py", "_mount_kernel_files"): (
+        {".exists", ".touch", ".mkdir", "os.symlink", "os.chmod", "syscalls.mount"},
+        "directories that were looked at first, before anything runs in the view; what is in them is mounted here",
+    ),
+    ("sandbox/overlay.py", "bind"): (
+        {"os.path.realpath", "os.path.samefile", "syscalls.mount"},
+        "the source is the process's own, the target a descriptor",
+    ),
+    ("sandbox/overlay.py", "unbind"): ({"syscalls.umount"}, "a descriptor"),
+    ("sandbox/overlay.py", "make_memory"): ({".mkdir", "memory.mount"}, "the scratch directory, above the view"),
+    ("sandbox/overlay.py", "unmount"): ({"syscalls.umount"}, "the view's root"),
+    ("sandbox/overlay.py", "remove"): ({"syscalls.umount", "remove_tree"}, "the scratch directory, above the view"),
+    ("sandbox/overlay.py", "_enter"): (
+        {"os.chdir", "syscalls.pivot_root", "syscalls.umount"},
+        "the child: from there on inside",
+    ),
+    ("sandbox/overlay.py", "chown_to_opam"): ({"os.chown"}, "what the process made outside of the view"),
+    ("sandbox/overlay.py", "_locked_flags"): ({"os.statvfs"}, "a descriptor"),
+    ("building/build.py", "_prepare_opam"): (
+        {".mkdir", ".rglob", "shutil.copyfile"},
+        "the scratch directory, before it is bound; the request's sources",
+    ),
+    ("building/build.py", "_bind_memory"): ({".mkdir"}, "the scratch directory's memory, before it is bound"),
+    ("building/build.py", "_memory_is_full"): ({"os.statvfs"}, "the mount itself"),
+    ("building/build.py", "_write_below"): ({".mkdir", ".write_bytes"}, "the scratch directory, before it is bound"),
+    ("building/sorted_readdir.py", "library"): ({".read_bytes"}, "the tool's own source"),
+    ("building/sorted_readdir.py", "library.fill"): ({".write_bytes", "os.chmod"}, "a new directory of the store"),
+    ("imaging/merge.py", "run.produce"): ({"tempfile.TemporaryFile"}, "the process's own directory"),
+    ("imaging/copy_files.py", "copy"): ({"open"}, "a descriptor of view_files"),
+    ("imaging/copy_files.py", "_copy_metadata"): (
+        {"os.listxattr", "os.getxattr", "os.setxattr", "os.utime"},
+        "descriptors",
+    ),
+    ("locking/repositories.py", "_prepare"): ({".mkdir", ".write_bytes", ".write_text"}, "the process's own directory"),
+    ("locking/repositories.py", "_opam"): ({"open", ".read_text"}, "a file of the scratch directory, above the view"),
+    ("locking/repositories.py", "_directory"): (
+        {".is_dir", ".mkdir", "os.path.realpath"},
+        "the request's inputs, and the scratch directory before it is bound",
+    ),
+    ("locking/repositories.py", "package_files"): (
+        {"os.path.realpath"},
+        "the way to a repository, which is its root then",
+    ),
+    ("locking/solve.py", "solve"): ({"read_request"}, "what the step before has written"),
+    ("locking/solve.py", "solve.inside"): ({".write_text"}, "the process's own directory"),
+    ("locking/solve.py", "_ask_opam"): ({".glob", ".read_bytes"}, "what the step before has written"),
+    ("running/run.py", "run"): (
+        {"os.path.realpath", ".mkdir", "read_request"},
+        "the store, the request",
+    ),
+    ("running/run.py", "_contain"): ({"syscalls.mount"}, "the kernel's files, outside of the root"),
+    ("running/run.py", "_resize"): ({"open", ".read_text"}, "the container's directory and /proc"),
+    ("running/run.py", "_end_with_command"): ({".read_text", "os.path.exists", "os.listdir"}, "/proc"),
+    ("running/run.py", "_hide_cgroups"): ({"open", "os.path.isdir", "syscalls.mount"}, "/proc and /sys of the host"),
+    ("running/runtime_bundle.py", "write_bundle"): ({".mkdir", ".write_text"}, "the container's directory"),
+    ("running/runtime_bundle.py", "_mounts"): ({"os.path.exists", "os.path.realpath"}, "the host's own /etc/hosts"),
+    ("running/find_command.py", "check"): ({"os.chroot", "os.chdir"}, "the child: from there on inside"),
+    ("running/find_command.py", "_look_up"): ({"os.path.exists"}, "the child, inside"),
+    ("running/find_command.py", "_is_program"): ({"os.stat"}, "the child, inside"),
+}
+
+OS = set(
+    "open stat lstat listdir scandir walk fwalk unlink remove rename renames replace mkdir makedirs rmdir removedirs link symlink"
+    " readlink chmod chown lchown utime truncate access mknod mkfifo statvfs getxattr setxattr listxattr removexattr chroot"
+    " chdir".split()
+)
+OS_PATH = set("exists lexists isdir isfile islink ismount getsize getmtime samefile realpath".split())
+METHODS = set(
+    "read_text read_bytes write_text write_bytes open exists is_dir is_file is_symlink is_mount is_fifo is_socket unlink mkdir"
+    " rmdir chmod lchmod lstat stat iterdir glob rglob rename symlink_to link_to hardlink_to touch resolve samefile"
+    " readlink".split()
+)
+HELPERS = {"file_sha256", "remove_tree", "write_json", "read_request", "open"}
+MOUNTS = {"syscalls.mount", "syscalls.umount", "syscalls.pivot_root", "memory.mount"}
+OTHER = ("shutil.", "tempfile.", "tarfile.open", "io.open", "glob.")
+# Modules whose functions have the names of METHODS, and streams.
+NO_PATHS = {"view_files", "re", "store", "Store", "tarfile"}
+
+
+def call_name(node: ast.Call) -> str:
+    """What a call opens by its path, as the table names it; "" for other calls."""
+    text = ast.unparse(node.func)
+    if isinstance(node.func, ast.Name):
+        return text if text in HELPERS else ""
+    if not isinstance(node.func, ast.Attribute):
+        return ""
+    if text.startswith("os.path."):
+        return text if node.func.attr in OS_PATH else ""
+    if text.startswith("os."):
+        by_descriptor = any(keyword.arg in ("dir_fd", "src_dir_fd") for keyword in node.keywords)
+        return text if node.func.attr in OS and not by_descriptor else ""
+    if text in MOUNTS or text.startswith(OTHER):
+        return text
+    if text.split(".")[0] in NO_PATHS:
+        return ""
+    if node.func.attr == "replace" and len(node.args) == 1:  # Path's; that of str has two
+        return ".replace"
+    return f".{node.func.attr}" if node.func.attr in METHODS else ""
+
+
+def uses(tree: ast.AST, inside: str = "") -> Iterator[Tuple[str, str]]:
+    """(function, what it calls) of a module; functions in functions are `outer.inner`, methods have their names alone."""
+    for node in ast.iter_child_nodes(tree):
+        name = inside
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            name = f"{inside}.{node.name}" if inside else node.name
+        if isinstance(node, ast.Call) and call_name(node):
+            yield inside, call_name(node)
+        yield from uses(node, name)
+
+
+def looked_at() -> Iterator[Tuple[str, ast.AST]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        room = f"{name.partition('/')[0]}/"
+        if name in VIEWS or (name not in WHOLE and room not in WHOLE):
+            yield name, ast.parse(path.read_text())
+
+
+def test_no_other_module_opens_names_of_a_view() -> None:
+    wrong = [
+        f"{module}: {function or 'the module'} calls {call}: by view_files, or by a row of the table that says why not"
+        for module, tree in looked_at()
+        for function, call in uses(tree)
+        if call not in ALLOWED.get((module, function), (set(), ""))[0]
+    ]
+    assert wrong == []
+
+
+def test_the_table_says_nothing_that_is_not_so() -> None:
+    found: Dict[Tuple[str, str], Set[str]] = {}
+    for module, tree in looked_at():
+        for function, call in uses(tree):
+            found.setdefault((module, function), set()).add(call)
+    assert {key: calls for key, (calls, _) in ALLOWED.items()} == {key: found.get(key, set()) for key in ALLOWED}
+    assert all((PACKAGE / name).exists() for name in (*WHOLE, *VIEWS))
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        ("open(root / 'x')", "open"),
+        ("os.open(path, 0)", "os.open"),
+        ("(root / 'x').read_text()", ".read_text"),
+        ("(root / 'x').replace(other)", ".replace"),
+        ("os.path.exists(path)", "os.path.exists"),
+        ("shutil.copyfile(a, b)", "shutil.copyfile"),
+        ("syscalls.umount(root / 'x', 2)", "syscalls.umount"),
+        ("file_sha256(root / 'x')", "file_sha256"),
+        ("view_files.read_text(root, 'x')", ""),
+        ("os.unlink(base, dir_fd=parent)", ""),
+        ("text.replace('a', 'b')", ""),
+        ("os.path.join(a, b)", ""),
+    ],
+)
+def test_what_the_table_sees(line: str, call: str) -> None:
+    assert [found for _, found in uses(ast.parse(line))] == ([call] if call else [])
