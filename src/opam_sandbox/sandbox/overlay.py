@@ -5,7 +5,6 @@ Only usable inside `namespaces.run_isolated`.
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 from pathlib import Path
@@ -13,28 +12,13 @@ from typing import BinaryIO, Dict, Optional, Sequence
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import memory, syscalls
+from opam_sandbox.sandbox import memory, privileges, syscalls
 from opam_sandbox.sandbox.namespaces import become_mapped
 
 OPAM_UID = 1000
 
 # overlayfs takes at most 500 lower directories, and mount options one page (with names as short as ours, about 800).
 MAX_LOWER = 500
-
-# Capabilities that neither dpkg nor a maintainer script needs (numbers of linux/capability.h).
-_DROPPED = (
-    2,  # DAC_READ_SEARCH: open_by_handle_at reads any file of a file system of which one file is bound
-    8,  # SETPCAP
-    9,  # LINUX_IMMUTABLE
-    11, 12, 13,  # NET_BROADCAST, NET_ADMIN, NET_RAW
-    14, 15,  # IPC_LOCK, IPC_OWNER
-    16, 17,  # SYS_MODULE, SYS_RAWIO
-    19, 20, 21, 22, 23, 24, 25, 26,  # SYS_PTRACE, _PACCT, _ADMIN, _BOOT, _NICE, _RESOURCE, _TIME, _TTY_CONFIG
-    27, 28,  # MKNOD, LEASE
-    29, 30,  # AUDIT_WRITE, AUDIT_CONTROL
-    32, 33, 34, 35, 36, 37,  # MAC_OVERRIDE, MAC_ADMIN, SYSLOG, WAKE_ALARM, BLOCK_SUSPEND, AUDIT_READ
-    38, 39, 40,  # PERFMON, BPF, CHECKPOINT_RESTORE, of newer kernels
-)  # fmt: skip
 
 
 class Overlay:
@@ -127,8 +111,7 @@ class Overlay:
         if not writable:
             flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
             if self.rootless:
-                # What the outer mount forbids cannot be allowed again, and must be said again.
-                flags |= _locked_flags(destination)
+                flags |= syscalls.locked_flags(destination)
             syscalls.mount("none", destination, flags=flags)
 
     def make_memory(self, size: int) -> Path:
@@ -180,18 +163,13 @@ class Overlay:
 
     def _enter(self, user: bool, cwd: str) -> None:
         # pivot_root rather than chroot: afterwards there is no way back, the old root is not even mounted.
-        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWCGROUP)
         os.chdir(self.root)
         syscalls.pivot_root(".", ".")
         syscalls.umount(".", syscalls.MNT_DETACH)
         os.chdir(cwd)
         os.umask(0o022)
-        for capability in _DROPPED:
-            try:
-                syscalls.drop_capability(capability)
-            except OSError as error:
-                if error.errno != errno.EINVAL:  # an older kernel's last capability has a lower number
-                    raise
+        privileges.keep_only(privileges.DPKG)
         if user and self.rootless:
             become_mapped(OPAM_UID, OPAM_UID)
         elif user:
@@ -205,16 +183,3 @@ class Overlay:
         if not self.rootless:
             for path in paths:
                 os.chown(path, OPAM_UID, OPAM_UID, follow_symlinks=False)
-
-
-def _locked_flags(path: Path) -> int:
-    flags = os.statvfs(path).f_flag
-    result = 0
-    for name, flag in (
-        ("ST_NOSUID", syscalls.MS_NOSUID),
-        ("ST_NODEV", syscalls.MS_NODEV),
-        ("ST_NOEXEC", syscalls.MS_NOEXEC),
-    ):
-        if flags & getattr(os, name):
-            result |= flag
-    return result
