@@ -91,8 +91,8 @@ my @probes = (
         sub { grep { has_secret( content $_ ) } grep { -f } map { glob "/proc/$_/fd/*" } grep { $_ != $$ } processes() } ],
     [ "inherited descriptors",
         sub { grep { my $to = readlink "/proc/self/fd/$_"; defined $to && index( $to, $arg{file} ) == 0 } 0 .. 255 } ],
-    [ "loopback TCP", sub { connects PF_INET, SOCK_STREAM, sockaddr_in( $arg{port}, INADDR_LOOPBACK ) } ],
-    [ "route to a network", sub { connects PF_INET, SOCK_DGRAM, sockaddr_in( 9, inet_aton "192.0.2.1" ) } ],
+    [ "loopback TCP", sub { connects PF_INET, SOCK_STREAM, pack_sockaddr_in( $arg{port}, INADDR_LOOPBACK ) } ],
+    [ "route to a network", sub { connects PF_INET, SOCK_DGRAM, pack_sockaddr_in( 9, inet_aton "192.0.2.1" ) } ],
     [ "abstract socket", sub { connects PF_UNIX, SOCK_STREAM, pack( "Sa*", PF_UNIX, "\0$arg{socket}" ) } ],
     [ "shared memory", sub { defined shmget $arg{shm}, 1, 0 } ],
     [ "key", sub { my $room = "\0" x 64; ( try_call "keyctl", 11, $arg{key} + 0, $room, 64 )[0] > 0 } ],
@@ -142,7 +142,7 @@ my @probes = (
 
 for my $probe (@probes) {
     my ( $name, $try ) = @$probe;
-    next if $arg{only} && $harmful{$name};
+    next if $arg{harmless} && $harmful{$name};
     my $reached = () = eval { grep { $_ } $try->() };
     print $reached ? "reached $name\n" : "held $name\n";
 }

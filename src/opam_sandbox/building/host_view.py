@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Dict, List, Sequence
+from typing import BinaryIO, Dict, List, Optional, Sequence
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox import memory, privileges, syscalls
+from opam_sandbox.sandbox.kernel_files import mount_proc
 from opam_sandbox.sandbox.namespaces import is_rootless, kill_stragglers, run_isolated
 from opam_sandbox.sandbox.view import LOG
 
@@ -33,9 +35,6 @@ _ACCOUNTS = {
     "nobody:x:65534:65534::/nonexistent:/bin/false\n",
     "etc/group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
 }
-
-# Exit status of the process that sets the view up, where the kernel does not let it. Programs end with it hardly ever.
-_REFUSED = 94
 
 
 @dataclass(frozen=True)
@@ -55,17 +54,26 @@ class Job:
 def run(job: Job) -> int:
     """Run the program; returns its exit status. Nothing that it started lives on. Raises ToolError."""
     _make_skeleton(job)
-    refusal = ""
-    try:
-        status = run_isolated(lambda: _inside(job, foreign=True), foreign=True)
-    except ToolError as error:
-        status, refusal = _REFUSED, str(error)
-    if status == _REFUSED and not is_rootless():
+    status = _try(job, foreign=True)
+    if status is None and not is_rootless():
         # root may lack user namespaces. Its ids are the host's then, so that what can mount goes: mmdebstrap does without.
-        status = run_isolated(lambda: _inside(job, foreign=False))
-    if status == _REFUSED:
-        raise ToolError(refusal or f"the kernel gives no sandbox to make the base in, see {LOG}")
+        status = _try(job, foreign=False)
+    if status is None:
+        raise ToolError(f"the kernel gives no sandbox to make the base in; what it refused is above or in {LOG}")
     return status
+
+
+def _try(job: Job, foreign: bool) -> Optional[int]:
+    """The program's exit status, None where the kernel does not let its sandbox be made."""
+    started, start = os.pipe()
+    try:
+        try:
+            status = run_isolated(lambda: _inside(job, foreign, start), foreign)
+        finally:
+            os.close(start)
+        return status if os.read(started, 1) else None
+    finally:
+        os.close(started)
 
 
 def _make_skeleton(job: Job) -> None:
@@ -99,15 +107,16 @@ def _make_skeleton(job: Job) -> None:
         os.symlink(f"/proc/self/{target}", root / "dev" / name)
 
 
-def _inside(job: Job, foreign: bool) -> int:
+def _inside(job: Job, foreign: bool, start: int) -> int:
     """Process 1 of the namespaces."""
     try:
-        _mount_view(job)
+        _mount_view(job, foreign)
         _enter_view(job, foreign)
     except OSError as error:
         with open(job.log.fileno(), "ab", closefd=False) as log:
             log.write(f"the base's sandbox: {error}\n".encode())
-        return _REFUSED
+        return 1
+    os.write(start, b"x")
     done = subprocess.run(
         list(job.argv),
         env=job.env,
@@ -120,13 +129,14 @@ def _inside(job: Job, foreign: bool) -> int:
     )
     kill_stragglers()
     if not job.room:
-        # Files of ids that only this namespace may remove: what the program removed itself, unless it was killed.
+        # Files of ids that only this namespace may remove. A program that ends well has left none.
         for name in os.listdir(SCRATCH):
-            remove_tree(Path(SCRATCH, name))
+            with suppress(OSError):
+                remove_tree(Path(SCRATCH, name))
     return done.returncode if done.returncode >= 0 else 128 - done.returncode
 
 
-def _mount_view(job: Job) -> None:
+def _mount_view(job: Job, foreign: bool) -> None:
     root = job.directory / "root"
     syscalls.mount(root, root, flags=syscalls.MS_BIND)
     syscalls.make_read_only(root)
@@ -141,7 +151,7 @@ def _mount_view(job: Job) -> None:
     owner = "uid=0,gid=0,"
     syscalls.mount("tmpfs", root / "dev/shm", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, owner + "mode=1777")
     syscalls.mount("tmpfs", root / "run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, owner + "mode=755")
-    syscalls.mount("proc", root / "proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+    mount_proc(root / "proc", masked=not foreign)
     if job.room:
         memory.mount(root / "tmp", job.room, syscalls.MS_NODEV, owner + "mode=1777")
     else:
@@ -168,6 +178,8 @@ def _enter_view(job: Job, foreign: bool) -> None:
 
 
 def _restrict(foreign: bool) -> None:
+    # What the program mounts is gone with it, and no removal goes through that.
+    syscalls.unshare(syscalls.CLONE_NEWNS)
     # In a user namespace, SYS_ADMIN can mount what belongs to the namespace, and no more.
     privileges.keep_only(privileges.DPKG | ({privileges.SYS_ADMIN} if foreign else frozenset()))
     syscalls.no_new_privileges()

@@ -13,6 +13,7 @@ from typing import BinaryIO, Dict, Optional, Sequence
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox import memory, privileges, syscalls
+from opam_sandbox.sandbox.kernel_files import mount_proc
 from opam_sandbox.sandbox.namespaces import become_mapped
 
 OPAM_UID = 1000
@@ -77,21 +78,7 @@ class Overlay:
         self._mount_kernel_files()
 
     def _mount_kernel_files(self) -> None:
-        syscalls.mount("proc", self.root / "proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
-        for name in ("sys", "sysrq-trigger", "irq", "bus", "fs"):
-            # root of the namespace would be let in there, although it is the whole machine's.
-            path = self.root / "proc" / name
-            if path.exists():
-                syscalls.mount(path, path, flags=syscalls.MS_BIND)
-                flags = (
-                    syscalls.MS_BIND
-                    | syscalls.MS_REMOUNT
-                    | syscalls.MS_RDONLY
-                    | syscalls.MS_NOSUID
-                    | syscalls.MS_NODEV
-                    | syscalls.MS_NOEXEC
-                )
-                syscalls.mount("none", path, flags=flags)
+        mount_proc(self.root / "proc")
         dev = self.root / "dev"
         syscalls.mount("tmpfs", dev, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=16m")
         for name in ("null", "zero", "full", "random", "urandom", "tty"):
