@@ -17,7 +17,7 @@ from typing import BinaryIO, Dict, List, Optional, Sequence
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import memory, privileges, syscalls
+from opam_sandbox.sandbox import memory, privileges, seccomp, syscalls
 from opam_sandbox.sandbox.kernel_files import mount_proc
 from opam_sandbox.sandbox.namespaces import is_rootless, kill_stragglers, run_isolated
 from opam_sandbox.sandbox.view import LOG
@@ -183,3 +183,4 @@ def _restrict(foreign: bool) -> None:
     # In a user namespace, SYS_ADMIN can mount what belongs to the namespace, and no more.
     privileges.keep_only(privileges.DPKG | ({privileges.SYS_ADMIN} if foreign else frozenset()))
     syscalls.no_new_privileges()
+    seccomp.load(mounts=True)

@@ -12,7 +12,7 @@ from typing import BinaryIO, Dict, Optional, Sequence
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import memory, privileges, syscalls
+from opam_sandbox.sandbox import memory, privileges, seccomp, syscalls
 from opam_sandbox.sandbox.kernel_files import mount_proc
 from opam_sandbox.sandbox.namespaces import become_mapped
 
@@ -164,6 +164,7 @@ class Overlay:
             os.setresgid(OPAM_UID, OPAM_UID, OPAM_UID)
             os.setresuid(OPAM_UID, OPAM_UID, OPAM_UID)
         syscalls.no_new_privileges()
+        seccomp.load()
 
     def chown_to_opam(self, *paths: Path) -> None:
         """Give paths that this process made to opam. Without privileges every file is opam's already."""

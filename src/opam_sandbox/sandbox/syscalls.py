@@ -35,6 +35,8 @@ MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_PR_SET_SECCOMP = 22
+_SECCOMP_MODE_FILTER = 2
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -143,6 +145,13 @@ def hide_from_others() -> None:
 def no_new_privileges() -> None:
     """Set-uid programs give nothing to this process or its children."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+
+
+def set_seccomp_filter(program: bytes) -> None:
+    """Filter system calls by a BPF program: instructions of struct sock_filter (prctl PR_SET_SECCOMP)."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions)))
+    _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0), "prctl")
 
 
 def drop_capability(number: int) -> None:
