@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
+
 from opam_oci.downloads.apt_sources import apt_mirrors
 from tests.e2e.conftest import tool
 from tests.support import base_job

@@ -19,9 +19,11 @@ my %number = (
     keyctl          => [ 250, 219 ],
     perf_event_open => [ 298, 241 ],
     reboot          => [ 169, 142 ],
+    sethostname     => [ 170, 161 ],
     setns           => [ 308, 268 ],
     swapon          => [ 167, 224 ],
     syslog          => [ 103, 116 ],
+    unshare         => [ 272, 97 ],
     userfaultfd     => [ 323, 282 ],
 );
 my $arm = ( POSIX::uname() )[4] eq "aarch64" ? 1 : 0;
@@ -53,9 +55,12 @@ sub writable {
     return sysopen my $file, $path, O_WRONLY;
 }
 
+# The secret is said backwards: this script's own arguments are not to be taken for it.
+my $secret = reverse $arg{secret};
+
 sub has_secret {
     my ($text) = @_;
-    return index( $text, $arg{secret} ) >= 0;
+    return index( $text, $secret ) >= 0;
 }
 
 sub processes {
@@ -98,6 +103,8 @@ my @probes = (
     [ "key", sub { my $room = "\0" x 64; ( try_call "keyctl", 11, $arg{key} + 0, $room, 64 )[0] > 0 } ],
     [ "session keyring", sub { index( content("/proc/keys"), "opam-oci-probe" ) >= 0 } ],
     [ "clock", sub { my ( $s, $u ) = ( time, 0 ); ( try_call "clock_settime", 0, pack( "qq", $s, $u ) )[0] == 0 } ],
+    # A namespace may have a name of its own: whether the machine's has changed, its owner sees.
+    [ "host name", sub { try_call "sethostname", "reached-by-probe", 16 if !$arg{harmless}; 0 } ],
     [ "namespace of a process", sub {
         open my $file, "<", "/proc/$arg{pid}/ns/net" or return 0;
         return ( try_call "setns", fileno($file), 0 )[0] == 0;
@@ -125,6 +132,13 @@ my @probes = (
     [ "reboot", sub { looked_at "reboot", 1, 2, 3, 0 } ],
     [ "swap", sub { looked_at "swapon", 0, 0 } ],
     [ "kexec", sub { looked_at "kexec_load", 0, 17, 0, 1 << 30 } ],
+    [ "bpf", sub { looked_at "bpf", 99, 0, 0 } ],
+    [ "performance counters", sub { looked_at "perf_event_open", 0, 0, 0, 0, 0 } ],
+    [ "userfaultfd", sub { looked_at "userfaultfd", 1 } ],
+    [ "io_uring", sub { looked_at "io_uring_setup", 0, 0 } ],
+    [ "vsock", sub { socket my $socket, 40, SOCK_STREAM, 0 } ],
+    [ "raw packets", sub { socket my $socket, 17, SOCK_RAW, 0 } ],
+    [ "a user namespace of its own", sub { ( try_call "unshare", 0x10000000 )[0] == 0 } ],
     [ "priority", sub { eval { setpriority 0, 0, -20 } } ],
     # Last: from here on, other paths mean other things.
     [ "file after leaving a chroot", sub {

@@ -12,7 +12,7 @@ import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Iterator, List, Tuple
 
 PROBE = Path(__file__).with_name("probe.pl")
 
@@ -23,7 +23,7 @@ _SESSION_KEYRING = -3
 
 @dataclass
 class Target:
-    """arguments: what probe.pl is to be told. writes: what was written, and by whom connections were made."""
+    """arguments: what probe.pl is to be told. target: a file that only its owner may write. connections: the servers reached."""
 
     arguments: List[str]
     secret: str
@@ -48,28 +48,28 @@ def target(directory: Path) -> Iterator[Target]:
     with ExitStack() as stack:
         held = stack.enter_context(open(file))
         os.set_inheritable(held.fileno(), True)
-        process = subprocess.Popen([sys.executable, "-c", "input()", secret], stdin=subprocess.PIPE, env=_with(secret))
+        command = [sys.executable, "-c", "input()", secret]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "OPAM_OCI_PROBE": secret})
         stack.callback(process.wait)
         stack.callback(process.kill)
         found = Target([], secret, written, socket.gethostname())
-        stack.callback(lambda: socket.gethostname() == found.host_name or socket.sethostname(found.host_name))
+        stack.callback(_restore_name, found.host_name)
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
-        abstract.bind("\0" + secret)
+        abstract.bind("\0" + "probe-" + secrets.token_hex(8))
         abstract.listen()
         for server, name in ((tcp, "TCP"), (abstract, "abstract socket")):
             threading.Thread(target=_count, args=(server, name, found.connections), daemon=True).start()
             stack.callback(server.shutdown, socket.SHUT_RDWR)
         device = os.stat(directory).st_dev
-        key, segment = _shared_memory(stack)
         found.arguments = [
             f"pid={process.pid}",
             f"file={file}",
             f"target={written}",
-            f"secret={secret}",
-            f"socket={secret}",
+            f"secret={secret[::-1]}",
+            f"socket={abstract.getsockname()[1:].decode()}",
             f"port={tcp.getsockname()[1]}",
-            f"shm={key}",
+            f"shm={_shared_memory(stack)}",
             f"key={_add_key(secret)}",
             f"major={os.major(device)}",
             f"minor={os.minor(device)}",
@@ -84,8 +84,9 @@ def outcomes(text: str) -> Tuple[List[str], List[str]]:
     return held, reached
 
 
-def _with(secret: str) -> Dict[str, str]:
-    return {**os.environ, "OPAM_OCI_PROBE": secret}
+def _restore_name(name: str) -> None:
+    if socket.gethostname() != name:
+        socket.sethostname(name)
 
 
 def _count(server: socket.socket, name: str, connections: List[str]) -> None:
@@ -97,12 +98,13 @@ def _count(server: socket.socket, name: str, connections: List[str]) -> None:
         connections.append(name)
 
 
-def _shared_memory(stack: ExitStack) -> Tuple[int, int]:
+def _shared_memory(stack: ExitStack) -> int:
+    """The key of a new segment."""
     key = 1 + secrets.randbelow(1 << 30)
     segment = _libc.shmget(key, 4096, 0o1666)  # IPC_CREAT
     assert segment >= 0
     stack.callback(_libc.shmctl, segment, 0, None)  # IPC_RMID
-    return key, segment
+    return key
 
 
 def _add_key(secret: str) -> int:

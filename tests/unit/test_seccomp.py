@@ -51,7 +51,9 @@ def filtered(work: Callable[[], int], mounts: bool = False) -> int:
 @pytest.mark.parametrize("name", sorted(seccomp.refused(MACHINE)) if MACHINE in ("x86_64", "aarch64") else [])
 def test_a_refused_call(name: str) -> None:
     """Arguments that none of these takes: without the filter the errors are others, or there is none."""
-    expected = errno.ENOSYS if name in ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register") else errno.EPERM
+    expected = (
+        errno.ENOSYS if name in ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register") else errno.EPERM
+    )
     assert call(seccomp.refused(MACHINE)[name], -1, -1, -1, -1, -1) == expected
 
 
@@ -91,7 +93,9 @@ def test_other_kinds_of_calls(tmp_path: Path) -> None:
     """x32's numbers are refused; a call by i386's way ends the process."""
     assert call(0x40000000 | 39) == errno.ENOSYS
     source = tmp_path / "i386.c"
-    source.write_text('int main(void) { int r; __asm__ volatile("int $0x80" : "=a"(r) : "a"(20)); return r > 0 ? 0 : 1; }')
+    source.write_text(
+        'int main(void) { int r; __asm__ volatile("int $0x80" : "=a"(r) : "a"(20)); return r > 0 ? 0 : 1; }'
+    )
     subprocess.run(["gcc", "-o", str(tmp_path / "i386"), str(source)], check=True)
     assert filtered(lambda: subprocess.call([str(tmp_path / "i386")]) + 100) == 100 - 31  # SIGSYS
 

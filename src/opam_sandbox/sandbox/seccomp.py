@@ -94,7 +94,12 @@ _IOCTL: _Numbers = (16, 29)
 _PERSONALITY: _Numbers = (135, 92)
 
 _NAMESPACES = 0x7E020000  # CLONE_NEW*: mount, control group, UTS, IPC, user, PID, network
-_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: others leave the network namespace, or are seldom used
+_FAMILIES = (
+    1,
+    2,
+    10,
+    16,
+)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: others leave the network namespace, or are seldom used
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: type into the caller's terminal
 _PERSONALITIES = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32 bit addresses, uname of 2.6, both, "which is it?"
 
