@@ -7,18 +7,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-import urllib.request
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
-import tomli
 
 from opam_oci.downloads.apt_sources import apt_mirrors
-from tests.e2e.conftest import ROOT, tool
+from tests.e2e.conftest import tool
+from tests.support import base_job
 from tests.support.sandbox_tool import copy_tool
-
-LOCK = ROOT / "3rdparty/debian/trixie-slim.lock"
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="another machine is a root directory to chroot into: needs root"
@@ -29,26 +26,7 @@ pytestmark = pytest.mark.skipif(
 def job() -> Iterator[Path]:
     """A directory as a process of Pants finds it: the tool, the request, the .debs."""
     top = Path(tempfile.mkdtemp(prefix="opam-oci-hosts-", dir="/var/tmp"))
-    lock = tomli.loads(LOCK.read_text())
-    [mirror, *_] = apt_mirrors(Path("/etc/apt"))
-    (top / "debs").mkdir()
-    (top / "store").mkdir()
-    debs: List[Dict[str, Any]] = []
-    for deb in lock["deb"]:
-        file = f"debs/{deb['path'].rpartition('/')[2]}"
-        urllib.request.urlretrieve(f"{mirror.rstrip('/')}/{deb['path']}", top / file)
-        debs.append({key: deb[key] for key in ("name", "version", "architecture", "sha256", "size")} | {"file": file})
-    metadata = lock["metadata"]
-    request = {
-        "store": "store",
-        "packages": [],
-        "debs": debs,
-        "epoch": 1_700_000_000,
-        "name": "slim",
-        "suite": metadata["suite"],
-        "architecture": metadata["architecture"],
-    }
-    (top / "request.json").write_text(json.dumps(request))
+    base_job.download(top)
     copy_tool(top / "tool")
     yield top
     shutil.rmtree(top, ignore_errors=True)

@@ -33,9 +33,9 @@ def run(request: RootfsRequest, jobs: int) -> int:
     with timer.step("verify"):
         _verify(request["debs"])
     with timer.step("mmdebstrap"):
-        # Not in the process's own sandbox: without privileges mmdebstrap works as users who may not enter that.
+        # Not in the process's own sandbox: mmdebstrap works as users who may not enter that.
         with store.scratch(Path("/tmp", f"debian-rootfs-{secrets.token_hex(8)}")) as directory:
-            shutil.move(os.fspath(make_rootfs(request, directory, rootless)), _MADE)
+            shutil.move(os.fspath(make_rootfs(request, directory)), _MADE)
     with timer.step("rewrite"):
         plain, entries = rewrite_rootfs(_MADE, _CLEAN, request["epoch"])
         os.unlink(_MADE)

@@ -7,29 +7,29 @@ import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from email.utils import formatdate
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Sequence
 
+from opam_sandbox.building import host_view
 from opam_sandbox.building.requests import Deb, RootfsRequest
 from opam_sandbox.errors import ToolError
-from opam_sandbox.sandbox import memory, syscalls
+from opam_sandbox.sandbox import memory
 from opam_sandbox.sandbox.view import LOG
 
 _TAR = "rootfs.tar"
 
 
-def make_rootfs(request: RootfsRequest, directory: Path, rootless: bool) -> Path:
-    """The root's tar, in `directory`, which is empty and which every user may enter. Raises ToolError with mmdebstrap's
-    last words."""
-    if shutil.which("mmdebstrap") is None:
+def make_rootfs(request: RootfsRequest, directory: Path) -> Path:
+    """The root's tar, in `directory`, which is empty. Raises ToolError with mmdebstrap's last words."""
+    if shutil.which("mmdebstrap", path=host_view.PATH) is None:
         raise ToolError("mmdebstrap makes the Debian base, and this machine lacks it: `apt-get install mmdebstrap`")
-    _make_repository(directory, request)
-    output = directory / _TAR
+    repository, output = directory / "repository", directory / _TAR
+    repository.mkdir()
+    _make_repository(repository, request)
     command = [
         "mmdebstrap",
-        "--mode=unshare" if rootless else "--mode=root",
+        "--mode=root",
         "--variant=apt",
         "--format=tar",
         "--architectures=" + request["architecture"],
@@ -38,56 +38,32 @@ def make_rootfs(request: RootfsRequest, directory: Path, rootless: bool) -> Path
         '--aptopt=APT::Install-Recommends "false"',
         "--skip=output/dev",
         request["suite"],
-        os.fspath(output) if not rootless else "-",
-        f"deb [trusted=yes] copy:{directory} ./",
+        "-",
+        f"deb [trusted=yes] copy:{host_view.INPUTS} ./",
     ]
-    epoch = request["epoch"]
-    # Only root can show mmdebstrap memory in place of a directory: a user's mmdebstrap makes namespaces of its own.
-    room = 0 if rootless else memory.room_for_one()
-    status = _call(command, epoch, output if rootless else None, directory, room)
+    room = memory.room_for_one()
+    status = _call(command, request["epoch"], output, directory, room)
     if status != 0 and room and memory.ran_out(Path(LOG)):
-        status = _call(command, epoch, None, directory, 0)
+        status = _call(command, request["epoch"], output, directory, 0)
     if status != 0:
         tail = Path(LOG).read_text(errors="replace").splitlines()[-30:]
         raise ToolError("mmdebstrap failed (exit status %d):\n%s" % (status, "\n".join(tail)))
     return output
 
 
-def _call(command: Sequence[str], epoch: int, output: Optional[Path], directory: Path, room: int) -> int:
-    """Run mmdebstrap, which unpacks in up to `room` bytes of memory, or on disk; its standard output goes to `output`, or
-    into the log. Returns the exit status."""
-    scratch = directory / "scratch"
-    scratch.mkdir(exist_ok=True)
-
-    def mount_memory() -> None:
-        try:
-            # In a mount namespace of its own, it is gone with the last process that sees it.
-            syscalls.unshare(syscalls.CLONE_NEWNS)
-            syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
-            memory.mount(scratch, room)
-        except OSError:
-            pass  # root of a container that may not mount: the directory is on disk then
-
+def _call(command: Sequence[str], epoch: int, output: Path, directory: Path, room: int) -> int:
+    """Run mmdebstrap, which unpacks in up to `room` bytes of memory, or on disk. Returns the exit status."""
+    view = directory / "view"
+    view.mkdir(exist_ok=True)
     env = {
-        "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        "PATH": host_view.PATH,
         "LC_ALL": "C.UTF-8",
         "SOURCE_DATE_EPOCH": str(epoch),
-        "TMPDIR": os.fspath(scratch) if room else "/tmp",
+        "TMPDIR": host_view.SCRATCH,
         "HOME": "/nonexistent",
     }
-    with ExitStack() as files:
-        log = files.enter_context(open(LOG, "wb"))
-        out = files.enter_context(open(output, "wb")) if output else log
-        done = subprocess.run(
-            list(command),
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=log,
-            preexec_fn=mount_memory if room else None,
-            check=False,
-        )
-    return done.returncode
+    with open(LOG, "wb") as log, open(output, "wb") as out:
+        return host_view.run(host_view.Job(command, env, directory / "repository", view, room, out, log))
 
 
 def _make_repository(directory: Path, request: RootfsRequest) -> None:

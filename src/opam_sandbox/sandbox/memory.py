@@ -24,9 +24,9 @@ def room_for_one() -> int:
     return room(len(os.sched_getaffinity(0)))
 
 
-def mount(directory: Path, size: int, flags: int = 0) -> None:
-    """Have `directory` lie in up to `size` bytes of memory; `flags` as mount(2) has them. Raises OSError."""
-    syscalls.mount("tmpfs", directory, "tmpfs", flags, f"mode=755,size={size}")
+def mount(directory: Path, size: int, flags: int = 0, options: str = "mode=755") -> None:
+    """Have `directory` lie in up to `size` bytes of memory; `flags` as mount(2) has them, `options` as tmpfs. Raises OSError."""
+    syscalls.mount("tmpfs", directory, "tmpfs", flags, f"{options},size={size}")
 
 
 def ran_out(log: Path) -> bool:

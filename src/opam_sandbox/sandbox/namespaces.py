@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Callable
 
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.sandbox import syscalls
+from opam_sandbox.sandbox import privileges, syscalls
+from opam_sandbox.sandbox.user_namespace import foreign_ids, unshare_user
 
 
 def is_rootless() -> bool:
@@ -25,14 +26,18 @@ def is_rootless() -> bool:
     return os.geteuid() != 0
 
 
-def run_isolated(main: Callable[[], int]) -> int:
-    """Run `main` inside and return its exit status. Raises ToolError where the kernel gives no namespaces."""
+def run_isolated(main: Callable[[], int], foreign: bool = False) -> int:
+    """Run `main` inside and return its exit status. Raises ToolError where the kernel gives no namespaces.
+
+    foreign: in a user namespace whose ids own nothing of the host's, for root as well, and in a control group namespace.
+    `main` still has its old ids there, and is to become root once it needs them no more (`os.setresuid(0, 0, 0)`).
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        os._exit(_guarded(lambda: _enter(parent, main)))
+        os._exit(_guarded(lambda: _enter(parent, main, foreign)))
     return _wait(child)
 
 
@@ -63,7 +68,7 @@ def _die_with(parent: int) -> None:
         os._exit(137)  # the parent ended before the line above
 
 
-def _enter(parent: int, main: Callable[[], int]) -> int:
+def _enter(parent: int, main: Callable[[], int], foreign: bool) -> int:
     flags = (
         syscalls.CLONE_NEWNS
         | syscalls.CLONE_NEWPID
@@ -74,9 +79,13 @@ def _enter(parent: int, main: Callable[[], int]) -> int:
     rootless = is_rootless()
     uid, gid = os.geteuid(), os.getegid()
     try:
-        syscalls.unshare(flags | (syscalls.CLONE_NEWUSER if rootless else 0))
-        if rootless:
-            _map_self("/proc/self", 0, uid, 0, gid)
+        if foreign:
+            unshare_user(*foreign_ids(uid))
+            syscalls.unshare(flags | syscalls.CLONE_NEWCGROUP)
+        else:
+            syscalls.unshare(flags | (syscalls.CLONE_NEWUSER if rootless else 0))
+            if rootless:
+                _map_self("/proc/self", 0, uid, 0, gid)
     except OSError as error:
         raise ToolError(_no_namespaces(error, rootless)) from None
     _die_with(parent)
@@ -91,6 +100,7 @@ def _enter(parent: int, main: Callable[[], int]) -> int:
             socket.sethostname("localhost")
             os.umask(0o022)  # modes of what is made here end up in layers
             _loopback_up()
+            privileges.leave_keyring()
             return main()
 
         os._exit(_guarded(inner))

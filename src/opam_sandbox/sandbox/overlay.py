@@ -5,7 +5,6 @@ Only usable inside `namespaces.run_isolated`.
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 from pathlib import Path
@@ -13,28 +12,14 @@ from typing import BinaryIO, Dict, Optional, Sequence, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import memory, syscalls, view_files
+from opam_sandbox.sandbox import memory, privileges, seccomp, syscalls, view_files
+from opam_sandbox.sandbox.kernel_files import mount_proc
 from opam_sandbox.sandbox.namespaces import become_mapped
 
 OPAM_UID = 1000
 
 # overlayfs takes at most 500 lower directories, and mount options one page (with names as short as ours, about 800).
 MAX_LOWER = 500
-
-# Capabilities that neither dpkg nor a maintainer script needs (numbers of linux/capability.h).
-_DROPPED = (
-    2,  # DAC_READ_SEARCH: open_by_handle_at reads any file of a file system of which one file is bound
-    8,  # SETPCAP
-    9,  # LINUX_IMMUTABLE
-    11, 12, 13,  # NET_BROADCAST, NET_ADMIN, NET_RAW
-    14, 15,  # IPC_LOCK, IPC_OWNER
-    16, 17,  # SYS_MODULE, SYS_RAWIO
-    19, 20, 21, 22, 23, 24, 25, 26,  # SYS_PTRACE, _PACCT, _ADMIN, _BOOT, _NICE, _RESOURCE, _TIME, _TTY_CONFIG
-    27, 28,  # MKNOD, LEASE
-    29, 30,  # AUDIT_WRITE, AUDIT_CONTROL
-    32, 33, 34, 35, 36, 37,  # MAC_OVERRIDE, MAC_ADMIN, SYSLOG, WAKE_ALARM, BLOCK_SUSPEND, AUDIT_READ
-    38, 39, 40,  # PERFMON, BPF, CHECKPOINT_RESTORE, of newer kernels
-)  # fmt: skip
 
 
 class Overlay:
@@ -96,21 +81,7 @@ class Overlay:
         for name in ("proc", "dev", "tmp"):
             if not view_files.is_directory(self.root, name):
                 raise ToolError(f"/{name} of the layers is no directory: nothing is mounted there")
-        syscalls.mount("proc", self.root / "proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
-        for name in ("sys", "sysrq-trigger", "irq", "bus", "fs"):
-            # root of the namespace would be let in there, although it is the whole machine's.
-            path = self.root / "proc" / name
-            if path.exists():
-                syscalls.mount(path, path, flags=syscalls.MS_BIND)
-                flags = (
-                    syscalls.MS_BIND
-                    | syscalls.MS_REMOUNT
-                    | syscalls.MS_RDONLY
-                    | syscalls.MS_NOSUID
-                    | syscalls.MS_NODEV
-                    | syscalls.MS_NOEXEC
-                )
-                syscalls.mount("none", path, flags=flags)
+        mount_proc(self.root / "proc")
         dev = self.root / "dev"
         syscalls.mount("tmpfs", dev, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=16m")
         for name in ("null", "zero", "full", "random", "urandom", "tty"):
@@ -136,8 +107,7 @@ class Overlay:
                 raise ToolError(f"/{target} was moved away while something was mounted there")
             flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
             if self.rootless:
-                # What the outer mount forbids cannot be allowed again, and must be said again.
-                flags |= _locked_flags(destination)
+                flags |= syscalls.locked_flags(destination)
             syscalls.mount("none", destination, flags=flags)
 
     def unbind(self, target: str) -> None:
@@ -197,18 +167,13 @@ class Overlay:
 
     def _enter(self, user: bool, cwd: str) -> None:
         # pivot_root rather than chroot: afterwards there is no way back, the old root is not even mounted.
-        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWCGROUP)
         os.chdir(self.root)
         syscalls.pivot_root(".", ".")
         syscalls.umount(".", syscalls.MNT_DETACH)
         os.chdir(cwd)
         os.umask(0o022)
-        for capability in _DROPPED:
-            try:
-                syscalls.drop_capability(capability)
-            except OSError as error:
-                if error.errno != errno.EINVAL:  # an older kernel's last capability has a lower number
-                    raise
+        privileges.keep_only(privileges.DPKG)
         if user and self.rootless:
             become_mapped(OPAM_UID, OPAM_UID)
         elif user:
@@ -216,6 +181,7 @@ class Overlay:
             os.setresgid(OPAM_UID, OPAM_UID, OPAM_UID)
             os.setresuid(OPAM_UID, OPAM_UID, OPAM_UID)
         syscalls.no_new_privileges()
+        seccomp.load()
 
     @property
     def opam(self) -> Optional[Tuple[int, int]]:
@@ -227,16 +193,3 @@ class Overlay:
         if not self.rootless:
             for path in paths:
                 os.chown(path, OPAM_UID, OPAM_UID, follow_symlinks=False)
-
-
-def _locked_flags(path: Union[str, Path]) -> int:
-    flags = os.statvfs(path).f_flag
-    result = 0
-    for name, flag in (
-        ("ST_NOSUID", syscalls.MS_NOSUID),
-        ("ST_NODEV", syscalls.MS_NODEV),
-        ("ST_NOEXEC", syscalls.MS_NOEXEC),
-    ):
-        if flags & getattr(os, name):
-            result |= flag
-    return result

@@ -1,18 +1,21 @@
 """The few Linux system calls that Python's standard library (3.9) does not offer, through libc.
 
 Every function raises OSError with the kernel's errno. Sources: mount(2), umount2(2), unshare(2), pivot_root(2), prctl(2),
-syncfs(2), openat2(2).
+syncfs(2), openat2(2), keyctl(2).
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import struct
 from typing import Union
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
@@ -31,19 +34,28 @@ MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_SECCOMP = 22
+_SECCOMP_MODE_FILTER = 2
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 
 # pivot_root has no libc wrapper; the number differs by machine.
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217, "armv7l": 218}
+_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280, "armv7l": 311}
+_SYS_MOUNT_SETATTR = 442
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_MOUNT_ATTR_RDONLY = 1
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 
 _Path = Union[str, bytes, "os.PathLike[str]"]
 
 
 def _check(result: int, what: str) -> None:
     if result != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, f"{what}: {os.strerror(errno)}")
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
 def unshare(flags: int) -> None:
@@ -63,6 +75,28 @@ def mount(source: _Path, target: _Path, kind: str = "", flags: int = 0, data: st
     _check(result, f"mount {os.fsdecode(source)} on {os.fsdecode(target)}")
 
 
+def make_read_only(target: _Path) -> None:
+    """Let nobody write through the mount at `target` and those below it (mount_setattr; before Linux 5.12 that one only)."""
+    attributes = struct.pack("=QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+    arguments = (ctypes.c_int(_AT_FDCWD), os.fsencode(target), ctypes.c_uint(_AT_RECURSIVE), attributes)
+    # The number is the same on every machine.
+    result = _libc.syscall(ctypes.c_long(_SYS_MOUNT_SETATTR), *arguments, ctypes.c_size_t(len(attributes)))
+    if result != 0 and ctypes.get_errno() == errno.ENOSYS:
+        mount("none", target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | locked_flags(target))
+    else:
+        _check(result, f"mount_setattr {os.fsdecode(target)}")
+
+
+def locked_flags(path: _Path) -> int:
+    """What the mount of `path` forbids: in a user namespace it cannot be allowed again, and must be said again."""
+    flags = os.statvfs(path).f_flag
+    result = 0
+    for name, flag in (("ST_NOSUID", MS_NOSUID), ("ST_NODEV", MS_NODEV), ("ST_NOEXEC", MS_NOEXEC)):
+        if flags & getattr(os, name):
+            result |= flag
+    return result
+
+
 def umount(target: _Path, flags: int = 0) -> None:
     """umount2(2)."""
     _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), f"umount {os.fsdecode(target)}")
@@ -72,9 +106,18 @@ def pivot_root(new_root: _Path, put_old: _Path) -> None:
     """pivot_root(2)."""
     number = _SYS_PIVOT_ROOT.get(os.uname().machine)
     if number is None:
-        raise OSError(38, f"pivot_root: unknown machine {os.uname().machine}")
+        raise OSError(errno.ENOSYS, f"pivot_root: unknown machine {os.uname().machine}")
     result = _libc.syscall(ctypes.c_long(number), os.fsencode(new_root), os.fsencode(put_old))
     _check(result, "pivot_root")
+
+
+def join_session_keyring() -> None:
+    """Have a new, empty session keyring (keyctl KEYCTL_JOIN_SESSION_KEYRING)."""
+    number = _SYS_KEYCTL.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"keyctl: unknown machine {os.uname().machine}")
+    if _libc.syscall(ctypes.c_long(number), _KEYCTL_JOIN_SESSION_KEYRING, None) < 0:
+        _check(-1, "keyctl")
 
 
 def sync_file_system(path: _Path) -> None:
@@ -94,9 +137,21 @@ def die_with_parent(signal: int) -> None:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal), 0, 0, 0), "prctl")
 
 
+def hide_from_others() -> None:
+    """Let nobody but the machine's root see this process's memory, environment and files (prctl PR_SET_DUMPABLE)."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+
+
 def no_new_privileges() -> None:
     """Set-uid programs give nothing to this process or its children."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+
+
+def set_seccomp_filter(program: bytes) -> None:
+    """Filter system calls by a BPF program: instructions of struct sock_filter (prctl PR_SET_SECCOMP)."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions)))
+    _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0), "prctl")
 
 
 def drop_capability(number: int) -> None:

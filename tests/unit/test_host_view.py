@@ -1,0 +1,74 @@
+"""host_view: a host's program works on what it is given, and reaches nothing else of the machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Callable, Tuple
+
+import pytest
+
+from opam_sandbox.building import host_view
+from opam_sandbox.sandbox import syscalls
+from tests.support import probes
+
+Run = Callable[..., Tuple[int, str]]
+ENV = {"PATH": host_view.PATH, "LC_ALL": "C"}
+
+
+@pytest.fixture
+def run(tmp_path: Path, root_user: None, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command: (exit status, standard output). `inputs` has the probe."""
+    if shutil.which("perl", path=host_view.PATH) is None:
+        pytest.skip("the probe is in Perl")
+    monkeypatch.chdir(tmp_path)
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    shutil.copy(probes.PROBE, inputs / "probe.pl")
+
+    def call(*argv: str, room: int = 0) -> Tuple[int, str]:
+        (tmp_path / "view").mkdir(exist_ok=True)
+        with open("out", "wb") as out, open("log", "wb") as log:
+            status = host_view.run(host_view.Job(argv, ENV, inputs, tmp_path / "view", room, out, log))
+        return status, Path("out").read_text() + Path("log").read_text()
+
+    return call
+
+
+@pytest.mark.parametrize("foreign", [True, False])
+def test_nothing_of_the_machine_is_reached(
+    run: Run, tmp_path: Path, foreign: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a user namespace, and for root where the kernel gives none."""
+    if not foreign:
+        refuse_user_namespaces(monkeypatch)
+    with probes.target(tmp_path) as target:
+        status, text = run("perl", "/inputs/probe.pl", *target.arguments)
+        held, reached = probes.outcomes(text)
+        assert status == 0 and reached == [], text
+        assert len(held) >= 42, text
+        assert target.untouched()
+    assert os.listdir(tmp_path / "view/scratch") == []
+
+
+def test_the_probe_reaches_what_is_not_confined(tmp_path: Path, root_user: None) -> None:
+    """Else the test above says nothing. What could harm the machine is not among these."""
+    with probes.target(tmp_path) as target:
+        done = subprocess.run(["perl", str(probes.PROBE), *target.arguments, "harmless=yes"], stdout=subprocess.PIPE)
+        reached = probes.outcomes(done.stdout.decode())[1]
+    expected = ("file by path", "writing by path", "environment of a process", "loopback TCP", "abstract socket", "key")
+    assert set(expected) - set(reached) == set()
+
+
+def refuse_user_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    unshare = syscalls.unshare
+
+    def refuse(flags: int) -> None:
+        if flags & syscalls.CLONE_NEWUSER:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        unshare(flags)
+
+    monkeypatch.setattr(syscalls, "unshare", refuse)
