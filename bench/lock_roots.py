@@ -40,13 +40,13 @@ NAMED = ("0install=2.18", "0install-gtk=2.18", "ocluster=0.3.0", "utop", "ocamlf
 
 def store() -> Path:
     caches = Path(os.environ.get("PANTS_NAMED_CACHES_DIR", Path.home() / ".cache/pants/named_caches"))
-    return caches / "opam_oci_layers/v1/root/layers"
+    return caches / "opam_oci_layers/v2/root/layers"
 
 
 def bases() -> List[Path]:
     """The unpacked base without OCaml, and opam's root over it."""
     # The newest: those of earlier lockfiles are still there.
-    layers = sorted(store().glob("*"), key=lambda path: path.stat().st_ctime)
+    layers = sorted(store().glob("*/root"), key=lambda path: path.stat().st_ctime)
     base = [p for p in layers if (p / "usr/bin/opam").exists() and not (p / "usr/bin/ocaml").exists()]
     root = [p for p in layers if (p / "home/opam/.opam/config").exists()]
     if not base or not root:

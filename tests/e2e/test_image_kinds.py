@@ -23,7 +23,7 @@ KINDS = ROOT / "dist" / "images.kinds"
 OCI = ("grouped", "flat", "zstd", "uncompressed")
 JOINED = ("grouped", "flat", "layout")
 ALL = (*OCI, "oci-archive", "docker-archive", "index", "layout")
-STORE = Path.home() / ".cache/pants/named_caches/opam_oci_layers/v1/root/layers"
+STORE = Path.home() / ".cache/pants/named_caches/opam_oci_layers/v2/root/layers"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="compares owners: needs root")
 
@@ -47,7 +47,7 @@ def source(kinds: Path, kind: str) -> str:
 @pytest.fixture(scope="module")
 def merged_view(hello: Layout, tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Tuple[object, ...]]:
     """What the kernel makes of the layers that the packages were built with."""
-    layers = [STORE / diff_id.partition(":")[2] for diff_id in hello.config["rootfs"]["diff_ids"]]
+    layers = [STORE / diff_id.partition(":")[2] / "root" for diff_id in hello.config["rootfs"]["diff_ids"]]
     if not all(layer.is_dir() for layer in layers):
         pytest.skip("not all layers of the image lie unpacked in the store: they came out of a remote cache")
     with overlay(layers, tmp_path_factory.mktemp("view")) as root:

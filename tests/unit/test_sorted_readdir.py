@@ -49,4 +49,4 @@ def test_a_base_without_gcc_has_none(tmp_path: Path) -> None:
 def test_a_gcc_that_fails_is_no_error(tmp_path: Path) -> None:
     view, store = FakeGcc(tmp_path / "root", status=1), Store(tmp_path / "store", rootless=False)
     assert get(view, store) is None
-    assert not list((tmp_path / "store/v1/root/layers").iterdir())
+    assert not list((tmp_path / "store/v2/root/layers").iterdir())

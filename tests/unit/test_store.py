@@ -6,7 +6,9 @@ import gzip
 import hashlib
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
 import tarfile
 import time
 from dataclasses import replace
@@ -132,7 +134,78 @@ def test_a_layer_is_on_disk_before_it_has_its_name(store: Store, monkeypatch: py
         syscalls, "sync_file_system", lambda path: seen.append((os.listdir(path), store.path(DIFF_ID).exists()))
     )
     store.put(DIFF_ID, lambda target: (target / "f").write_text("") and None)
-    assert seen == [(["f"], False)]
+    assert [(sorted(names), there) for names, there in seen] == [(["inventory", "root"], False)]
+
+
+def test_a_name_is_synced_as_well(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once somebody has been told that the layer is there, it stays."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append((os.readlink(f"/proc/self/fd/{fd}"), found())))
+
+    def found() -> bool:
+        return store.path(DIFF_ID).exists()
+
+    store.put(DIFF_ID, lambda target: None)
+    assert synced == [(os.fspath(store._root / "layers"), True)]
+
+
+@pytest.mark.parametrize("before", ["absent", "open"])
+def test_it_is_closed_to_others(tmp_path: Path, layer: Layer, before: str) -> None:
+    """A set-uid program of a layer is nobody's to find, whatever the umask is, and in a store of an earlier version."""
+    directory = tmp_path / "store"
+    if before == "open":
+        (directory / "v2/root").mkdir(parents=True)
+        (directory / "v1/root/layers").mkdir(parents=True)
+        for path in (directory, *directory.rglob("*")):
+            path.chmod(0o755)
+    old = os.umask(0)
+    try:
+        Store(directory, False).put(DIFF_ID, lambda target: (target / "f").write_text("") and None)
+    finally:
+        os.umask(old)
+    closed = [directory, directory / "v2", directory / "v2/root", Store(directory, False).path(DIFF_ID).parent]
+    assert [path.stat().st_mode & 0o777 for path in closed] == [0o700] * 4
+    assert Store(directory, False).path(DIFF_ID).stat().st_mode & 0o777 == 0o755  # the root of what is built over it
+
+
+def test_another_user_runs_nothing_of_it(tmp_path: Path, root_user: None) -> None:
+    """As a local user who knows where the store is."""
+    store = Store(tmp_path / "store", False)
+
+    def fill(target: Path) -> None:
+        shutil.copy("/usr/bin/id", target / "id")
+        os.chmod(target / "id", 0o4755)
+
+    program = store.put(DIFF_ID, fill) / "id"
+    for path in tmp_path.parents:
+        if "pytest-of-" in os.fspath(path):
+            path.chmod(0o755)
+    tmp_path.chmod(0o755)
+    argv = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+    assert subprocess.run([*argv, "test", "-d", tmp_path]).returncode == 0
+    # By a shell: what setpriv starts itself, it starts with more privileges than the user has.
+    done = subprocess.run(
+        [*argv, "sh", "-c", f"test -e {program} || exec {program}"], stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 126 and "Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["", "v2", "v2/root"])
+def test_a_store_of_another_user_is_refused(tmp_path: Path, root_user: None, where: str) -> None:
+    """Who owns a directory can put anything into it."""
+    taken = tmp_path / "store" / where
+    taken.mkdir(parents=True)
+    os.chown(taken, 12345, 12345)
+    with pytest.raises(ToolError, match="belongs to user 12345"):
+        Store(tmp_path / "store", False)
+
+
+def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/v2").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ToolError, match="is not a directory of this user"):
+        Store(tmp_path / "store", False)
 
 
 def _damaged(layer: Layer, how: str) -> Layer:

@@ -26,7 +26,8 @@ def mounted(
     with timer.step("unpack"):
         lower = [store.get(layer) for layer in layers]
     with ExitStack() as stack:
-        directory = stack.enter_context(store.scratch(Path(name)))
+        # Set-uid programs that a package makes are for nobody else.
+        directory = stack.enter_context(store.scratch(Path(name), mode=0o700))
         log = stack.enter_context(open(LOG, "ab"))
         overlay = Overlay(lower, directory, store.rootless)
         try:

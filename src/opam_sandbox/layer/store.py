@@ -1,40 +1,68 @@
-"""The store of unpacked layers: one directory per diff_id, filled once, kept between processes.
+"""The store of unpacked layers: one entry per diff_id, filled once, kept between processes.
 
-`store/v1/root/layers/<diff_id>/` (or `uid-N` in place of `root` for a user, who then owns all files) is complete whenever
-it exists: it is unpacked beside, its digests are checked, it is synced to disk, and then it is renamed into place under a
-file lock. What a crash leaves in `tmp/` is swept by the next process (`sandbox.scratch`).
+    v2/root/              `uid-N` in place of `root` for a user, who then owns all files; for nobody else to enter
+      layers/<diff_id>/
+        root/             the layer
+        inventory         what `root` consisted of when it was made: see `layer.inventory`
+        checked           when, and of which directory, that was last found to be so; made at any time
+      tmp/ locks/ scratch/
+
+An entry is made beside: unpacked, its digests checked, its inventory written, all of it synced to disk. Then it is renamed into
+place under a file lock, and that is synced as well. So it is whole whenever it is there, also after a power loss. What a crash
+leaves in `tmp/` is swept by the next process (`sandbox.scratch`).
+
+Disks, and what people do to directories, are not to be trusted all the same. An entry that this boot of the machine has not
+used yet, that was not looked at for an hour, or that is another directory than the one looked at, is compared with its
+inventory, names, modes, sizes and times, before it is used; `verify` reads all files as well. What is damaged is made again.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import stat
+import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Optional, Tuple
 
+from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
+from opam_sandbox.layer import inventory
 from opam_sandbox.layer.read_blob import LayerBlob, plain_content
 from opam_sandbox.layer.unpack import unpack
 from opam_sandbox.sandbox import syscalls
 from opam_sandbox.sandbox.scratch import scratch
 
 # A change of how layers are unpacked must not meet directories that were unpacked the old way.
-FORMAT = "v1"
+FORMAT = "v2"
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# For so long, in seconds, an entry is believed to be what it was found to be.
+_BELIEVED = 3600
 
 
 class Store:
-    """`directory`: the root of the store; it may be a symlink. rootless: the files of a user without privileges."""
+    """`directory`: the root of the store; it may be a symlink. rootless: the files of a user without privileges.
+
+    Raises ToolError where it belongs to another user.
+    """
 
     def __init__(self, directory: Path, rootless: bool) -> None:
         kind = f"uid-{os.getuid()}" if rootless else "root"
         self.rootless = rootless
-        self._root = Path(os.path.realpath(directory)) / FORMAT / kind
+        top = Path(os.path.realpath(directory))
+        self._root = top / FORMAT / kind
+        # Layers have set-uid programs, of whatever version: nobody else is to find them there.
+        for path in (top, top / FORMAT, self._root):
+            _make_private(path)
         for name in ("layers", "tmp", "locks", "scratch"):
-            (self._root / name).mkdir(parents=True, exist_ok=True)
+            (self._root / name).mkdir(exist_ok=True)
 
     def path(self, diff_id: str) -> Path:
         """Where the layer is, or would be."""
-        return self._root / "layers" / diff_id.split(":", 1)[-1]
+        return self._entry(diff_id) / "root"
 
     def is_beside(self, path: Path) -> bool:
         """Whether a rename leads from `path` into the store."""
@@ -46,39 +74,165 @@ class Store:
         return self._root / "scratch"
 
     @contextmanager
-    def scratch(self, path: Path) -> Iterator[Path]:
+    def scratch(self, path: Path, mode: int = 0o755) -> Iterator[Path]:
         """A new directory of this process: removed at the context's end, after a kill by the next process that uses the
         store. Raises OSError."""
-        with scratch(self.scratch_records, path) as directory:
+        with scratch(self.scratch_records, path, mode) as directory:
             yield directory
 
     def get(self, layer: LayerBlob) -> Path:
-        """The layer's unpacked directory; unpacks its blob first if it is not there. Raises ToolError for a damaged one."""
-        path = self.path(layer.diff_id)
-        if path.is_dir():
-            return path
+        """The layer's unpacked directory; unpacks its blob first if it is not there or damaged. Raises ToolError for a damaged
+        blob."""
+        entry = self._entry(layer.diff_id)
+        if _problem(entry) == "":
+            return entry / "root"
 
         def fill(target: Path) -> None:
             with plain_content(layer) as content:
                 unpack(content, target, self.rootless, layer.title)
 
-        return self.put(layer.diff_id, fill)
+        return self.put(layer.diff_id, fill, layer.title)
 
-    def put(self, diff_id: str, fill: Callable[[Path], None]) -> Path:
-        """Have `fill` make the layer's directory unless it is there; only a whole one is ever seen."""
+    def put(self, diff_id: str, fill: Callable[[Path], None], title: str = "a layer") -> Path:
+        """Have `fill` make the layer's directory unless it is there; only a whole one is ever seen. `title` names it when it is
+        damaged, and made again."""
+        entry = self._entry(diff_id)
+        with self._locked(entry.name):
+            problem = _problem(entry)
+            if problem == "":
+                return entry / "root"
+            if problem is not None:
+                print(f"warning: {title} is damaged in the store: {problem}; it is made again", file=sys.stderr)
+            self._discard(entry)
+            with self._temporary(entry.name) as directory:
+                root = directory / "root"
+                root.mkdir()
+                os.chmod(root, 0o755)  # whatever the umask is
+                fill(root)
+                (directory / "inventory").write_bytes(inventory.record(root))
+                # Without it, files of a layer may be empty after a power loss, though the layer has its name.
+                syscalls.sync_file_system(directory)
+                os.rename(directory, entry)
+            _sync_directory(entry.parent)
+            _note_checked(entry)
+        return entry / "root"
+
+    def discard(self, diff_id: str) -> None:
+        """Remove the layer, if it is there: who wants it next makes it again."""
+        entry = self._entry(diff_id)
+        with self._locked(entry.name):
+            self._discard(entry)
+
+    def verify(self) -> Iterator[Tuple[str, str]]:
+        """Compare all layers with what they were when they were made, every byte: (diff_id in hex, what is wrong or "") for
+        each. Damaged ones are removed: who wants them next makes them again. Raises OSError."""
+        for name in sorted(os.listdir(self._root / "layers")):
+            entry = self._entry(name)
+            with self._locked(name):
+                problem = _compare(entry, contents=True)
+                if problem is None:
+                    continue  # removed since
+                if problem:
+                    self._discard(entry)
+            yield name, problem
+
+    def _entry(self, diff_id: str) -> Path:
+        return self._root / "layers" / diff_id.split(":", 1)[-1]
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
         # filelock takes long to import, and most processes find all their layers.
         from filelock import FileLock
 
-        path = self.path(diff_id)
-        name = path.name
         with FileLock(self._root / "locks" / f"{name}.lock"):
-            if path.is_dir():
-                return path
-            temporary = self._root / "tmp" / name
-            remove_tree(temporary)  # of a process whose record a power loss took
-            with self.scratch(temporary) as directory:
-                fill(directory)
-                # Without it, files of a layer may be empty after a power loss, though the layer has its name.
-                syscalls.sync_file_system(directory)
-                os.rename(directory, path)
-        return path
+            yield
+
+    def _discard(self, entry: Path) -> None:
+        if os.path.lexists(entry):
+            # In one step, and into what is swept if this process is killed.
+            with self._temporary(entry.name) as directory:
+                os.rename(entry, directory / "damaged")
+
+    @contextmanager
+    def _temporary(self, name: str) -> Iterator[Path]:
+        path = self._root / "tmp" / name
+        remove_tree(path)  # of a process whose record a power loss took
+        with self.scratch(path, mode=0o700) as directory:
+            yield directory
+
+
+def _make_private(path: Path) -> None:
+    """Have the directory, for this user alone. Raises ToolError for one of another user."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise ToolError(
+            f"the store of unpacked layers, {path}, is not a directory of this user (it belongs to user {found.st_uid}). Each "
+            "user needs a store: remove it, or set Pants' [GLOBAL].named_caches_dir to a directory of this user."
+        )
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        os.chmod(path, 0o700)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _problem(entry: Path) -> Optional[str]:
+    """What is wrong with an entry: "" nothing, None that there is none."""
+    mark = _mark(entry)
+    try:
+        checked, _, seconds = (entry / "checked").read_text().rpartition(" ")
+        if mark and checked == mark and 0 <= _seconds() - int(seconds) < _BELIEVED:
+            return ""
+    except (OSError, ValueError):
+        pass
+    problem = _compare(entry, contents=False)
+    if problem == "":
+        _note_checked(entry)
+    return problem
+
+
+def _compare(entry: Path, contents: bool) -> Optional[str]:
+    """As `_problem`, by the entry's inventory."""
+    try:
+        recorded = (entry / "inventory").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return "it has no inventory" if os.path.lexists(entry) else None
+    except OSError as error:
+        return f"its inventory cannot be read ({error.strerror})"
+    return inventory.difference(entry / "root", recorded, contents)
+
+
+def _mark(entry: Path) -> str:
+    """Of this very directory, in this boot of the machine; "" where that cannot be said.
+
+    After a power loss the boot is another, in a copy of the store the directory. A change of the top directory shows as well.
+    """
+    try:
+        found, recorded = os.lstat(entry / "root"), os.lstat(entry / "inventory")
+        boot = _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+    times = f"{found.st_mtime_ns} {found.st_ctime_ns}"
+    return f"{boot} {found.st_dev} {found.st_ino} {times} {recorded.st_size} {recorded.st_mtime_ns}"
+
+
+def _seconds() -> int:
+    """Since the machine has started: what people do to its clock has no say."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def _note_checked(entry: Path) -> None:
+    mark = _mark(entry)
+    temporary = entry / f"checked.{secrets.token_hex(4)}"
+    try:
+        if mark:
+            temporary.write_text(f"{mark} {_seconds()}")
+            os.replace(temporary, entry / "checked")
+    except OSError:
+        pass  # the next one looks again

@@ -39,6 +39,11 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         commands.add_parser(name, help=text).add_argument("layout", type=Path)
 
+    verify = commands.add_parser(
+        "verify", help="read all unpacked layers of this user and remove what is damaged, which builds then make again"
+    )
+    verify.add_argument("store", type=Path, help="the directory of unpacked layers: Pants' named cache opam_oci_layers")
+
     for name, text in (
         ("push", "copy an image to a registry with skopeo"),
         ("load", "load an image into docker or podman"),
@@ -81,6 +86,10 @@ def _run(options: argparse.Namespace) -> int:
         from opam_sandbox.running import run
 
         return run.run(options)
+    if options.command == "verify":
+        from opam_sandbox.publishing import verify
+
+        return verify.run(options)
     if options.command == "check":
         from opam_sandbox.oci.check_layout import problems
 

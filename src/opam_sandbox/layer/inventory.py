@@ -1,0 +1,161 @@
+"""What a directory of the store consists of, recorded when it was made, and compared with what is there later.
+
+An inventory is bytes: a line with a version, the sha256 (hex) of what follows and the number of entries; then, for each entry
+of the tree, `MODE SIZE MTIME CONTENT XATTRS PATH` and a NUL. MODE is octal. SIZE is a file's or a link's in bytes, a device's
+number, 0 for others. CONTENT is the sha256 of a file's bytes or of a link's target. XATTRS is the sha256 of those attributes
+that a layer can have. `-` stands for none, `?` for what its maker could not read. Owners are left out: they look different
+inside of a user namespace.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from opam_sandbox.files import CHUNK
+
+_VERSION = b"1"
+_NONE, _UNREADABLE = b"-", b"?"
+
+# Others depend on the machine, such as security.selinux.
+_XATTRS = ("user.", "trusted.overlay.", "security.capability")
+
+# What damage looks like to who reads. Other errors say something of the reader, such as that it has too many files open.
+_DAMAGE = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EIO,
+    errno.EBADMSG,
+    errno.EUCLEAN,
+    errno.ESTALE,
+)
+
+
+def record(tree: Path) -> bytes:
+    """The inventory of a tree that nobody changes. Raises OSError."""
+    contents: Dict[Tuple[int, int], bytes] = {}
+    entries = [
+        b"%s %s %s %s\0" % (_outside(found), _content(path, found, contents), _xattrs(path, found), relative)
+        for relative, path, found in _walk(os.fsencode(tree), set())
+    ]
+    body = b"".join(entries)
+    return b"%s %s %d\n%s" % (_VERSION, hashlib.sha256(body).hexdigest().encode(), len(entries), body)
+
+
+def difference(tree: Path, recorded: bytes, contents: bool) -> str:
+    """The first difference between a tree and its inventory, in words; "" if there is none. Raises OSError.
+
+    `contents`: also what files and attributes hold, and not only which entries there are, of what mode, size and time.
+    """
+    expected = _parse(recorded)
+    if expected is None:
+        return "its inventory is damaged"
+    closed = {path for path, (_, content, _) in expected.items() if content == _UNREADABLE}
+    read: Dict[Tuple[int, int], bytes] = {}
+    try:
+        for relative, path, found in _walk(os.fsencode(tree), closed):
+            entry = expected.pop(relative, None)
+            name = repr(os.fsdecode(relative))
+            if entry is None:
+                return f"{name} is not of it"
+            outside, content, xattrs = entry
+            if _outside(found) != outside:
+                return f"{name} has another mode, size or time"
+            if contents and content != _UNREADABLE and _content(path, found, read) != content:
+                return f"{name} holds something else"
+            if contents and xattrs != _UNREADABLE and _xattrs(path, found) != xattrs:
+                return f"{name} has other attributes"
+    except OSError as error:
+        if error.errno not in _DAMAGE:
+            raise
+        return f"{os.fsdecode(error.filename or tree)!r} cannot be read ({error.strerror})"
+    if expected:
+        return f"{os.fsdecode(min(expected))!r} is missing"
+    return ""
+
+
+def _parse(recorded: bytes) -> Optional[Dict[bytes, Tuple[bytes, bytes, bytes]]]:
+    head, _, body = recorded.partition(b"\n")
+    lines = body.split(b"\0")[:-1]
+    if head != b"%s %s %d" % (_VERSION, hashlib.sha256(body).hexdigest().encode(), len(lines)):
+        return None
+    result = {}
+    for line in lines:
+        mode, size, mtime, content, xattrs, path = line.split(b" ", 5)
+        result[path] = (b"%s %s %s" % (mode, size, mtime), content, xattrs)
+    return result
+
+
+def _walk(top: bytes, closed: "set[bytes]") -> Iterator[Tuple[bytes, bytes, os.stat_result]]:
+    """(path below `top`, path, status) of all that is in a tree; links are not followed, nor directories of `closed` entered."""
+    waiting: List[bytes] = [b""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            with os.scandir(os.path.join(top, below)) as entries:
+                found = [(entry.name, entry.path, entry.stat(follow_symlinks=False)) for entry in entries]
+        except PermissionError:
+            if not below:
+                raise
+            continue  # it is `?` for whoever makes an inventory
+        for name, path, status in found:
+            relative = os.path.join(below, name)
+            yield relative, path, status
+            if stat.S_ISDIR(status.st_mode) and relative not in closed:
+                waiting.append(relative)
+
+
+def _outside(found: os.stat_result) -> bytes:
+    size = 0
+    if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
+        size = found.st_size
+    elif stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
+        size = found.st_rdev
+    # Whole seconds: some file systems keep no more, though they show more until the next mount.
+    return b"%o %d %d" % (found.st_mode, size, found.st_mtime_ns // 10**9)
+
+
+def _content(path: bytes, found: os.stat_result, known: Dict[Tuple[int, int], bytes]) -> bytes:
+    """`known`: of files that were read already, by device and inode."""
+    if stat.S_ISLNK(found.st_mode):
+        return hashlib.sha256(os.readlink(path)).hexdigest().encode()
+    if stat.S_ISDIR(found.st_mode):
+        return _NONE if os.access(path, os.R_OK | os.X_OK) else _UNREADABLE
+    if not stat.S_ISREG(found.st_mode):
+        return _NONE
+    key = (found.st_dev, found.st_ino)
+    if key not in known:
+        try:
+            known[key] = _sha256(path)
+        except PermissionError:
+            known[key] = _UNREADABLE
+    return known[key]
+
+
+def _sha256(path: bytes) -> bytes:
+    digest = hashlib.sha256()
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as content:
+        for data in iter(lambda: content.read(CHUNK), b""):
+            digest.update(data)
+    return digest.hexdigest().encode()
+
+
+def _xattrs(path: bytes, found: os.stat_result) -> bytes:
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        return _NONE
+    try:
+        names = sorted(name for name in os.listxattr(path) if name.startswith(_XATTRS))
+        values = [(name, os.getxattr(path, name)) for name in names]
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return _NONE
+        if isinstance(error, PermissionError):
+            return _UNREADABLE
+        raise
+    return hashlib.sha256(repr(values).encode()).hexdigest().encode() if values else _NONE
