@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import BinaryIO, Dict, Optional, Sequence, Tuple, Union
+from typing import BinaryIO, Dict, Optional, Sequence, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
