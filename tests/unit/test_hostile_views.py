@@ -201,9 +201,9 @@ def test_records_of_dpkg_that_are_links(tmp_path: Path, host: Path, name: str, t
     addition = {"status": {"x:amd64": "Package: x\nArchitecture: amd64"}, "triggers": ["/usr x"]}
     if name in ("triggers", ""):
         with pytest.raises(ToolError, match=f"/{link} is a symlink"):
-            dpkg.merge(root, [addition])  # type: ignore[list-item]
+            dpkg.merge(root, [addition])
     else:
-        dpkg.merge(root, [addition])  # type: ignore[list-item]
+        dpkg.merge(root, [addition])
         assert not (root / link).is_symlink() and SECRET not in (root / link).read_text()
 
 
