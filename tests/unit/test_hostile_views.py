@@ -132,7 +132,6 @@ def test_links_of_a_package_bring_nothing_of_the_host(tmp_path: Path, host: Path
 def test_a_package_that_turns_anothers_directory_into_a_link(tmp_path: Path, host: Path, name: str) -> None:
     """One package has share/x/directory/data, the other has replaced a directory above by a link to one of the host: what
     is copied to these names goes into the image, and the host's files of those names stay."""
-    (host / "x").mkdir(exist_ok=True)
     first = tree(tmp_path / "first", {f"{SWITCH}/share/x/data": "own", f"{SWITCH}/share/own": "own"})
     second = tree(tmp_path / "second", {}, links={f"{SWITCH}/{name}": os.fspath(host / "directory")})
     full = tree(tmp_path / "full", {}, links={f"{SWITCH}/{name}": os.fspath(host / "directory")})

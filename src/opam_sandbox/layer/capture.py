@@ -16,7 +16,7 @@ from typing import Callable, Dict, List, Optional, Protocol, Sequence, Tuple
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import tar_headers
 from opam_sandbox.layer.tar_headers import Entry
-from opam_sandbox.sandbox import view_files
+from opam_sandbox.sandbox import open_in_root
 
 # 1980-01-01, the oldest time that zip archives can hold: no file of a layer is younger.
 EPOCH = 315532800
@@ -85,8 +85,9 @@ def capture(root: Path, rules: Rules, sink: Sink) -> Captured:
     _walk(top, b"", rules, rules.lower, found)
     result = Captured()
     links: Dict[Tuple[int, int], bytes] = {}
-    for item in found:
-        _write(top, item, rules, links, result, sink)
+    with open_in_root.directory(root) as directory:
+        for item in found:
+            _write(top, directory, item, rules, links, result, sink)
     sink.write(tar_headers.END)
     return result
 
@@ -153,8 +154,15 @@ def _is_like(full: bytes, below: bytes) -> bool:
 
 
 def _write(
-    top: bytes, item: _Found, rules: Rules, links: Dict[Tuple[int, int], bytes], result: Captured, sink: Sink
+    top: bytes,
+    directory: int,
+    item: _Found,
+    rules: Rules,
+    links: Dict[Tuple[int, int], bytes],
+    result: Captured,
+    sink: Sink,
 ) -> None:
+    """`directory`: a descriptor of `top`."""
     status, path = item.stat, item.path
     full = os.path.join(top, path)
     mode = status.st_mode
@@ -168,9 +176,9 @@ def _write(
         sink.write(tar_headers.header(entry))
 
     if rules.whiteouts and stat.S_ISCHR(mode) and status.st_rdev == 0:
-        directory, name = os.path.split(path)
+        parent, name = os.path.split(path)
         result.whiteouts.append(path)
-        emit(Entry(os.path.join(directory, b".wh." + name), tar_headers.REGULAR, 0o644, 0, 0, 0, rules.epoch))
+        emit(Entry(os.path.join(parent, b".wh." + name), tar_headers.REGULAR, 0o644, 0, 0, 0, rules.epoch))
         return
     if stat.S_ISSOCK(mode):
         result.entries -= 1  # tar has no sockets, and a dead one is of no use
@@ -192,7 +200,7 @@ def _write(
         entry.kind, entry.mode, entry.linkname = tar_headers.SYMLINK, 0o777, os.readlink(full)
         emit(entry)
     elif stat.S_ISREG(mode):
-        _write_file(top, path, entry, emit, sink)
+        _write_file(directory, path, entry, emit, sink)
     elif stat.S_ISFIFO(mode):
         entry.kind = tar_headers.FIFO
         emit(entry)
@@ -202,11 +210,9 @@ def _write(
         emit(entry)
 
 
-def _write_file(top: bytes, path: bytes, entry: Entry, emit: Callable[[Entry], None], sink: Sink) -> None:
-    content = view_files.open_file(Path(os.fsdecode(top)), os.fsdecode(path), links=False, buffering=0)
-    if content is None:
-        raise OSError(errno.ESTALE, f"{os.fsdecode(path)} became something else while it was read")
-    with content:
+def _write_file(directory: int, path: bytes, entry: Entry, emit: Callable[[Entry], None], sink: Sink) -> None:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    with open(open_in_root.open_at(directory, os.fsdecode(path), flags), "rb", buffering=0) as content:
         # The size of what is open, not of what was seen before: header and content always agree.
         entry.size = os.fstat(content.fileno()).st_size
         emit(entry)

@@ -112,11 +112,10 @@ def walk(root: Path, name: str = "") -> Iterator[str]:
 # -- reading -----------------------------------------------------------------
 
 
-def open_file(root: Path, name: str, links: bool = True, buffering: int = -1) -> Optional[BinaryIO]:
+def open_file(root: Path, name: str, links: bool = True) -> Optional[BinaryIO]:
     """A regular file, open for reading; None where there is none. Raises OSError for one that may not be read.
 
     Links are followed inside of `root`; with `links=False`, a name with a link in it counts as no file.
-    buffering: as open() has it.
     """
     try:
         # What it is comes first: to open a device may do something.
@@ -129,7 +128,7 @@ def open_file(root: Path, name: str, links: bool = True, buffering: int = -1) ->
         os.close(found)
     if not stat.S_ISREG(seen.st_mode):
         return None
-    file = open(_open(root, name, os.O_RDONLY | _CONTENT, links), "rb", buffering)
+    file = open(_open(root, name, os.O_RDONLY | _CONTENT, links), "rb")
     if os.path.samestat(os.fstat(file.fileno()), seen):
         return file
     file.close()
