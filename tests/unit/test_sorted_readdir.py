@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from pathlib import Path
 from typing import Any, List, Optional
 
@@ -114,7 +113,6 @@ def test_a_package_has_no_say_in_it(
     namespaces: Namespaces, base: Layer, tmp_path: Path, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A layer that brings another gcc, as a depext may: neither the build over it nor a later one gets its library."""
-    uid = {"uid": 1000, "gid": 1000}
     opam_root = make_opam_root(tmp_path / "opam-root")
     replaced = make_layer(
         tmp_path / "replaced",
