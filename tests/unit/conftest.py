@@ -153,6 +153,31 @@ def make_layer(
     return Layer(directory=directory, **data)
 
 
+def make_base_layer(directory: Path, tiny_root: Path, scripts: Dict[str, str]) -> Layer:
+    """The tiny root as a base layer, with shell scripts as further programs: name -> text."""
+    root = directory / "root"
+    shutil.copytree(tiny_root, root, symlinks=True)
+    for name, text in scripts.items():
+        (root / "bin" / name).write_text(text)
+        (root / "bin" / name).chmod(0o755)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.add(root, ".")
+    return make_layer(directory / "layer", packed.getvalue(), "base", "tiny")
+
+
+def make_opam_root(directory: Path) -> Layer:
+    """A layer with the directory of the user opam, for a base whose opam is a script."""
+    home = member("home/opam", tarfile.DIRTYPE, uid=1000, gid=1000)
+    return make_layer(directory, make_tar([member("home", tarfile.DIRTYPE), home]), "opam-root", "")
+
+
+def build_request(store: Path, layers: Iterable[Layer]) -> Any:
+    """A request to build an empty package t.1 over these layers."""
+    package = {"name": "t", "version": "1", "opam": 'opam-version: "2.0"\n', "files": [], "sources": [], "debs": []}
+    return {"store": str(store), "layers": [str(layer.directory) for layer in layers], "package": package}
+
+
 class Collected:
     """A sink that keeps what is written."""
 

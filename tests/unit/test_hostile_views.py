@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -249,17 +250,22 @@ class HostileGcc:
 
 
 @pytest.mark.parametrize("output", ["", "file"])
-def test_the_library_that_sorts_directories(tmp_path: Path, host: Path, output: str) -> None:
-    """Neither written nor read through links, whatever a gcc that a package brought leaves as its output."""
-    gcc, store = HostileGcc(tmp_path / "root", host, output), Store(tmp_path / "store", rootless=True)
+def test_the_library_that_sorts_directories(
+    tmp_path: Path, host: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither written nor read through links, whatever a base has there, and whatever its gcc leaves as its output."""
+    gcc = HostileGcc(tmp_path / "root", host, output)
     view: Any = SimpleNamespace(root=gcc.root, overlay=gcc, log=BytesIO())
-    base: Any = SimpleNamespace(diff_id="sha256:" + "1" * 64)
-    made = sorted_readdir.library(view, store, base)
+    base: Any = SimpleNamespace(diff_id="sha256:" + "1" * 64, title="base")
+    store = Store(tmp_path / "store", rootless=True)
+    monkeypatch.setattr(store, "get", lambda layer: gcc.root)
+    monkeypatch.setattr(sorted_readdir, "mounted", lambda *_, **__: nullcontext(view))
+    made = sorted_readdir.library(store, base)
     assert made is None if output else made is not None and made.read_text() == "library"
     if output:
         return
     building: Any = object.__new__(build._Build)
-    building._view, building._overlay, building._store, building._layers = view, gcc, store, [base]
+    building._view, building._overlay, building._library = view, gcc, made
     assert building._preload() == {"LD_PRELOAD": "/dev/sorted-readdir.so"} and gcc.bound == ["dev/sorted-readdir.so"]
 
 

@@ -111,7 +111,14 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("building/build.py", "_memory_is_full"): ({"os.statvfs"}, "the mount itself"),
     ("building/build.py", "_write_below"): ({".mkdir", ".write_bytes"}, "the scratch directory, before it is bound"),
     ("building/sorted_readdir.py", "library"): ({".read_bytes"}, "the tool's own source"),
-    ("building/sorted_readdir.py", "library.fill"): ({".write_bytes", "os.chmod"}, "a new directory of the store"),
+    ("building/sorted_readdir.py", "library.fill"): (
+        {".write_bytes", ".write_text", "os.chmod"},
+        "a new directory of the store",
+    ),
+    ("building/sorted_readdir.py", "_is_recorded"): (
+        {".read_bytes", ".read_text"},
+        "a directory of the store that fill made",
+    ),
     ("imaging/merge.py", "run.produce"): ({"tempfile.TemporaryFile"}, "the process's own directory"),
     ("imaging/copy_files.py", "copy"): ({"open"}, "a descriptor of view_files"),
     ("imaging/copy_files.py", "_copy_metadata"): (

@@ -45,18 +45,20 @@ def run(request: BuildRequest, jobs: int) -> int:
     if len(layers) < 2 or layers[0].kind != "base" or layers[1].kind != "opam-root":
         raise RequestError("layers: the first should be a base, and the second an opam-root")
 
-    def make(store: Store, room: int) -> None:
+    def make(store: Store, library: Optional[Path], room: int) -> None:
         def work(view: View) -> Facts:
-            return _Build(view, store, layers, package, request, jobs, room).run()
+            return _Build(view, library, layers, package, request, jobs, room).run()
 
         make_layer(Identity("package", package.name, package.version), layers, store, work)
 
     def inside() -> int:
         store = Store(Path(request["store"]), rootless)
+        # Before anything of the package, or of its depexts, is there to have a say.
+        library = sorted_readdir.library(store, layers[0])
         try:
-            make(store, memory.room_for_one())
+            make(store, library, memory.room_for_one())
         except _OutOfMemory:
-            make(store, 0)
+            make(store, library, 0)
         return 0
 
     return run_isolated(inside)
@@ -67,12 +69,13 @@ class _OutOfMemory(BuildFailed):
 
 
 class _Build:
-    """room: the bytes of memory that what opam unpacks and builds may take; 0: it is on disk."""
+    """library: what sorts directories, if the base can have it. room: the bytes of memory that what opam unpacks and builds may
+    take; 0: it is on disk."""
 
     def __init__(
         self,
         view: View,
-        store: Store,
+        library: Optional[Path],
         layers: Sequence[Layer],
         package: OpamPackage,
         request: BuildRequest,
@@ -80,7 +83,7 @@ class _Build:
         room: int,
     ) -> None:
         self._view = view
-        self._store = store
+        self._library = library
         self._layers = layers
         self._overlay = view.overlay
         self._package = package
@@ -221,12 +224,11 @@ class _Build:
 
     def _preload(self) -> Dict[str, str]:
         """The variable that has programs see directories in one order on every machine, if the base can do so."""
-        # Among the devices: nothing of these is in a layer.
-        library = sorted_readdir.library(self._view, self._store, self._layers[0])
-        if library is None:
+        if self._library is None:
             return {}
+        # Among the devices: nothing of these is in a layer.
         view_files.write(self._view.root / "dev", sorted_readdir.LIBRARY, b"")
-        self._overlay.bind(library, f"dev/{sorted_readdir.LIBRARY}")
+        self._overlay.bind(self._library, f"dev/{sorted_readdir.LIBRARY}")
         return {"LD_PRELOAD": f"/dev/{sorted_readdir.LIBRARY}"}
 
     def _memory_is_full(self) -> bool:

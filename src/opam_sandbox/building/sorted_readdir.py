@@ -3,23 +3,28 @@
 In what order the kernel lists a directory depends on the file system, on a secret of its own (ext4's hash seed) and, in
 memory, on the kernel's version. Builds let it slip into what they install: ocamlbuild passes `-I` in that order, and compilers
 write their command lines into .cmt and .cmti files. A library that is preloaded into every program sorts what readdir(3) gives.
-It is compiled by the base's own gcc, once for each base, and kept in the store. Its source is sorted_readdir.c, beside this file.
+It is compiled by the base's own gcc, in a view of the base alone: what a package or its depexts put in gcc's place has no say in
+what others are built with. It is kept in the store, once for each base, with a record of what it is and of what it was made.
+Its source is sorted_readdir.c, beside this file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import sys
 from pathlib import Path
-from typing import Optional
+from typing import Dict, Optional
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer
+from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
 from opam_sandbox.sandbox import view_files
-from opam_sandbox.sandbox.view import View
 
 LIBRARY = "sorted-readdir.so"
+_RECORD = "made-of.json"
 _SOURCE = "readdir.c"
 
 # It is loaded into every program, ten thousand times by one `configure`: it has nothing to run at its start, as few
@@ -31,27 +36,57 @@ _COMMAND = (
 )
 
 
-def library(view: View, store: Store, base: Layer) -> Optional[Path]:
-    """The library for programs of this base, compiled in the merged view if nobody has yet; None if the base cannot."""
-    if not view_files.exists(view.root, "usr/bin/gcc"):
+def library(store: Store, base: Layer) -> Optional[Path]:
+    """The library for programs of this base, compiled if it is not there or not what it was; None if the base cannot.
+
+    Only inside `run_isolated`, while nothing else runs there.
+    """
+    if not view_files.exists(store.get(base), "usr/bin/gcc"):
         return None
     source = Path(__file__).with_suffix(".c").read_bytes()
-    key = hashlib.sha256("\n".join([base.diff_id, *_COMMAND]).encode() + source).hexdigest()
+    made_of = {
+        "base": base.diff_id,
+        "command": " ".join(_COMMAND),
+        "source": hashlib.sha256(source).hexdigest(),
+    }
+    key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
     def fill(target: Path) -> None:
+        made = _compile(store, base, source)
+        (target / LIBRARY).write_bytes(made)
+        os.chmod(target / LIBRARY, 0o644)
+        record = {**made_of, "sha256": hashlib.sha256(made).hexdigest()}
+        (target / _RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+    try:
+        found = store.put(key, fill, LIBRARY)
+        if not _is_recorded(found, made_of):
+            print(f"warning: {LIBRARY} is not what was made of {base.title}; it is made again", file=sys.stderr)
+            store.discard(key)
+            found = store.put(key, fill, LIBRARY)
+    except ToolError:
+        return None  # such as a gcc without libc's headers: as little use as none
+    return found / LIBRARY
+
+
+def _compile(store: Store, base: Layer, source: bytes) -> bytes:
+    """Raises ToolError where the base's gcc makes nothing."""
+    with mounted(store, [base], name="sorted-readdir") as view:
         temporary = view.root / "tmp"
         view_files.write(temporary, _SOURCE, source)
         env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": "/tmp"}
         done = view.overlay.run(_COMMAND, env, view.log, user=False)
         made = view_files.read(temporary, LIBRARY, links=False)
-        if done.returncode != 0 or made is None:
-            raise ToolError(f"the base's gcc made no library (exit status {done.returncode})")
-        (target / LIBRARY).write_bytes(made)
-        os.chmod(target / LIBRARY, 0o644)
-        for name in (_SOURCE, LIBRARY):
-            view_files.remove(temporary, name)
+    if done.returncode != 0 or made is None:
+        raise ToolError(f"the base's gcc made no library (exit status {done.returncode})")
+    return made
 
+
+def _is_recorded(directory: Path, made_of: Dict[str, str]) -> bool:
+    """Whether a library is the one that its record names, and was made of this."""
     try:
-        return store.put(key, fill) / LIBRARY
-    except ToolError:
-        return None  # such as a gcc without libc's headers: as little use as none
+        record = json.loads((directory / _RECORD).read_text())
+        found = hashlib.sha256((directory / LIBRARY).read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return False
+    return bool(record == {**made_of, "sha256": found})

@@ -1,0 +1,77 @@
+"""build: one that fails while processes of its live on ends as one that fails, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Tuple
+
+import pytest
+
+from opam_sandbox.building import build
+from opam_sandbox.opam.switch import SWITCH_STATE_DIR
+from opam_sandbox.sandbox import memory
+from tests.unit.conftest import Namespaces, build_request, make_base_layer, make_opam_root
+
+# A daemon that nothing but SIGKILL ends, and that makes files as fast as it can.
+DAEMON = """
+setsid sh -c 'trap "" HUP INT TERM; cd {directory}; i=0; while :; do i=$((i+1)); : > f$i; done' &
+while [ ! -e {directory}/f20 ]; do :; done
+"""
+HOME = "/home/opam"
+BUILD = f"/{SWITCH_STATE_DIR}/build"
+
+
+def run(tmp_path: Path, tiny_root: Path, opam: str) -> Tuple[int, str]:
+    """Build a package with this script as opam, in the current directory; the exit status and the log."""
+    base = make_base_layer(tmp_path / "base", tiny_root, {"opam": "#!/bin/sh\n" + opam})
+    layers = [base, make_opam_root(tmp_path / "opam-root")]
+    status = build.run(build_request(tmp_path / "store", layers), 1)
+    return status, Path("build.log").read_text()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespaces: Namespaces) -> Path:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def left(here: Path, tmp_path: Path) -> "set[str]":
+    kind = tmp_path / "store/v2/root"
+    return set(os.listdir(here)) | set(os.listdir(kind / "tmp")) | set(os.listdir(kind / "scratch"))
+
+
+@pytest.mark.parametrize("room", [0, 1 << 26], ids=["disk", "memory"])
+def test_the_error_is_the_packages(
+    tmp_path: Path, here: Path, tiny_root: Path, room: int, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(memory, "room_for_one", lambda: room)
+    opam = DAEMON.format(directory=HOME) + DAEMON.format(directory=BUILD if room else HOME) + "echo broken; exit 3\n"
+    status, log = run(tmp_path, tiny_root, opam)
+    assert (status, log) == (1, "broken\n")
+    assert capfd.readouterr().err == (
+        "error: opam package t.1 failed to build (opam's exit status 3); what it printed is in build.log\n"
+    )
+    assert left(here, tmp_path) == {"build.log", "timings.json"}
+
+
+def test_it_is_tried_again_on_disk(
+    tmp_path: Path, here: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where memory is full, and what fills it is still at it."""
+    monkeypatch.setattr(memory, "room_for_one", lambda: 1 << 20)
+    full = f"{DAEMON.format(directory=HOME)} while cat /bin/cat >> {BUILD}/large; do :; done; exit 5"
+    opam = f'if [ -d {BUILD} ] && [ "$(stat -f -c %T {BUILD})" = tmpfs ]; then {full}; fi\necho on disk; exit 0\n'
+    status, log = run(tmp_path, tiny_root, opam)
+    assert (status, log) == (0, "on disk\n"), capfd.readouterr().err
+    assert json.loads((here / "layer.json").read_text())["name"] == "t"
+    assert left(here, tmp_path) == {"build.log", "timings.json", "layer.json", "blobs"}
+
+
+def test_what_is_left_running_ends_with_a_build_that_succeeds(tmp_path: Path, here: Path, tiny_root: Path) -> None:
+    status, _ = run(tmp_path, tiny_root, DAEMON.format(directory=HOME) + "exit 0\n")
+    assert status == 0
+    assert left(here, tmp_path) == {"build.log", "timings.json", "layer.json", "blobs"}
