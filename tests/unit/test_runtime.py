@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from opam_sandbox.imaging import runtime
@@ -39,6 +39,7 @@ def test_no_elf() -> None:
         assert read_elf(BytesIO(content)) is None
 
 
+@example(b"\x00\x00\x80", 437)
 @given(st.binary(max_size=64), st.integers(0, 4000))
 def test_damaged_elf(junk: bytes, at: int) -> None:
     """A broken file is no program, and no reason to fail."""

@@ -5,6 +5,7 @@ Source: ELF-64/32 object file format, chapter 5; ld.so(8).
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Dict, List, Optional, Tuple
@@ -26,7 +27,7 @@ def read_elf(file: BinaryIO) -> Optional[Elf]:
     """What an open file needs; None unless it is an ELF program or shared library that is whole."""
     try:
         return _read(file)
-    except (OSError, struct.error, ValueError, LookupError):
+    except (OSError, OverflowError, struct.error, ValueError, LookupError):
         return None
 
 
@@ -87,8 +88,8 @@ def _offset(loads: List[Tuple[int, int, int]], address: int) -> int:
 
 
 def _bytes(file: BinaryIO, at: int, length: int) -> bytes:
-    file.seek(at)
-    data = file.read(length)
-    if len(data) != length:
+    # Before anything is read: a damaged length may be more than there is memory for.
+    if at + length > file.seek(0, os.SEEK_END):
         raise ValueError("the file is shorter than it says")
-    return data
+    file.seek(at)
+    return file.read(length)
