@@ -7,7 +7,7 @@ from typing import Iterable
 
 from pants.engine.target import Target
 
-from opam_oci import target_types_rules
+from opam_oci import target_types_files_rules, target_types_rules
 from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.goals import (
     generate_lockfiles,
@@ -23,15 +23,16 @@ from opam_oci.host import checks, programs
 from opam_oci.images import image, packed_layer, parts, runtime_layer
 from opam_oci.layers import base, build_logs, build_plan, foundation, package
 from opam_oci.locking import debian_lockfile, opam_inputs, opam_lockfile
-from opam_oci.publishing import image_layout, naming
+from opam_oci.publishing import claims, image_layout, naming
 from opam_oci.resolves import debian_rootfs, inputs, locks, opam_repositories, targets
 from opam_oci.run_end import dist_links, trace
 from opam_oci.sandbox import on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
+from opam_oci.target_types_files import FILE_TARGET_TYPES
 
 # Those that have rules, by their rooms.
 _MODULES: tuple[ModuleType, ...] = (
-    target_types_rules,
+    *(target_types_rules, target_types_files_rules),
     *(debian_mirrors, fetch),
     *(generate_lockfiles, package_image, package_image_index, package_image_layout),
     *(publish, run_image, tailor, unpublish),
@@ -39,7 +40,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(image, packed_layer, parts, runtime_layer),
     *(base, build_logs, build_plan, foundation, package),
     *(debian_lockfile, opam_inputs, opam_lockfile),
-    *(image_layout, naming),
+    *(claims, image_layout, naming),
     *(debian_rootfs, inputs, locks, opam_repositories, targets),
     *(dist_links, trace),
     *(on_demand, tool),
@@ -48,7 +49,7 @@ _MODULES: tuple[ModuleType, ...] = (
 
 def target_types() -> Iterable[type[Target]]:
     """The target types of this backend."""
-    return TARGET_TYPES
+    return (*TARGET_TYPES, *FILE_TARGET_TYPES)
 
 
 def rules() -> Iterable[object]:

@@ -7,7 +7,13 @@ from pants.engine.target import COMMON_TARGET_FIELDS, InvalidTargetException, Ta
 from pants.util.docutil import bin_name
 from pants.util.strutil import help_text
 
-from opam_oci.fields.debian import DebianArchitectureField, DebianPackagesField, DebianResolveField, DebianSuiteField
+from opam_oci.fields.debian import (
+    DebianArchitectureField,
+    DebianPackagesField,
+    DebianResolveField,
+    DebianRootfsDependenciesField,
+    DebianSuiteField,
+)
 from opam_oci.fields.image import (
     OciImageBaseField,
     OciImageCompressionField,
@@ -44,6 +50,7 @@ from opam_oci.fields.opam import (
     OpamFileField,
     OpamPackageDependenciesField,
     OpamPackageNameField,
+    OpamPackagesOverridesField,
     OpamPackageVersionField,
     OpamRequirementsField,
     OpamResolveField,
@@ -100,15 +107,18 @@ class OpamPackageTarget(Target):
 class OpamPackagesTarget(TargetGenerator):
     alias = "opam_packages"
     generated_target_cls = OpamPackageTarget
-    core_fields = (*COMMON_TARGET_FIELDS, OpamResolveField)
+    core_fields = (*COMMON_TARGET_FIELDS, OpamPackagesOverridesField)
     copied_fields = COMMON_TARGET_FIELDS
-    moved_fields = ()
+    moved_fields = (OpamResolveField,)
     help = help_text(
         f"""
         Generates one `opam_package` for each package of a resolve's lockfile.
 
         With `opam_packages(name="default")` in `3rdparty/opam`, the package lwt of the lockfile has the address
         `3rdparty/opam:default#lwt`. The lockfile is written by `{bin_name()} generate-lockfiles`.
+
+        One target can be for several resolves: with `resolve=parametrize("a", "b")` the addresses are
+        `3rdparty/opam:default#lwt@resolve=a` and so on.
         """
     )
 
@@ -117,6 +127,7 @@ class DebianRootfsTarget(Target):
     alias = "debian_rootfs"
     core_fields = (
         *COMMON_TARGET_FIELDS,
+        DebianRootfsDependenciesField,
         DebianResolveField,
         DebianSuiteField,
         DebianPackagesField,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pants.backend.project_info import dependencies, dependents, list_targets, peek
+from pants.backend.project_info import count_loc, dependencies, dependents, filedeps, list_targets, paths, peek
 from pants.core import register as core
-from pants.core.goals import generate_lockfiles, package, publish, run
+from pants.core.goals import export, generate_lockfiles, package, publish, run
 from pants.core.goals.tailor import PutativeTargets
 from pants.engine.fs import Digest, DownloadFile
 from pants.engine.internals.parametrize import Parametrize
 from pants.engine.rules import QueryRule
 from pants.testutil.rule_runner import RuleRunner
+from pants.vcs import changed
 
 from opam_oci import register
 from opam_oci.downloads.fetch import Fetched, FetchRequest
@@ -34,14 +35,20 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
         rules=[
             *core.rules(),
             *dependencies.rules(),
+            *changed.rules(),
+            *count_loc.rules(),
             *dependents.rules(),
+            *export.rules(),
+            *filedeps.rules(),
             *generate_lockfiles.rules(),
             *list_targets.rules(),
             *package.rules(),
+            *paths.rules(),
             *peek.rules(),
             *publish.rules(),
             *run.rules(),
             *register.rules(),
+            QueryRule(changed.ChangedAddresses, [changed.ChangedRequest]),
             QueryRule(Digest, [DownloadFile]),
             QueryRule(BuildPlan, [BuildPlanRequest]),
             QueryRule(PutativeTargets, [PutativeOpamTargetsRequest]),
@@ -57,7 +64,7 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             QueryRule(publish.PublishProcesses, [PublishOciImageRequest]),
             QueryRule(run.RunRequest, [OciImageRunFieldSet]),
         ],
-        target_types=register.target_types(),
+        target_types=[*register.target_types(), *core.target_types()],
         objects={"parametrize": Parametrize},
         isolated_local_store=not any("--local-store-dir" in arg for arg in bootstrap_args),
         bootstrap_args=bootstrap_args,

@@ -40,8 +40,12 @@ def runner(rule_runner: RuleRunner) -> RuleRunner:
 def test_list(runner: RuleRunner) -> None:
     assert run(runner, List, "3rdparty/opam:default#top", "images::") == ["3rdparty/opam:default#top", "images:image"]
     assert set(run(runner, List, "::")) == {
+        "3rdparty/debian:_debian_lockfile_second",
+        "3rdparty/debian:_debian_lockfile_trixie",
         "3rdparty/debian:second",
         "3rdparty/debian:trixie",
+        "3rdparty/opam:_opam_lockfile_default",
+        "3rdparty/opam:_opam_lockfile_other",
         "3rdparty/opam:default",
         "3rdparty/opam:default#compiler",
         "3rdparty/opam:default#top",
@@ -55,10 +59,12 @@ def test_list(runner: RuleRunner) -> None:
 def test_dependencies_of_a_package(runner: RuleRunner) -> None:
     assert run(runner, Dependencies, "3rdparty/opam:default#compiler") == [
         "3rdparty/debian:trixie",
+        "3rdparty/opam:_opam_lockfile_default",
         "3rdparty/opam:default#unix",
     ]
     assert run(runner, Dependencies, "3rdparty/opam:default#virtual") == [
         "3rdparty/debian:trixie",
+        "3rdparty/opam:_opam_lockfile_default",
         "3rdparty/opam:default#compiler",
     ]
 
@@ -71,11 +77,14 @@ def test_dependencies_of_an_image(runner: RuleRunner) -> None:
         "3rdparty/opam:default#virtual",
     ]
     assert run(runner, Dependencies, "--transitive", "images:image") == [
+        "3rdparty/debian:_debian_lockfile_trixie",
         "3rdparty/debian:trixie",
+        "3rdparty/opam:_opam_lockfile_default",
         "3rdparty/opam:default#compiler",
         "3rdparty/opam:default#top",
         "3rdparty/opam:default#unix",
         "3rdparty/opam:default#virtual",
+        "3rdparty/opam:roots",
     ]
 
 

@@ -6,12 +6,16 @@ import re
 from typing import Iterable, Optional
 
 from pants.engine.addresses import Address
-from pants.engine.target import StringField, StringSequenceField
+from pants.engine.target import Dependencies, StringField, StringSequenceField
 from pants.util.strutil import help_text
 
 from opam_oci.fields.validation import check_each
 
 _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+
+
+class DebianRootfsDependenciesField(Dependencies):
+    pass
 
 
 class DebianResolveField(StringField):

@@ -6,7 +6,13 @@ import re
 from typing import Iterable, Optional
 
 from pants.engine.addresses import Address
-from pants.engine.target import Dependencies, OptionalSingleSourceField, StringField, StringSequenceField
+from pants.engine.target import (
+    Dependencies,
+    OptionalSingleSourceField,
+    OverridesField,
+    StringField,
+    StringSequenceField,
+)
 from pants.util.strutil import help_text
 
 from opam_oci.fields.validation import check_each
@@ -100,5 +106,16 @@ class OpamPackageDependenciesField(Dependencies):
         """
         The packages below this one, from the lockfile: those that its build needs, post-dependencies that do not lead
         back to it, and its base.
+        """
+    )
+
+
+class OpamPackagesOverridesField(OverridesField):
+    help = help_text(
+        """
+        Fields of single packages, by their names: `{"lwt": {"tags": ["slow"]}, ("dune", "dune-configurator"): {...}}`.
+
+        `tags` and `description` can be set; the lockfile says everything else. A name that the lockfile does not have is an
+        error. Default: none.
         """
     )

@@ -20,7 +20,8 @@ class OciImageRepositoriesField(StringSequenceField):
             `{{name}}:{{tag}}` in its index; `"oci:/srv/images:tools/{{name}}"` says another name before the tag
 
         Placeholders are those of `image_tags`. Where the path is left out, it is that of the registry's `repository`
-        or of `[oci-publish].default_repository`.
+        or of `[oci-publish].default_repository`. Two entries that are the same place are an error, and so are two targets
+        that one run would publish under one name.
 
         Default: all registries with `default = true`; with none of them, the image is not published. `[]` keeps it
         from being published.
@@ -41,8 +42,9 @@ class OciImageTagsField(StringSequenceField):
           * `{pants.hash}`: the digest of the image's manifest, 64 digits; the same for the same image
           * `{env.GIT_COMMIT}`: a variable named in `[oci-publish].tag_env_vars`
           * `{name}`, `{directory}`, `{parent_directory}`: of this target
+          * `{parameters.compression}`: of a target with `compression=parametrize("gzip", "zstd")`, the value that it has
 
-        Tags are in no cache key: changing them builds nothing.
+        A tag that is there twice counts once. Tags are in no cache key: changing them builds nothing.
         """
     )
 

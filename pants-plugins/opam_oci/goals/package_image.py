@@ -11,6 +11,7 @@ from pants.util.logging import LogLevel
 from pants.util.strutil import pluralize
 
 from opam_oci.field_sets import OciPackageImageFieldSet
+from opam_oci.goals.dist_paths import claim_output
 from opam_oci.images.archive import as_archive, renamed, repository_name
 from opam_oci.images.image import ImageRequest, OciImage, make_image
 from opam_oci.pants_engine.calls import add_prefix, executing_goals, get_digest_entries, merge_digests
@@ -26,13 +27,14 @@ def log_lines(image: OciImage) -> Iterable[str]:
 
 @rule(desc="Package opam packages as an OCI image", level=LogLevel.DEBUG)
 async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
-    """An image as a layout or an archive, and its SBOMs beside it."""
+    """An image as a layout or an archive, and its SBOMs beside it. Raises SameOutputPathError."""
     if field_set.skip_push.value and (await executing_goals()).is_running("publish"):
         # `publish` asks for packages before it asks whether they are wanted.
         return BuiltPackage(EMPTY_DIGEST, ())
     kind = field_set.format.value
-    image = await make_image(ImageRequest(field_set, for_docker=kind == "docker-archive"), **implicitly())
     path = field_set.output_path.value_or_default(file_ending=None if kind == "oci" else "tar")
+    await claim_output(field_set.address, path)  # Before anything is built.
+    image = await make_image(ImageRequest(field_set, for_docker=kind == "docker-archive"), **implicitly())
     lines = tuple(log_lines(image))
     if kind == "oci":
         digest = await add_prefix(AddPrefix(image.layout, path))
@@ -47,6 +49,7 @@ async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
     artifacts += [
         BuiltPackageArtifact(entry.path) for entry in await get_digest_entries(sbom) if isinstance(entry, FileEntry)
     ]
+    await claim_output(field_set.address, *(artifact.relpath or "" for artifact in artifacts))
     return BuiltPackage(await merge_digests(MergeDigests([digest, sbom])), tuple(artifacts))
 
 

@@ -23,6 +23,7 @@ from pants.engine.unions import UnionRule
 from pants.util.logging import LogLevel
 
 from opam_oci.fields.image_collections import OciIndexImagesField, OciIndexLayoutsField, OciIndexTagField
+from opam_oci.goals.dist_paths import claim_output
 from opam_oci.images.image import ImageRequest, make_image
 from opam_oci.images.layering import image_field_sets
 from opam_oci.images.oci_layout import (
@@ -132,6 +133,8 @@ def index_files(parts: Iterable[_Part], tag: str) -> tuple[str, list[FileContent
 async def package_index(field_set: OciImageIndexFieldSet) -> BuiltPackage:
     """An index over images that are made here and images that were made elsewhere. Raises LayoutError."""
     target = field_set.address
+    path = field_set.output_path.value_or_default(file_ending=None)
+    await claim_output(target, path)
     field_sets = image_field_sets(
         f"the `{OciIndexImagesField.alias}` field in target {target}",
         await targets_of(await addresses_of(field_set.images.to_unparsed_address_inputs())),
@@ -150,7 +153,6 @@ async def package_index(field_set: OciImageIndexFieldSet) -> BuiltPackage:
         digest_subset_to_digest(DigestSubset(part.digest, PathGlobs(["blobs/**"]))) for part in parts
     )
     written = await create_digest(CreateDigest(files))
-    path = field_set.output_path.value_or_default(file_ending=None)
     layout = await add_prefix(AddPrefix(await merge_digests(MergeDigests([*blobs, written])), path))
     platforms = ", ".join(part.platform for part in parts)
     return BuiltPackage(layout, (BuiltPackageArtifact(path, (f"index {digest}", f"platforms: {platforms}")),))

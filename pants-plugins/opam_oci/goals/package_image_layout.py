@@ -16,7 +16,8 @@ from pants.util.strutil import pluralize
 
 from opam_oci.fields.image import OciImageFormatField
 from opam_oci.fields.image_collections import OciLayoutImagesField, OciLayoutTagsField
-from opam_oci.images.archive import as_archive, renamed, repository_name
+from opam_oci.goals.dist_paths import claim_output
+from opam_oci.images.archive import as_archive, name_of_target, renamed, repository_name
 from opam_oci.images.image import ImageRequest, OciImage, make_image
 from opam_oci.images.layering import image_field_sets
 from opam_oci.images.oci_layout import index_json, tagged
@@ -52,7 +53,7 @@ def tags_of(layout: Address, images: Iterable[Address], given: Mapping[Address, 
                 f"{field} names {address}, which is not in its `{OciLayoutImagesField.alias}`: "
                 f"{', '.join(str(image) for image in images)}."
             )
-    tags = {image: given.get(image, image.target_name) for image in images}
+    tags = {image: given.get(image) or name_of_target(image) for image in images}
     for image, tag in tags.items():
         same = [str(other) for other, its in tags.items() if its == tag]
         if len(same) > 1:
@@ -87,6 +88,8 @@ async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
         raise InvalidFieldException(f"The `{OciLayoutImagesField.alias}` field in target {layout} is empty.")
     tags = tags_of(layout, [one.address for one in field_sets], await given_tags(field_set))
     kind = field_set.format.value
+    path = field_set.output_path.value_or_default(file_ending=None if kind == "oci" else "tar")
+    await claim_output(layout, path)
     images = await concurrently(
         make_image(
             ImageRequest(
@@ -108,7 +111,6 @@ async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
     digest = await merge_digests(
         MergeDigests([*blobs, await create_digest(CreateDigest([FileContent("index.json", index)]))])
     )
-    path = field_set.output_path.value_or_default(file_ending=None if kind == "oci" else "tar")
     lines = log_lines(images, tags)
     if kind == "oci":
         return BuiltPackage(await add_prefix(AddPrefix(digest, path)), (BuiltPackageArtifact(path, lines),))

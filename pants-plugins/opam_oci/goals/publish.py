@@ -12,6 +12,7 @@ from pants.core.goals.publish import (
     PublishProcesses,
     PublishRequest,
 )
+from pants.engine.addresses import Address
 from pants.engine.env_vars import EnvironmentVarsRequest
 from pants.engine.fs import CreateDigest
 from pants.util.logging import LogLevel
@@ -21,6 +22,7 @@ from opam_oci.fields.publishing import OciImageRepositoriesField, OciImageSkipPu
 from opam_oci.host.programs import ProgramRequest, env_names, find_python, look_for_program
 from opam_oci.pants_engine.calls import create_digest, environment_vars
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.publishing.claims import Claims, claims_of_this_run
 from opam_oci.publishing.destinations import Destination
 from opam_oci.publishing.image_layout import ImageLayout, ImageLayoutRequest, find_image_layout
 from opam_oci.publishing.naming import ImageNamingRequest, find_image_naming
@@ -124,9 +126,35 @@ async def into_layout(destination: Destination, layout: ImageLayout) -> PublishP
     )
 
 
+class PublishedTwiceError(Exception):
+    """Two targets of one run would be published under one name, and the last would win."""
+
+
+def claim_names(address: Address, destination: Destination, claims: Claims) -> None:
+    """Take the names for this run. Raises PublishedTwiceError where another target has one of them.
+
+    Also where both images are the same today: whether BUILD files are right must not depend on that.
+    """
+    for tag, name in zip(destination.tags, destination.names):
+        other = claims.claim_name(f"{destination.place}:{tag}", address)
+        if other is None:
+            continue
+        first, second = sorted((other, address))
+        parameters = sorted({*first.parameters, *second.parameters})
+        example = f'"latest-{{parameters.{parameters[0]}}}"' if parameters else '"{name}-latest"'
+        raise PublishedTwiceError(
+            f"{first} and {second} would both be published under the same name, {name}, so that one of them would be lost. "
+            f"Nothing was published. Give one of them another `{OciImageTagsField.alias}` (such as `[{example}]`) or "
+            f"`{OciImageRepositoriesField.alias}`, or keep it out by `{OciImageSkipPushField.alias}` or `[]`."
+        )
+
+
 @rule(desc="Publish OCI image", level=LogLevel.DEBUG)
 async def publish_image(request: PublishOciImageRequest, publish: OciPublishSubsystem) -> PublishProcesses:
-    """The processes that put an image everywhere that it goes to."""
+    """The processes that put an image everywhere that it goes to. Raises PublishedTwiceError.
+
+    Pants runs none of them before it has those of all targets.
+    """
     field_set = cast(PublishOciImageFieldSet, request.field_set)
     address = str(field_set.address)
     if field_set.skip_push.value:
@@ -147,6 +175,10 @@ async def publish_image(request: PublishOciImageRequest, publish: OciPublishSubs
         if field_set.repositories.value is None:
             reason = "(it sets no `repositories`, and no entry of `[oci-publish].registries` is a default)"
         return PublishProcesses([skipped([address], reason, layout.manifest_digest)])
+    claims = await claims_of_this_run(**implicitly())
+    for destination in naming.destinations:
+        if not destination.skipped:
+            claim_names(field_set.address, destination, claims)
     found: list[PublishPackages] = []
     for destination in naming.destinations:
         if destination.skipped:

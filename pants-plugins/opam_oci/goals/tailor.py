@@ -13,7 +13,12 @@ from pants.util.logging import LogLevel
 from opam_oci.fields.opam import OpamFileField, OpamResolveField
 from opam_oci.pants_engine.calls import paths_of_globs
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
-from opam_oci.resolves.targets import TargetsOfTypeRequest, find_targets_of_type
+from opam_oci.resolves.targets import (
+    DeclaredResolvesRequest,
+    TargetsOfTypeRequest,
+    find_declared_resolves,
+    find_targets_of_type,
+)
 from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.target_types import OpamPackagesTarget, OpamRequirementTarget
 
@@ -47,8 +52,8 @@ async def opam_file_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsy
 
 async def lockfile_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> list[PutativeTarget]:
     """An `opam_packages` beside each lockfile of `[opam].resolves` that exists and that none generates targets from."""
-    targets = await find_targets_of_type(TargetsOfTypeRequest(OpamPackagesTarget.alias), **implicitly())
-    read = {target[OpamResolveField].value_or_default(opam) for target in targets}
+    declared = await find_declared_resolves(DeclaredResolvesRequest(OpamPackagesTarget.alias), **implicitly())
+    read = {name or opam.default_resolve for name in declared.names}
     unread = {posixpath.normpath(path): resolve for resolve, path in opam.resolves.items() if resolve not in read}
     paths = await paths_of_globs(PathGlobs(sorted(unread)))
     return [

@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 ArchiveFormat = Literal["oci-archive", "docker-archive"]
 
 
+def name_of_target(address: Address) -> str:
+    """A target's name, for one that `parametrize` made with its parameters: "name-compression-gzip"."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", f"{address.target_name}{address.parameters_repr}")
+
+
 def repository_name(address: Address) -> str:
     """The name that an archive for docker gives to an image: the target's, in the letters that docker takes."""
-    return re.sub(r"[^a-z0-9]+", "-", address.target_name.lower()).strip("-") or "image"
+    return re.sub(r"[^a-z0-9]+", "-", name_of_target(address).lower()).strip("-") or "image"
 
 
 async def renamed(digest: Digest, path: str, suffixes: Mapping[str, str]) -> Digest:

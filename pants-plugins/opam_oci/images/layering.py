@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Iterable
+from typing import Iterable, Protocol
 
-from pants.engine.addresses import Addresses, AddressInput
+from pants.engine.addresses import Address, Addresses, AddressInput
 from pants.engine.target import InvalidFieldException, Target
 
 from opam_oci.field_sets import OciPackageImageFieldSet
@@ -50,7 +50,17 @@ def image_field_sets(origin: str, targets: Iterable[Target]) -> tuple[OciPackage
     return tuple(sorted(field_sets, key=lambda one: one.address))
 
 
-async def shared_with(field_set: OciPackageImageFieldSet) -> tuple[OciPackageImageFieldSet, ...]:
+class SharesLayers(Protocol):
+    """A field set with what names the images that an image shares layers with."""
+
+    @property
+    def address(self) -> Address: ...
+
+    @property
+    def shared_with(self) -> OciImageSharedWithField: ...
+
+
+async def shared_with(field_set: SharesLayers) -> tuple[OciPackageImageFieldSet, ...]:
     """The images that the field `shared_with` names. Raises InvalidFieldException for other targets."""
     origin = f"the `{OciImageSharedWithField.alias}` field of {field_set.address}"
     addresses = await concurrently(

@@ -25,6 +25,9 @@ _HOST = re.compile(r"(?:localhost|\[[0-9a-fA-F:]+\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9
 
 _LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?\Z")
 
+# What docker's own registry is called; images whose path has one part are in `library` there.
+_DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+
 
 class DestinationError(InterpolationError):
     """A place to publish to that makes no sense; the message names the field or option."""
@@ -55,6 +58,17 @@ class Destination:
         """What people read."""
         return tuple(f"{LAYOUT}{self.layout}:{ref}" for ref in self.refs) if self.layout else self.refs
 
+    @property
+    def place(self) -> str:
+        """The same text for all ways of writing the same repository."""
+        if self.layout:
+            return f"{LAYOUT}{os.path.realpath(self.layout)}:{self.repository}"
+        host, _, path = self.repository.partition("/")
+        host = host.lower().removesuffix(":443")
+        if host in _DOCKER_HUB:
+            host, path = _DOCKER_HUB[0], path if "/" in path else f"library/{path}"
+        return f"{host}/{path}"
+
 
 @dataclass(frozen=True)
 class Naming:
@@ -76,6 +90,7 @@ class Naming:
                 "name": self.address.target_name,
                 "directory": os.path.basename(directory),
                 "parent_directory": os.path.basename(os.path.dirname(directory)),
+                "parameters": {field: tag_text(value) for field, value in self.address.parameters.items()},
                 "default_repository": self.default_repository,
             }
         )
@@ -93,14 +108,28 @@ def tag_text(version: str) -> str:
 
 
 def destinations(naming: Naming, registries: Mapping[str, Registry]) -> tuple[Destination, ...]:
-    """All places in the order of the field. Raises DestinationError or RegistryOptionError."""
+    """All places in the order of the field. Raises DestinationError, also for one that is there twice, or RegistryOptionError."""
     source = naming.field_source(OciImageRepositoriesField.alias)
     if naming.repositories is None:
-        chosen = [(registry, "", source) for _, registry in sorted(registries.items()) if registry.default]
+        chosen = [(f"@{alias}", registry, "") for alias, registry in sorted(registries.items()) if registry.default]
+        subject = "default entries of `[oci-publish].registries`"
     else:
-        chosen = [(*_registry_of(naming, entry, registries, source), source) for entry in naming.repositories]
-    found = [_destination(naming, registry, path, source) for registry, path, source in chosen]
-    return tuple(dict.fromkeys(found))
+        chosen = [(entry, *_registry_of(naming, entry, registries, source)) for entry in naming.repositories]
+        subject = "entries of its `repositories`"
+    found: dict[str, tuple[str, Destination]] = {}
+    skipped = []
+    for entry, registry, path in chosen:
+        destination = _destination(naming, registry, path, source)
+        if destination.skipped:
+            skipped.append(destination)
+            continue
+        other, _ = found.setdefault(destination.place, (entry, destination))
+        if found[destination.place][1] is not destination:
+            raise DestinationError(
+                f"{naming.address} would be published to {destination.names[0].rpartition(':')[0]} twice: by {other!r} and "
+                f"{entry!r}, two {subject}. Leave one of them out."
+            )
+    return (*(destination for _, destination in found.values()), *dict.fromkeys(skipped))
 
 
 def _registry_of(
