@@ -33,7 +33,7 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.store import Store
 from opam_sandbox.request import read_request
 from opam_sandbox.running import engine, find_command, user_namespace
-from opam_sandbox.running.image_config import find_user, read_image, under
+from opam_sandbox.running.image_config import find_user, read_image, under, variables
 from opam_sandbox.running.requests import RunRequest
 from opam_sandbox.running.runtime_bundle import Container, write_bundle
 from opam_sandbox.running.scratch import ContainerScratch
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         ids = user_namespace.enter(ids)
     container = Container(
         argv=argv,
-        env=[*image.env, *request["env"]],
+        env=[*image.env, *(f"{name}={value}" for name, value in variables(request["env"]).items())],
         workdir=image.workdir,
         ids=ids,
         hostname=request["hostname"],
