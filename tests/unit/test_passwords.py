@@ -20,7 +20,7 @@ from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wante
 from opam_sandbox.opam import opamfile
 from opam_sandbox.publishing import skopeo
 from opam_sandbox.running import engine
-from opam_sandbox.running.image_config import variables
+from opam_sandbox.running.variables import variables
 from tests.support.gate import Gate, gate
 
 CONTENT = b"an archive\n"

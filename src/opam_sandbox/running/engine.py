@@ -12,8 +12,9 @@ from typing import List, Sequence
 from opam_sandbox.errors import ToolError
 from opam_sandbox.oci import layout as oci
 from opam_sandbox.request import read_request
-from opam_sandbox.running.image_config import VARIABLE, under, variables
+from opam_sandbox.running.image_config import under
 from opam_sandbox.running.requests import EngineRequest
+from opam_sandbox.running.variables import variables, without_variables
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,7 +36,7 @@ def run_in_engine(request: EngineRequest, layout: Path, arguments: Sequence[str]
         argv.append("--tty")
     if request["network"] == "none":
         argv.append("--network=none")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLE)}
+    env = without_variables()
     for name, value in variables(request["env"]).items():
         # By its name alone, as everybody on the machine may read arguments; but the engine is to keep what is its own.
         own = env.setdefault(name, value) != value

@@ -57,19 +57,6 @@ class Image:
         return [str(word) for word in self.config.get(key) or ()]
 
 
-# Values of variables come in the environment, under this and their names: requests lie in Pants' store.
-VARIABLE = "OPAM_OCI_RUN_"
-
-
-def variables(entries: Sequence[str]) -> Dict[str, str]:
-    """A request's `env`: `NAME=value`, or `NAME` for what VARIABLE and NAME are in this process's environment."""
-    found = {}
-    for entry in entries:
-        name, equals, value = entry.partition("=")
-        found[name] = value if equals else os.environ.get(f"{VARIABLE}{name}", "")
-    return found
-
-
 def read_image(layout: Path) -> Image:
     """The one image of a layout. Raises ToolError."""
     descriptor, _ = oci.image_and_referrers(layout)

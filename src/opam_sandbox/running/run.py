@@ -33,10 +33,11 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.store import Store
 from opam_sandbox.request import read_request
 from opam_sandbox.running import engine, find_command, user_namespace
-from opam_sandbox.running.image_config import find_user, read_image, under, variables
+from opam_sandbox.running.image_config import find_user, read_image, under
 from opam_sandbox.running.requests import RunRequest
 from opam_sandbox.running.runtime_bundle import Container, write_bundle
 from opam_sandbox.running.scratch import ContainerScratch
+from opam_sandbox.running.variables import variables
 from opam_sandbox.sandbox import syscalls
 from opam_sandbox.sandbox.overlay import Overlay
 
