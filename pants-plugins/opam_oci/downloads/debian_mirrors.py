@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from opam_oci.downloads.apt_sources import apt_mirrors
@@ -14,7 +14,7 @@ from opam_oci.subsystems.debian import DebianSubsystem
 class Mirrors:
     """Roots of Debian archives, without a slash at the end, in the order in which they are asked."""
 
-    urls: tuple[str, ...]
+    urls: tuple[str, ...] = field(repr=False)  # they may have passwords
 
 
 NO_MIRROR = (

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Iterable
 
 from pants.engine.download_file import URLDownloadHandler
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
-from pants.engine.fs import CreateDigest, Digest, DownloadFile, FileDigest, FileEntry
+from pants.engine.fs import CreateDigest, Digest, DownloadFile, FileDigest, FileEntry, NativeDownloadFile
 from pants.engine.unions import UnionRule
 from pants.util.docutil import bin_name
 
+from opam_oci.downloads.credentials import place, without_password
 from opam_oci.downloads.debian_mirrors import NO_MIRROR, Mirrors, find_mirrors
-from opam_oci.pants_engine.calls import create_digest, download_file
+from opam_oci.pants_engine.calls import create_digest, download_file, download_from
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.subsystems.debian import DebianSubsystem
 from opam_oci.subsystems.opam import OpamSubsystem
@@ -29,7 +30,7 @@ class FetchRequest(EngineAwareParameter):
 
     owner: str
     name: str
-    urls: tuple[str, ...]
+    urls: tuple[str, ...] = field(repr=False)  # they may have passwords
     sha256: str
     size: int
     # Whose lockfile names the file; "" where no lockfile does.
@@ -55,8 +56,6 @@ class Fetched(EngineAwareReturnType):
 logger = logging.getLogger(__name__)
 
 DEBIAN_SCHEME = "debian:"
-
-_USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 class FetchError(Exception):
@@ -86,11 +85,6 @@ def candidates(
         if url.startswith(DEBIAN_SCHEME):
             places.extend(f"{mirror.rstrip('/')}/{url[len(DEBIAN_SCHEME) :]}" for mirror in snapshot_mirrors)
     return tuple(dict.fromkeys(places))
-
-
-def without_password(text: str) -> str:
-    """`text` without the user and password that URLs in it may have."""
-    return _USERINFO.sub("", text)
 
 
 def _is_wrong_content(reason: str) -> bool:
@@ -125,8 +119,13 @@ async def fetch_file(request: FetchRequest, opam: OpamSubsystem, debian: DebianS
         debian_mirrors=mirrors.urls,
         snapshot_mirrors=debian.snapshot_mirrors,
     ):
+        source = place(url)
         try:
-            await download_file(DownloadFile(url, expected))
+            if source.userinfo:
+                # Pants says of each download what it is by its URL: in its log, on the screen and in traces.
+                await download_from(NativeDownloadFile(source.url, expected, source.headers()))
+            else:
+                await download_file(DownloadFile(url, expected))
             return Fetched(expected, None)
         except Exception as e:  # noqa: BLE001 (the engine's own class for it is not public)
             reason = str(e)

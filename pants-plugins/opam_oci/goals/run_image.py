@@ -19,7 +19,7 @@ from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.fields.image import OciImagePackagesField
 from opam_oci.fields.publishing import OciImageTagsField
 from opam_oci.host.checks import TOOL_PATH
-from opam_oci.host.programs import ProgramFound, ProgramRequest, env_names, look_for_program
+from opam_oci.host.programs import ProgramFound, ProgramRequest, env_names, hidden, look_for_program
 from opam_oci.pants_engine.calls import build_package, create_digest, environment_vars, target_at
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.publishing.image_layout import ImageLayout, ImageLayoutRequest, find_image_layout
@@ -33,6 +33,9 @@ from opam_oci.subsystems.oci_run import OciRunSubsystem, Runtime
 _AUTOMATIC = ("crun", "runc", "podman")
 
 _ENGINES = ("docker", "podman")
+
+# The tool takes the value of a variable NAME of the container from this and NAME in its own environment.
+_VARIABLE = "OPAM_OCI_RUN_"
 
 # Debian's names of packages that are not called as their program.
 _PACKAGES = {"docker": "docker.io"}
@@ -123,7 +126,7 @@ async def run_image(field_set: OciImageRunFieldSet, options: OciRunSubsystem) ->
         "store": STORE,
         "runtime": runtime.path,
         "kind": kind,
-        "env": [f"{name}={value}" for name, value in sorted(extra.items())],
+        "env": sorted(extra),  # values may be secrets, and a request lies in Pants' store
         "network": options.network.value,
         "hostname": re.sub(r"[^A-Za-z0-9-]+", "-", address.target_name).strip("-")[:63] or "image",
         "volumes": volumes,
@@ -139,6 +142,7 @@ async def run_image(field_set: OciImageRunFieldSet, options: OciRunSubsystem) ->
         () if options.load_only else ("--",),
         image=layout.digest,
         input_digest=await create_digest(CreateDigest([request_file(values)])),
+        env=hidden({f"{_VARIABLE}{name}": value for name, value in extra.items()}),
     )
 
 

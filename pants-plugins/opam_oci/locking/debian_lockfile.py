@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pants.engine.engine_aware import EngineAwareParameter
 from pants.util.logging import LogLevel
 
+from opam_oci.downloads.credentials import places
 from opam_oci.locking.steps import lock_call, read_output, require_host, require_mirrors, run_step
 from opam_oci.pants_engine.rules import collect_rules, rule
 from opam_oci.resolves.debian_rootfs import DebianRootfs
@@ -40,19 +41,19 @@ async def lock_debian(request: DebianLockTextRequest, opam: OpamSubsystem) -> De
     """Look the base's packages up in the Debian archive. Raises LockError, FetchError, MissingHostToolsError."""
     rootfs = request.rootfs
     await require_host(opam)
-    mirrors = await require_mirrors()
+    mirrors = places((await require_mirrors()).urls)
     values: LockDebianRequest = {
         "store": STORE,
         "resolve": rootfs.resolve,
         "suite": rootfs.suite,
         "architecture": rootfs.architecture,
         "packages": list(rootfs.packages),
-        "mirrors": list(mirrors.urls),
+        "mirrors": [mirror.url for mirror in mirrors],
     }
     call = lock_call(
         "lock-debian", f"Lock the Debian packages of {rootfs.resolve}", values, ("lockfile",), network=True
     )
-    digest = await run_step(call, (), f"generate the lockfile of the resolve `{rootfs.resolve}`")
+    digest = await run_step(call, (), f"generate the lockfile of the resolve `{rootfs.resolve}`", mirrors)
     return DebianLockText(await read_output(digest, "lockfile"))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pants.engine.fs import Digest
 from pants.util.logging import LogLevel
 
+from opam_oci.downloads.credentials import places
 from opam_oci.layers.foundation import FoundationRequest, make_foundation
 from opam_oci.locking.steps import lock_call, require_mirrors, run_step
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
@@ -82,18 +83,18 @@ async def prepare_repositories(request: PreparedRepositoriesRequest, opam: OpamS
 @rule(desc="Read Debian's package lists", level=LogLevel.DEBUG)
 async def read_debian_indexes(request: DebianIndexesRequest, debian: DebianSubsystem) -> DebianIndexes:
     """Fetch a mirror's lists. Raises LockError, FetchError."""
-    mirrors = await require_mirrors()
+    mirrors = places((await require_mirrors()).urls)
     values: IndexesRequest = {
         "step": "indexes",
         "store": STORE,
         "suite": request.suite,
         "architecture": request.architecture,
-        "mirrors": list(mirrors.urls),
+        "mirrors": [mirror.url for mirror in mirrors],
         "source_suites": list(debian.source_suites),
     }
     description = f"Read Debian's package lists ({request.suite}, {request.architecture})"
     call = lock_call("lock-opam", description, values, ("indexes.json", "sources.txt"), network=True)
-    return DebianIndexes(await run_step(call, (), "read Debian's package lists"))
+    return DebianIndexes(await run_step(call, (), "read Debian's package lists", mirrors))
 
 
 def rules() -> list[object]:

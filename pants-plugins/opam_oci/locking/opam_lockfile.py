@@ -11,7 +11,7 @@ from pants.engine.fs import DigestSubset, PathGlobs
 from pants.engine.target import InvalidTargetException
 from pants.util.logging import LogLevel
 
-from opam_oci.downloads.debian_mirrors import Mirrors
+from opam_oci.downloads.credentials import Place, places
 from opam_oci.layers.foundation import Foundation, FoundationRequest, make_foundation
 from opam_oci.locking.debian_lockfile import DebianLockTextRequest, lock_debian
 from opam_oci.locking.opam_inputs import (
@@ -109,7 +109,8 @@ def write_call(
     opam: OpamSubsystem,
     rootfs: DebianRootfs,
     fingerprints: RepositoryFingerprints,
-    mirrors: Mirrors,
+    mirrors: tuple[Place, ...],
+    archive_mirrors: tuple[Place, ...],
 ) -> Call:
     """The step that finds sources and Debian packages, and writes the lockfile."""
     values: LockRequest = {
@@ -126,8 +127,8 @@ def write_call(
         "base_json": "prepared/base.json",
         "indexes": "indexes.json",
         "sources": "sources.txt",
-        "mirrors": list(mirrors.urls),
-        "archive_mirrors": list(opam.archive_mirrors),
+        "mirrors": [mirror.url for mirror in mirrors],
+        "archive_mirrors": [mirror.url for mirror in archive_mirrors],
         "suite": rootfs.suite,
         "architecture": rootfs.architecture,
         "record_out_of_reach": opam.out_of_reach == OutOfReach.RECORD,
@@ -146,7 +147,7 @@ async def lock_opam(request: OpamLockTextRequest, opam: OpamSubsystem, debian: D
         DebianRootfsRequest(address_text(inputs.base), "`[opam].resolves_to_base`"), **implicitly()
     )
     await require_host(opam)
-    mirrors = await require_mirrors()
+    mirrors, archive_mirrors = places((await require_mirrors()).urls), places(opam.archive_mirrors)
     fingerprints = await find_fingerprints(**implicitly())
     locked = await base_lock(rootfs, debian, new=request.new_base)
     ground = await make_foundation(FoundationRequest(locked), **implicitly())
@@ -157,8 +158,8 @@ async def lock_opam(request: OpamLockTextRequest, opam: OpamSubsystem, debian: D
     purpose = f"generate the lockfile of the resolve `{resolve}`"
     solution = await run_step(solve_call(inputs, opam, ground), (prepared.digest,), purpose)
     base_json = await digest_subset_to_digest(DigestSubset(prepared.digest, PathGlobs(["prepared/base.json"])))
-    write = write_call(inputs, opam, rootfs, fingerprints, mirrors)
-    output = await run_step(write, (solution, indexes.digest, base_json), purpose)
+    write = write_call(inputs, opam, rootfs, fingerprints, mirrors, archive_mirrors)
+    output = await run_step(write, (solution, indexes.digest, base_json), purpose, (*mirrors, *archive_mirrors))
     notes = tuple(json.loads(await read_output(output, "notes.json")))
     return OpamLockText(await read_output(output, "lockfile"), notes, inputs, fingerprints)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from contextlib import ExitStack
 from typing import Iterable, Mapping
 
 from pants.engine.env_vars import EnvironmentVars, EnvironmentVarsRequest
 from pants.engine.fs import Digest
 from pants.engine.process import ProcessCacheScope
 
+from opam_oci.downloads.credentials import Place, holds_secret
 from opam_oci.downloads.debian_mirrors import NO_MIRROR, Mirrors, find_mirrors
 from opam_oci.downloads.fetch import FetchError
 from opam_oci.host.checks import HostCheckRequest, MissingHostToolsError, check_host
@@ -16,28 +20,46 @@ from opam_oci.pants_engine.digests import read_files
 from opam_oci.pants_engine.rules import implicitly
 from opam_oci.resolves.opam_repositories import NETWORK_VARIABLES
 from opam_oci.sandbox.failure import tool_message
+from opam_oci.sandbox.handover import handed_over
 from opam_oci.sandbox.layer import Layer
 from opam_oci.sandbox.process import Call
 from opam_oci.sandbox.run_tool import run_call
 from opam_oci.subsystems.opam import OpamSubsystem
+
+SECRETS_FILE = "secrets.json"
 
 
 class LockError(Exception):
     """A lockfile that could not be made; the message has the tool's, or opam's, reason."""
 
 
-async def run_step(call: Call, digests: Iterable[Digest], purpose: str) -> Digest:
+async def run_step(call: Call, digests: Iterable[Digest], purpose: str, places: Iterable[Place] = ()) -> Digest:
     """What a step of the tool writes. Raises LockError: "Cannot `purpose`" and the tool's reason.
 
-    A step whose results are cached does not use the network, and gets nothing of this machine's environment.
+    places: those of the request's URLs that may need a password. A step whose results are cached does not use the network,
+    and gets nothing of this machine's environment.
     """
     env = EnvironmentVars()
     if call.cache_scope == ProcessCacheScope.PER_SESSION:
         env = await environment_vars(EnvironmentVarsRequest(NETWORK_VARIABLES))
-    result = await run_call(call, digests, env)
+    secrets = secrets_of(env, places)
+    with ExitStack() as stack:
+        if secrets:
+            directory = stack.enter_context(handed_over({SECRETS_FILE: json.dumps(secrets)}))
+            call = dataclasses.replace(call, request={**call.request, "secrets": f"{directory}/{SECRETS_FILE}"})
+        result = await run_call(call, digests, {name: value for name, value in env.items() if not holds_secret(value)})
     if result.exit_code != 0:
         raise LockError(f"Cannot {purpose}:\n{tool_message(result)}")
     return result.output_digest
+
+
+def secrets_of(env: Mapping[str, str], places: Iterable[Place]) -> dict[str, dict[str, str]]:
+    """What a process is handed besides its request: variables and URLs that hold passwords. Empty where none does."""
+    found = {
+        "env": {name: str(value) for name, value in env.items() if holds_secret(value)},
+        "userinfo": {place.url: str(place.userinfo) for place in places if place.userinfo},
+    }
+    return found if any(found.values()) else {}
 
 
 async def read_output(digest: Digest, name: str) -> bytes:

@@ -35,6 +35,9 @@ from pants.engine.intrinsics import (
     run_interactive_process,
     session_values,
 )
+from pants.engine.intrinsics import (
+    download_file as download_from,
+)
 from pants.engine.process import FallibleProcessResult, Process
 from pants.engine.rules import implicitly
 from pants.engine.target import Targets, UnexpandedTargets, WrappedTarget, WrappedTargetRequest
@@ -48,6 +51,7 @@ __all__ = [
     "create_digest",
     "digest_subset_to_digest",
     "download_file",
+    "download_from",
     "environment_vars",
     "executing_goals",
     "get_digest_contents",

@@ -17,6 +17,7 @@ from pants.engine.fs import (
     DigestSubset,
     DownloadFile,
     MergeDigests,
+    NativeDownloadFile,
     PathGlobs,
     Paths,
     RemovePrefix,
@@ -39,6 +40,7 @@ __all__ = [
     "create_digest",
     "digest_subset_to_digest",
     "download_file",
+    "download_from",
     "environment_vars",
     "executing_goals",
     "get_digest_contents",
@@ -143,6 +145,12 @@ def paths_of_globs(path_globs: PathGlobs) -> Get[Paths]:
 def download_file(request: DownloadFile) -> Get[Digest]:
     """A file from a URL, checked. Raises the engine's own exception where it cannot be had."""
     return Get(Digest, DownloadFile, request)
+
+
+@_answered_by_get
+def download_from(request: NativeDownloadFile) -> Get[Digest]:
+    """As `download_file`, with headers of its own, and by no plugin of Pants."""
+    return Get(Digest, NativeDownloadFile, request)
 
 
 @_answered_by_get

@@ -150,6 +150,11 @@ def _registry_of(
         directory, _, path = text[len(LAYOUT) :].partition(":")
         return Registry(f"{LAYOUT}{directory}"), path
     host, _, path = text.partition("/")
+    if "@" in host:
+        raise DestinationError(
+            f"The {source} has a registry with a user or a password. Credentials do not belong there: log in with "
+            "`skopeo login`, `podman login` or `docker login`, or set REGISTRY_AUTH_FILE to the path of an auth file."
+        )
     if not _HOST.match(host):
         raise DestinationError(
             f"The {source} has {entry!r}, which begins with no registry. It takes `@name` for an entry of "

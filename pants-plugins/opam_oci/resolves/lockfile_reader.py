@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from typing import Iterable
 
 from pants.util.frozendict import FrozenDict
 
+from opam_oci.downloads.credentials import holds_password
 from opam_oci.resolves.lock_table import LockTable, read_top
 from opam_oci.resolves.lockfile import (
     Deb,
@@ -144,11 +146,22 @@ def _text_or_base64(table: LockTable, key: str) -> bytes:
         raise table.error(f"`{encoded}` is not base64") from None
 
 
+def _refuse_passwords(table: LockTable, urls: Iterable[str]) -> None:
+    if any(map(holds_password, urls)):
+        # The opam file has it as well, and is in the image.
+        raise table.error(
+            "`urls` holds a user or a password, which everybody would read who has the lockfile or the image; put the file "
+            "into a mirror of `[opam].archive_mirrors`, and take the user out of the opam file's URL"
+        )
+
+
 def _source_out_of_reach(table: LockTable) -> SourceOutOfReach:
     table.refuse_unknown("name", "urls", "checksums")
+    urls = table.texts("urls")
+    _refuse_passwords(table, urls)
     return SourceOutOfReach(
         name=table.path_text("name") if table.text("name") else "",
-        urls=table.texts("urls"),
+        urls=urls,
         checksums=table.texts("checksums"),
     )
 
@@ -158,6 +171,7 @@ def _source(table: LockTable) -> Source:
     urls = table.texts("urls", _URL)
     if not urls:
         raise table.error("`urls` is empty")
+    _refuse_passwords(table, urls)
     for url in urls:
         if url.startswith("debian:"):
             table.check_path("urls", url[len("debian:") :])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import re
-from dataclasses import dataclass
+import shlex
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Mapping
 from urllib.parse import parse_qs, urlsplit
 
+from pants.base.build_environment import get_buildroot
 from pants.engine.env_vars import EnvironmentVarsRequest
 from pants.engine.fs import (
     AddPrefix,
@@ -19,7 +24,8 @@ from pants.engine.fs import (
     RemovePrefix,
 )
 
-from opam_oci.downloads.fetch import FetchError, FetchRequest, fetch_file, without_password
+from opam_oci.downloads.credentials import Place, holds_secret, place, without_password
+from opam_oci.downloads.fetch import FetchError, FetchRequest, fetch_file
 from opam_oci.pants_engine.calls import (
     add_prefix,
     create_digest,
@@ -30,6 +36,7 @@ from opam_oci.pants_engine.calls import (
     snapshot_of_globs,
 )
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.sandbox.handover import handed_over
 from opam_oci.sandbox.process import host_process
 from opam_oci.subsystems.opam import OpamSubsystem
 
@@ -59,7 +66,7 @@ class OpamRepositoryRequest:
     """An entry of `[opam].repositories`."""
 
     name: str
-    location: str
+    location: str = field(repr=False)  # it may have a password
 
 
 # What programs that use the network look for in their environment.
@@ -82,7 +89,7 @@ class InvalidRepositoryError(Exception):
 class Archive:
     """A repository's archive; `suffix` is its kind (".tar.zst"), `size` in bytes."""
 
-    url: str
+    url: str = field(repr=False)  # it may have a password
     sha256: str
     size: int
     suffix: str
@@ -92,13 +99,13 @@ class Archive:
 class GitCommit:
     """A commit (40 hex digits) of a git repository."""
 
-    url: str
+    url: str = field(repr=False)  # it may have a password
     commit: str
 
 
 def parse_location(name: str, location: str) -> Archive | GitCommit | str:
     """An archive, a commit, or a directory in the build root. Raises InvalidRepositoryError."""
-    origin = f"`[opam].repositories` has {name} = {location!r}"
+    origin = f"`[opam].repositories` has {name} = {without_password(location)!r}"
     if not _NAME.match(name):
         raise InvalidRepositoryError(f"{origin}, which is not a name for an opam repository.")
     if "://" not in location:
@@ -107,6 +114,8 @@ def parse_location(name: str, location: str) -> Archive | GitCommit | str:
             raise InvalidRepositoryError(f"{origin}; a path must be a directory below the build root.")
         return path
     url = urlsplit(location)
+    if url.password and "ssh" in url.scheme:
+        raise InvalidRepositoryError(f"{origin} and a password, which ssh does not take: use a key, and an agent.")
     if url.scheme.startswith("git+"):
         if not re.fullmatch("[0-9a-f]{40}", url.fragment):
             raise InvalidRepositoryError(
@@ -144,6 +153,7 @@ async def read_directory(name: str, location: str, *, must_exist: bool) -> OpamR
     return OpamRepository(name, path, await add_prefix(AddPrefix(content, path)), f"tree:{content.fingerprint}")
 
 
+# $3 is where there is something to hand over: proxies, and a password as git's own helper reads it.
 # The commit is asked for alone first, as most servers allow; from others everything is fetched. What git unpacks is the
 # commit that was asked for, as its name is its content's checksum.
 _GIT = """
@@ -151,6 +161,13 @@ set -eu
 command -v git >/dev/null || { echo "git is not on this machine (Debian package git)" >&2; exit 1; }
 git init --quiet --bare repository
 cd repository
+if [ -n "$3" ]; then
+  . "$3/environment"
+  if [ -e "$3/git-credentials" ]; then
+    git config credential.helper ""
+    git config --add credential.helper "store --file='$3/git-credentials'"
+  fi
+fi
 git fetch --quiet --depth=1 "$1" "$2" 2>../first ||
   git fetch --quiet "$1" "+refs/*:refs/fetched/*" ||
   { cat ../first >&2; exit 1; }
@@ -158,17 +175,36 @@ git archive --format=tar --output=../repository.tar "$2"
 """
 
 
+def _secrets_of_git(source: Place, env: Mapping[str, str]) -> dict[str, str]:
+    """The files that git is handed, by their names; none where there is no secret. `env`: variables that are secret."""
+    if not source.userinfo and not env:
+        return {}
+    files = {"environment": "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())}
+    if source.userinfo:
+        url = urlsplit(source.url)
+        user, _, password = source.userinfo.partition(":")
+        files["git-credentials"] = f"{url.scheme}://{user}:{password}@{url.netloc}\n"
+    return files
+
+
 async def fetch_commit(name: str, location: GitCommit) -> OpamRepository:
     """A repository at a commit, as a tar file. Raises InvalidRepositoryError with git's reason."""
     env = await environment_vars(EnvironmentVarsRequest([*NETWORK_VARIABLES, "HOME", "SSH_AUTH_SOCK"]))
-    result = await run_process(
-        host_process(
-            ["/bin/sh", "-c", _GIT, "git", location.url, location.commit],
-            f"Fetch the opam repository {name} at the commit {location.commit[:12]}",
-            env={**env, "GIT_TERMINAL_PROMPT": "0"},
-            output_files=("repository.tar",),
+    source = place(location.url)
+    shown = {name: value for name, value in env.items() if not holds_secret(value)}
+    files = _secrets_of_git(source, {name: value for name, value in env.items() if holds_secret(value)})
+    with ExitStack() as stack:
+        # Of the same name in each run, as the path is a part of the cache's key; of another one in another checkout.
+        key = hashlib.sha256(f"{get_buildroot()} {source.url}".encode()).hexdigest()[:16]
+        secrets = stack.enter_context(handed_over(files, f"git-{key}")) if files else ""
+        result = await run_process(
+            host_process(
+                ["/bin/sh", "-c", _GIT, "git", source.url, location.commit, secrets],
+                f"Fetch the opam repository {name} at the commit {location.commit[:12]}",
+                env={**shown, "GIT_TERMINAL_PROMPT": "0"},
+                output_files=("repository.tar",),
+            )
         )
-    )
     if result.exit_code != 0:
         # Both of git's attempts often say the same.
         lines = dict.fromkeys(result.stderr.decode(errors="replace").splitlines())
@@ -200,7 +236,7 @@ async def find_opam_repository(request: OpamRepositoryRequest) -> OpamRepository
     fetched = await fetch_file(
         FetchRequest(
             owner=f"the opam repository {request.name} of `[opam].repositories`",
-            name=posixpath.basename(urlsplit(location.url).path) or location.url,
+            name=posixpath.basename(urlsplit(location.url).path) or without_password(location.url),
             urls=(location.url,),
             sha256=location.sha256,
             size=location.size,

@@ -96,11 +96,21 @@ def publishing_process(
 
 
 def running_request(
-    tool: SandboxTool, python: str, command: str, arguments: Sequence[str], *, image: Digest, input_digest: Digest
+    tool: SandboxTool,
+    python: str,
+    command: str,
+    arguments: Sequence[str],
+    *,
+    image: Digest,
+    input_digest: Digest,
+    env: Mapping[str, str],
 ) -> RunRequest:
-    """A run of an image for Pants' `run`: the tool's `command`, by the host's `python`. `image`: a layout, as `image/`."""
+    """A run of an image for Pants' `run`: the tool's `command`, by the host's `python`. `image`: a layout, as `image/`.
+
+    env: variables on top of the user's."""
     return RunRequest(
         digest=input_digest,
+        extra_env=env,
         args=(python, "-sEB", "{chroot}/__tool", command, f"{{chroot}}/{REQUEST_FILE}", *arguments),
         immutable_input_digests={"__tool": tool.parts["publishing"], "image": image},
         append_only_caches=_STORE_CACHE,

@@ -29,7 +29,8 @@ class DebianSubsystem(Subsystem):
         help=softwrap(
             """
             Debian archives to fetch from, as URLs of the directory that holds `dists` and `pool` (`http://`,
-            `https://` or `file://`), asked in this order.
+            `https://` or `file://`), asked in this order. A URL may have a user and a password
+            (`https://%(env.USER)s:%(env.PASSWORD)s@...`), which are neither shown nor kept.
 
             Default: those that apt on this machine uses, from /etc/apt/sources.list and /etc/apt/sources.list.d;
             archives for security updates only are left out.

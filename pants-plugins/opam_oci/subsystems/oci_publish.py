@@ -57,6 +57,11 @@ def read_registries(option: Mapping[str, Any]) -> FrozenDict[str, Registry]:
             raise RegistryOptionError(
                 f'{where} without an `address`; it takes e.g. {{"address": "registry.example.org/team"}}.'
             )
+        if "@" in str(entry["address"]) and not str(entry["address"]).startswith("oci:"):
+            raise RegistryOptionError(
+                f"{where} whose `address` has a user or a password. Credentials do not belong there: log in with "
+                "`skopeo login`, `podman login` or `docker login`, or set REGISTRY_AUTH_FILE to the path of an auth file."
+            )
         for key, value in entry.items():
             if key not in _KINDS:
                 raise RegistryOptionError(f"{where} with the unknown key `{key}`. Known: {', '.join(_KINDS)}.")

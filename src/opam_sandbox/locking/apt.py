@@ -21,6 +21,7 @@ from urllib.parse import unquote
 from opam_sandbox import deb822
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.cache import Memo
+from opam_sandbox.locking.secrets import Secrets
 
 _KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")
 
@@ -89,12 +90,18 @@ class Lists:
 
 
 def update(
-    cache: Path, mirrors: Sequence[str], suites: Sequence[str], architecture: str, *, sources: bool = False
+    cache: Path,
+    mirrors: Sequence[str],
+    suites: Sequence[str],
+    architecture: str,
+    secrets: Optional[Secrets] = None,
+    *,
+    sources: bool = False,
 ) -> Lists:
     """Bring the lists of the first mirror that has them up to date. They are never changed afterwards.
 
-    `cache`: a directory that is kept. `sources`: lists of source packages instead of binary ones. Raises ToolError with
-    apt's own words.
+    `cache`: a directory that is kept. `secrets`: passwords of the mirrors. `sources`: lists of source packages instead of
+    binary ones. Raises ToolError with apt's own words.
     """
     from filelock import FileLock
 
@@ -102,22 +109,33 @@ def update(
         raise ToolError("no Debian mirror is known: set [debian].mirrors, or give this host an /etc/apt/sources.list")
     if shutil.which("apt-get") is None:
         raise ToolError("apt resolves Debian packages, and this machine lacks it (Debian package apt)")
+    secrets = secrets or Secrets()
     errors = []
     for mirror in mirrors:
         lines = _sources_list(mirror.rstrip("/"), suites, architecture, sources)
+        whole = _sources_list(secrets.url(mirror.rstrip("/")), suites, architecture, sources)
         at = cache / hashlib.sha256(lines.encode()).hexdigest()[:16]
         for name in ("etc", "state/lists/partial", "cache/archives/partial", "log"):
             (at / name).mkdir(parents=True, exist_ok=True)
         with FileLock(at / "lock"):
             (at / "status").write_text("")
             (at / "sources.list").write_text(lines)
-            # The cache of another architecture or another apt would be in the way, and is not needed for this.
-            none = {"Dir::Cache::pkgcache": "", "Dir::Cache::srcpkgcache": ""}
-            done = _run(at, ["apt-get", "update", "--error-on=any"], architecture, none)
+            done = _download_lists(at, whole, architecture)
             if done.returncode == 0:
                 return Lists(_snapshot(at, architecture, sources), architecture)
-        errors.append(f"{mirror}: {_complaint(done)}")
+        errors.append(f"{mirror}: {secrets.hide(_complaint(done))}")
     raise ToolError(f"no mirror gives the index of {', '.join(suites)} ({architecture}):\n  " + "\n  ".join(errors))
+
+
+def _download_lists(at: Path, sources_list: str, architecture: str) -> "subprocess.CompletedProcess[str]":
+    # The cache of another architecture or another apt would be in the way, and is not needed for this.
+    options = {"Dir::Cache::pkgcache": "", "Dir::Cache::srcpkgcache": ""}
+    # In a file of its own, which does not stay: it may have passwords. apt names no list after them.
+    with tempfile.NamedTemporaryFile("w", suffix=".list", encoding="utf-8") as file:
+        file.write(sources_list)
+        file.flush()
+        options["Dir::Etc::sourcelist"] = file.name
+        return _run(at, ["apt-get", "update", "--error-on=any"], architecture, options)
 
 
 def _sources_list(mirror: str, suites: Sequence[str], architecture: str, sources: bool) -> str:

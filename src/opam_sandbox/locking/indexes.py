@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Iterator, Set
 
 from opam_sandbox.files import write_json
-from opam_sandbox.locking import cache
+from opam_sandbox.locking import cache, secrets
 from opam_sandbox.locking.apt import Lists, SourceFile, source_files, update
 from opam_sandbox.locking.requests import Indexes, IndexesRequest
 
@@ -25,10 +25,11 @@ def make_indexes(request: IndexesRequest) -> int:
     """The step `indexes`. Raises ToolError where no mirror gives the lists."""
     store, mirrors, architecture = request["store"], request["mirrors"], request["architecture"]
     apt = cache.directory(store, "apt")
-    binary = update(apt, mirrors, [request["suite"]], architecture)
+    known = secrets.take(request.get("secrets", ""))
+    binary = update(apt, mirrors, [request["suite"]], architecture, known)
     suites = request["source_suites"]
     if suites:
-        text = source_index(update(apt, mirrors, suites, architecture, sources=True))
+        text = source_index(update(apt, mirrors, suites, architecture, known, sources=True))
         shutil.copyfile(text, SOURCES)
     else:
         Path(SOURCES).write_text("")

@@ -5,7 +5,7 @@ apt runs on the host with directories of its own, so the host's package lists, s
 
 from __future__ import annotations
 
-from opam_sandbox.locking import cache, toml_writer
+from opam_sandbox.locking import cache, secrets, toml_writer
 from opam_sandbox.locking.apt import Apt, LockedDeb, update
 from opam_sandbox.locking.requests import LockDebianRequest
 
@@ -13,7 +13,8 @@ from opam_sandbox.locking.requests import LockDebianRequest
 def run(request: LockDebianRequest, jobs: int) -> int:
     """Write `lockfile`. Returns the exit status; raises ToolError with apt's own words."""
     suite, architecture, packages = request["suite"], request["architecture"], request["packages"]
-    lists = update(cache.directory(request["store"], "apt"), request["mirrors"], [suite], architecture)
+    known = secrets.take(request.get("secrets", ""))
+    lists = update(cache.directory(request["store"], "apt"), request["mirrors"], [suite], architecture, known)
     with Apt(lists) as apt:
         debs = apt.resolve(["?essential", "apt", *packages])
     with open("lockfile", "w", encoding="utf-8") as out:

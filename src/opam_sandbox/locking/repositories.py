@@ -111,12 +111,14 @@ def _directory(view: View, name: str, path: Path) -> Path:
         return _top(Path(os.path.realpath(path)))
     target = view.scratch / "repositories" / name
     target.mkdir(parents=True)
-    view_files.write(view.root / "tmp", "archive", b"")
-    view_files.make_directory(view.root / "tmp", "unpacked")
+    # Names of its own: what is bound for another repository is still there.
+    archive, unpacked = f"{name}.archive", f"{name}.unpacked"
+    view_files.write(view.root / "tmp", archive, b"")
+    view_files.make_directory(view.root / "tmp", unpacked)
     view.overlay.chown_to_opam(target)
-    view.overlay.bind(path, "tmp/archive")
-    view.overlay.bind(target, "tmp/unpacked", writable=True)
-    argv = ["tar", "--extract", "--file=/tmp/archive", "--directory=/tmp/unpacked", "--no-same-owner"]
+    view.overlay.bind(path, f"tmp/{archive}")
+    view.overlay.bind(target, f"tmp/{unpacked}", writable=True)
+    argv = ["tar", "--extract", f"--file=/tmp/{archive}", f"--directory=/tmp/{unpacked}", "--no-same-owner"]
     done = view.overlay.run(argv, environment(1), view.log, user=True, cwd=f"/{HOME}")
     if done.returncode != 0:
         raise ToolError(f"the archive of the opam repository {name!r} does not unpack:\n{view.log_text()}")

@@ -3,15 +3,22 @@
 from typing import Dict, List, Literal, TypedDict, Union
 
 
-class LockDebianRequest(TypedDict):
-    """`lock-debian`: `packages` as apt takes them, `mirrors` are URLs. Writes `lockfile`."""
-
+class _LockDebianRequest(TypedDict):
     store: str
     resolve: str
     suite: str
     architecture: str
     packages: List[str]
     mirrors: List[str]
+
+
+class LockDebianRequest(_LockDebianRequest, total=False):
+    """`lock-debian`: `packages` as apt takes them, `mirrors` are URLs. Writes `lockfile`.
+
+    secrets: here and in other requests, the file with the passwords that `mirrors` and proxies want (`secrets.SecretsFile`).
+    """
+
+    secrets: str
 
 
 class Repository(TypedDict):
@@ -37,15 +44,19 @@ class BaseFacts(TypedDict):
     status: str
 
 
-class IndexesRequest(TypedDict):
-    """The step `indexes`: lists of one suite, source files of `source_suites`. Writes indexes.json and sources.txt."""
-
+class _IndexesRequest(TypedDict):
     step: Literal["indexes"]
     store: str
     mirrors: List[str]
     suite: str
     architecture: str
     source_suites: List[str]
+
+
+class IndexesRequest(_IndexesRequest, total=False):
+    """The step `indexes`: lists of one suite, source files of `source_suites`. Writes indexes.json and sources.txt."""
+
+    secrets: str
 
 
 class Indexes(TypedDict):
@@ -128,6 +139,7 @@ class LockRequest(_LockRequest, total=False):
 
     opam_files: List[str]
     record_out_of_reach: bool
+    secrets: str
 
 
 LockOpamRequest = Union[RepositoriesRequest, IndexesRequest, SolveRequest, LockRequest]

@@ -11,14 +11,17 @@ import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.apt import SourceFile
 from opam_sandbox.locking.cache import Memo
+from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.opam.formulas import strings
 from opam_sandbox.opam.opamfile import Item
+from opam_sandbox.passwords import holds_password, without_password
 
 DEBIAN = "debian:"
 _TIMEOUT = 60
@@ -69,6 +72,12 @@ def wanted_sources(items: Iterable[Item], package: str) -> List[Wanted]:
             if len(value) != _CHECKSUM_LENGTHS.get(kind) or not re.fullmatch("[0-9a-f]+", value):
                 raise ToolError(f"{package}: its opam file has {text!r}, which is not a checksum")
             checksums.append((kind, value))
+        if any(map(holds_password, urls)):
+            raise ToolError(
+                f"{package}: its opam file has a URL with a user or a password, {without_password(urls[0])}. The lockfile and "
+                "the image would hold it, as they hold the opam file. Put the file into a mirror of [opam].archive_mirrors, "
+                "whose URL may have a password, and take the user out of the opam file"
+            )
         if not urls:
             raise ToolError(f"{package}: its opam file has a {item.name} section without src")
         result.append(Wanted(item.label if item.name == "extra-source" else "", tuple(urls), tuple(checksums)))
@@ -78,7 +87,8 @@ def wanted_sources(items: Iterable[Item], package: str) -> List[Wanted]:
 class SourceFinder:
     """`pool`: the files of Debian's source packages; `mirrors`: Debian mirrors; `archive_mirrors`: opam caches.
 
-    `known` keeps what is known of archives by their checksums, for ever; `session` what was seen in this run.
+    `known` keeps what is known of archives by their checksums, for ever; `session` what was seen in this run. `secrets`:
+    passwords of mirrors.
     """
 
     def __init__(
@@ -88,6 +98,7 @@ class SourceFinder:
         archive_mirrors: Sequence[str],
         known: Optional[Memo] = None,
         session: Optional[Memo] = None,
+        secrets: Optional[Secrets] = None,
     ) -> None:
         self._by_checksum: Dict[Tuple[str, str], List[SourceFile]] = {}
         self._by_path: Dict[str, SourceFile] = {}
@@ -103,12 +114,13 @@ class SourceFinder:
         self._archive_mirrors = [mirror.rstrip("/") for mirror in archive_mirrors]
         self._known = known
         self._session = session
+        self._secrets = secrets or Secrets()
 
     def lock(self, package: str, wanted: Wanted) -> Locked:
         """Raises OutOfReach, naming every place asked, where nothing with the right checksums can be had."""
         if not wanted.checksums:
             raise OutOfReach(
-                f"{package}: its source {_public(wanted.urls[0])} has no checksum in the opam file: put the package with an "
+                f"{package}: its source {wanted.urls[0]} has no checksum in the opam file: put the package with an "
                 "archive and its sha256 into an overlay repository"
             )
         key = _key("source", *wanted.urls, *(f"{kind}={value}" for kind, value in wanted.checksums))
@@ -231,11 +243,11 @@ class SourceFinder:
     def _is_there(self, file: SourceFile) -> bool:
         # Mirrors list source files in their index that they do not have.
         for mirror in self._mirrors:
-            request = urllib.request.Request(f"{mirror}/{file.path}", method="HEAD")
             try:
+                request = self._secrets.request(f"{mirror}/{file.path}", "HEAD")
                 with urllib.request.urlopen(request, timeout=_TIMEOUT):
                     return True
-            except (OSError, ValueError):
+            except (OSError, ValueError, HTTPException):
                 continue
         return False
 
@@ -261,7 +273,7 @@ class SourceFinder:
     def _fits(url: str, found: Dict[str, Any], wanted: Wanted, tried: List[str]) -> bool:
         for kind, value in wanted.checksums:
             if found[kind] != value:
-                tried.append(f"{_public(url)}: its {kind} is {found[kind]}, not {value}")
+                tried.append(f"{without_password(url)}: its {kind} is {found[kind]}, not {value}")
                 return False
         return True
 
@@ -271,19 +283,19 @@ class SourceFinder:
         key = _key("host", host)
         silent = self._session.get(key) if self._session and host else None
         if silent is not None:
-            tried.append(f"{_public(url)}: {silent['reason']}")
+            tried.append(f"{without_password(url)}: {silent['reason']}")
             return None
         hashes = {kind: hashlib.new(kind) for kind in kinds}
         size = 0
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
+            with urllib.request.urlopen(self._secrets.request(url), timeout=_TIMEOUT) as answer:
                 for chunk in iter(lambda: answer.read(_CHUNK), b""):
                     size += len(chunk)
                     for one in hashes.values():
                         one.update(chunk)
-        except (OSError, ValueError) as error:
-            reason = str(getattr(error, "reason", error))
-            tried.append(f"{_public(url)}: {reason}")
+        except (OSError, ValueError, HTTPException) as error:
+            reason = self._secrets.hide(str(getattr(error, "reason", error)))
+            tried.append(f"{without_password(url)}: {reason}")
             # A host that does not answer would cost its timeout once for each of its archives.
             unreachable = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
             if self._session and host and unreachable:
@@ -298,11 +310,6 @@ def _key(*parts: str) -> str:
 
 def _archive_key(wanted: Wanted) -> str:
     return _key("archive", *(f"{kind}={value}" for kind, value in sorted(wanted.checksums)))
-
-
-def _public(url: str) -> str:
-    """The URL without the user and password that it may have."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", url)
 
 
 def _bare(name: str) -> str:

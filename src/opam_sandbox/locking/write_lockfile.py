@@ -13,11 +13,12 @@ from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import write_json
-from opam_sandbox.locking import cache, toml_writer
+from opam_sandbox.locking import cache, secrets, toml_writer
 from opam_sandbox.locking.apt import Apt, Lists, LockedDeb, update
 from opam_sandbox.locking.indexes import read_source_index
 from opam_sandbox.locking.lock_debian import deb_text
 from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, Solution
+from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.locking.sources import DEBIAN, Locked, OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
 from opam_sandbox.request import read_request
@@ -52,10 +53,11 @@ def lock(request: LockRequest) -> int:
     answer: Solution = read_request(request["solution"], Solution)
     indexes: Indexes = read_request(request["indexes"], Indexes)
     base: BaseFacts = read_request(request["base_json"], BaseFacts)
+    known = secrets.take(request.get("secrets", ""))
     packages = _read_packages(answer)
     notes: List[str] = list(answer["notes"])
-    notes += _lock_sources(packages, request, indexes["session"])
-    debs = _lock_debs(packages, base["status"], request, indexes["lists"])
+    notes += _lock_sources(packages, request, indexes["session"], known)
+    debs = _lock_debs(packages, base["status"], request, indexes["lists"], known)
     unlocked = [package.title for package in packages if package.depexts_out_of_reach]
     if unlocked:
         notes.append(
@@ -85,7 +87,7 @@ def _read_packages(answer: Solution) -> List[_Package]:
     ]
 
 
-def _lock_sources(packages: Sequence[_Package], request: LockRequest, session: str) -> List[str]:
+def _lock_sources(packages: Sequence[_Package], request: LockRequest, session: str, known: Secrets) -> List[str]:
     wanted = [
         (package, source)
         for package in packages
@@ -105,6 +107,7 @@ def _lock_sources(packages: Sequence[_Package], request: LockRequest, session: s
         request["archive_mirrors"],
         cache.Memo(cache.directory(store, "archives")),
         cache.Memo(cache.directory(store, "sessions", session)),
+        known,
     )
     errors: Dict[str, List[str]] = {}
     with ThreadPoolExecutor(_DOWNLOADS) as pool:
@@ -131,14 +134,16 @@ def _lock_sources(packages: Sequence[_Package], request: LockRequest, session: s
     )
 
 
-def _lock_debs(packages: Sequence[_Package], status: str, request: LockRequest, snapshot: str) -> List[LockedDeb]:
+def _lock_debs(
+    packages: Sequence[_Package], status: str, request: LockRequest, snapshot: str, known: Secrets
+) -> List[LockedDeb]:
     """Give each package the .debs that its depexts need and that neither the base nor its dependencies have."""
     if not any(package.depexts for package in packages):
         return []
     by_name = {package.name: package for package in packages}
     locked: Dict[str, LockedDeb] = {}
     own: Dict[str, Set[str]] = {}
-    with Apt(_lists(request, snapshot), status) as apt:
+    with Apt(_lists(request, snapshot, known), status) as apt:
         for package in packages:
             if package.depexts:
                 try:
@@ -162,13 +167,13 @@ def _lock_debs(packages: Sequence[_Package], status: str, request: LockRequest, 
     return [locked[name] for name in sorted(locked)]
 
 
-def _lists(request: LockRequest, snapshot: str) -> Lists:
+def _lists(request: LockRequest, snapshot: str, known: Secrets) -> Lists:
     apt = cache.directory(request["store"], "apt")
     architecture = request["architecture"]
     if (apt / snapshot).is_dir():
         return Lists(apt / snapshot, architecture)
     # Another machine than the one that downloaded them, or a cache that was emptied meanwhile.
-    return update(apt, request["mirrors"], [request["suite"]], architecture)
+    return update(apt, request["mirrors"], [request["suite"]], architecture, known)
 
 
 def _below(name: str, packages: Mapping[str, _Package]) -> Set[str]:

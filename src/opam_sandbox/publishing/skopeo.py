@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, List, Optional, Sequence
 
+from opam_sandbox import passwords
 from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox.scratch import temporary
 
@@ -102,12 +103,18 @@ def _run(argv: Sequence[str]) -> _Done:
         raise
     finally:
         reader.join()
-    return _Done(process.returncode, b"".join(kept).decode(errors="replace"))
+    return _Done(process.returncode, _public(b"".join(kept).decode(errors="replace")))
 
 
 def _keep(stream: BinaryIO, kept: List[bytes]) -> None:
     with stream:
         kept.extend(iter(lambda: stream.read(4096), b""))
+
+
+def _public(text: str) -> str:
+    """What skopeo says, without the proxies' passwords: it shows an address whole that it cannot read."""
+    proxies = [passwords.userinfo(value) for name, value in os.environ.items() if name.lower().endswith("_proxy")]
+    return passwords.hide(text, filter(None, proxies))
 
 
 def _compare(digestfile: Path, digest: str, destination: Destination) -> None:

@@ -14,6 +14,7 @@ from opam_sandbox.oci import layout as oci
 from opam_sandbox.request import read_request
 from opam_sandbox.running.image_config import under
 from opam_sandbox.running.requests import EngineRequest
+from opam_sandbox.running.variables import variables, without_variables
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,15 +36,18 @@ def run_in_engine(request: EngineRequest, layout: Path, arguments: Sequence[str]
         argv.append("--tty")
     if request["network"] == "none":
         argv.append("--network=none")
-    for entry in request["env"]:
-        argv.append(f"--env={entry}")
+    env = without_variables()
+    for name, value in variables(request["env"]).items():
+        # By its name alone, as everybody on the machine may read arguments; but the engine is to keep what is its own.
+        own = env.setdefault(name, value) != value
+        argv.append(f"--env={name}={value}" if own else f"--env={name}")
     for volume in request["volumes"]:
         argv.append(f"--volume={volume['source']}:{volume['target']}")
     argv += [*request["run_args"], names[0], *arguments]
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execv(engine, argv)
+        os.execve(engine, argv, env)
     except OSError as error:
         raise ToolError(f"{engine} does not start: {error.strerror}") from None
 

@@ -26,7 +26,8 @@ class _ContainerRequest(_RunFields):
 
 class ContainerRequest(_ContainerRequest, total=False):
     """`run` with an OCI runtime: `image` is the layout of one image, `store` the store of unpacked layers, `runtime` the path of
-    the program that `kind` names; `env` has `NAME=value` entries. What engines take as well is not looked at.
+    the program that `kind` names; `env` has entries `NAME=value`, or `NAME` (see `variables`). What engines take
+    as well is not looked at.
     """
 
     names: List[str]

@@ -37,6 +37,7 @@ from opam_sandbox.running.image_config import find_user, read_image, under
 from opam_sandbox.running.requests import RunRequest
 from opam_sandbox.running.runtime_bundle import Container, write_bundle
 from opam_sandbox.running.scratch import ContainerScratch
+from opam_sandbox.running.variables import variables
 from opam_sandbox.sandbox import syscalls
 from opam_sandbox.sandbox.overlay import Overlay
 
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         ids = user_namespace.enter(ids)
     container = Container(
         argv=argv,
-        env=[*image.env, *request["env"]],
+        env=[*image.env, *(f"{name}={value}" for name, value in variables(request["env"]).items())],
         workdir=image.workdir,
         ids=ids,
         hostname=request["hostname"],
