@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, List, Mapping, Optional
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.request import read_request
 
@@ -39,6 +40,7 @@ def run(description: str, commands: Mapping[str, Command], arguments: Optional[L
     parser.add_argument("--jobs", type=int, default=0, help="parallel jobs of one build; default: the cores it may use")
     options = parser.parse_args(arguments)
     command = commands[options.command]
+    machine_errors.allow_usual_files()
     try:
         request = read_request(options.request, command.request)
         result: int = importlib.import_module(command.module).run(request, options.jobs or len(os.sched_getaffinity(0)))
@@ -47,5 +49,11 @@ def run(description: str, commands: Mapping[str, Command], arguments: Optional[L
         return 2
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        text = machine_errors.explained(error)
+        if text is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
         return 1
     return result

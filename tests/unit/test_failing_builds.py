@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespaces: Namespaces
 
 
 def left(here: Path, tmp_path: Path) -> "set[str]":
-    kind = tmp_path / "store/v2/root"
+    kind = tmp_path / "store/v3/root"
     return set(os.listdir(here)) | set(os.listdir(kind / "tmp")) | set(os.listdir(kind / "scratch"))
 
 

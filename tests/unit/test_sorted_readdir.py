@@ -81,7 +81,7 @@ def test_a_base_without_gcc_has_none(namespaces: Namespaces, store: Store, tmp_p
 def test_a_gcc_that_fails_is_no_error(namespaces: Namespaces, store: Store, tmp_path: Path, tiny_root: Path) -> None:
     base = make_base(tmp_path / "failing", tiny_root, GCC.format(name="the base", status=1))
     assert namespaces(lambda: library(store, base)) is None
-    assert [path.name for path in (tmp_path / "store/v2/root/layers").iterdir()] == [base.diff_id[len("sha256:") :]]
+    assert [path.name for path in (tmp_path / "store/v3/root/layers").iterdir()] == [base.diff_id[len("sha256:") :]]
 
 
 @pytest.mark.parametrize("how", ["other bytes", "other record", "no record", "no library"])

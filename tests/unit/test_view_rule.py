@@ -35,6 +35,8 @@ WHOLE = {
     "layer/inventory.py": "the store's own directories, by descriptors or without following links",
     "layer/read_blob.py": "blobs",
     "layer/store.py": "the store's own directories",
+    "layer/store_disk.py": "files that it makes itself, in a directory of its own",
+    "machine_errors.py": "no file of a view: where paths are mounted, and how much room is there",
     "layer/unpack.py": "names of tars: its own rules, and its own tests",
     "layer/merge_tars.py": "tars",
     "building/host_view.py": "a view of the host's own directories, put together before anything runs in it",

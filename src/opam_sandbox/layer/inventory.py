@@ -1,10 +1,10 @@
 """What a directory of the store consists of, recorded when it was made, and compared with what is there later.
 
-An inventory is bytes: a line with a version, the sha256 (hex) of what follows and the number of entries; then, for each entry
-of the tree, `MODE SIZE MTIME CONTENT XATTRS PATH` and a NUL. MODE is octal. SIZE is a file's or a link's in bytes, a device's
-number, 0 for others. CONTENT is the sha256 of a file's bytes or of a link's target. XATTRS is the sha256 of those attributes
-that a layer can have. `-` stands for none, `?` for what its maker could not read. Owners are left out: they look different
-inside of a user namespace.
+An inventory is bytes: a line with a version, the sha256 (hex) of what follows and the number of entries; then, for the tree's
+top (its PATH is empty) and each entry of it, `MODE SIZE MTIME OWNER CONTENT XATTRS PATH` and a NUL. MODE is octal. SIZE is a
+file's or a link's in bytes, a device's number, 0 for others. OWNER is `UID:GID`. CONTENT is the sha256 of a file's bytes or of
+a link's target. XATTRS is the sha256 of those attributes that a layer can have. `-` stands for none, `?` for what its maker
+could not read. A user's inventory has no owners: there is one, who has another number inside of a user namespace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from opam_sandbox.files import CHUNK
 
-_VERSION = b"1"
+_VERSION = b"2"
 _NONE, _UNREADABLE = b"-", b"?"
 
 # Others depend on the machine, such as security.selinux.
@@ -37,11 +37,12 @@ _DAMAGE = (
 )
 
 
-def record(tree: Path) -> bytes:
+def record(tree: Path, owners: bool) -> bytes:
     """The inventory of a tree that nobody changes. Raises OSError."""
     contents: Dict[Tuple[int, int], bytes] = {}
     entries = [
-        b"%s %s %s %s\0" % (_outside(found), _content(path, found, contents), _xattrs(path, found), relative)
+        b"%s %s %s %s %s\0"
+        % (_outside(found), _owner(found, owners), _content(path, found, contents), _xattrs(path, found), relative)
         for relative, path, found in _walk(os.fsencode(tree), set())
     ]
     body = b"".join(entries)
@@ -56,17 +57,19 @@ def difference(tree: Path, recorded: bytes, contents: bool) -> str:
     expected = _parse(recorded)
     if expected is None:
         return "its inventory is damaged"
-    closed = {path for path, (_, content, _) in expected.items() if content == _UNREADABLE}
+    closed = {path for path, (_, _, content, _) in expected.items() if content == _UNREADABLE}
     read: Dict[Tuple[int, int], bytes] = {}
     try:
         for relative, path, found in _walk(os.fsencode(tree), closed):
             entry = expected.pop(relative, None)
-            name = repr(os.fsdecode(relative))
+            name = repr(os.fsdecode(relative)) if relative else "its top directory"
             if entry is None:
                 return f"{name} is not of it"
-            outside, content, xattrs = entry
+            outside, owner, content, xattrs = entry
             if _outside(found) != outside:
                 return f"{name} has another mode, size or time"
+            if _owner(found, owner != _NONE) != owner:
+                return f"{name} has another owner"
             if contents and content != _UNREADABLE and _content(path, found, read) != content:
                 return f"{name} holds something else"
             if contents and xattrs != _UNREADABLE and _xattrs(path, found) != xattrs:
@@ -80,20 +83,21 @@ def difference(tree: Path, recorded: bytes, contents: bool) -> str:
     return ""
 
 
-def _parse(recorded: bytes) -> Optional[Dict[bytes, Tuple[bytes, bytes, bytes]]]:
+def _parse(recorded: bytes) -> Optional[Dict[bytes, Tuple[bytes, bytes, bytes, bytes]]]:
     head, _, body = recorded.partition(b"\n")
     lines = body.split(b"\0")[:-1]
     if head != b"%s %s %d" % (_VERSION, hashlib.sha256(body).hexdigest().encode(), len(lines)):
         return None
     result = {}
     for line in lines:
-        mode, size, mtime, content, xattrs, path = line.split(b" ", 5)
-        result[path] = (b"%s %s %s" % (mode, size, mtime), content, xattrs)
+        mode, size, mtime, owner, content, xattrs, path = line.split(b" ", 6)
+        result[path] = (b"%s %s %s" % (mode, size, mtime), owner, content, xattrs)
     return result
 
 
 def _walk(top: bytes, closed: "set[bytes]") -> Iterator[Tuple[bytes, bytes, os.stat_result]]:
-    """(path below `top`, path, status) of all that is in a tree; links are not followed, nor directories of `closed` entered."""
+    """(path below `top`, path, status) of a tree and all in it; links are not followed, nor directories of `closed` entered."""
+    yield b"", top, os.lstat(top)
     waiting: List[bytes] = [b""]
     while waiting:
         below = waiting.pop()
@@ -119,6 +123,10 @@ def _outside(found: os.stat_result) -> bytes:
         size = found.st_rdev
     # Whole seconds: some file systems keep no more, though they show more until the next mount.
     return b"%o %d %d" % (found.st_mode, size, found.st_mtime_ns // 10**9)
+
+
+def _owner(found: os.stat_result, owners: bool) -> bytes:
+    return b"%d:%d" % (found.st_uid, found.st_gid) if owners else _NONE
 
 
 def _content(path: bytes, found: os.stat_result, known: Dict[Tuple[int, int], bytes]) -> bytes:

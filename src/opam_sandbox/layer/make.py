@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Sequence, Tuple, TypeVar
 
+from opam_sandbox import machine_errors
 from opam_sandbox.files import write_json
 from opam_sandbox.layer import ownership
 from opam_sandbox.layer.capture import Rules, Sink, capture
@@ -78,7 +79,7 @@ def write_blob(root: Path, produce: Callable[[Sink], T], packing: Packing = GZIP
     """
     BLOBS.mkdir(parents=True, exist_ok=True)
     temporary = BLOBS / "partial"
-    with open(temporary, "wb") as out:
+    with machine_errors.at(temporary, "the layer", machine_errors.SANDBOXES), open(temporary, "wb") as out:
         writer = PackedWriter(out, root, packing)
         result = produce(writer)
         written = writer.close()

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
 
+from opam_sandbox import machine_errors
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
 from opam_sandbox.sandbox.namespaces import kill_stragglers
@@ -33,7 +34,8 @@ def mounted(
         try:
             with timer.step("mount"):
                 overlay.mount()
-            yield View(overlay, log, timer, directory)
+            with machine_errors.at(directory, "what a build writes", machine_errors.SANDBOXES):
+                yield View(overlay, log, timer, directory)
         finally:
             # Nobody is to write any more, and what still runs would keep the directory.
             kill_stragglers()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator, Protocol
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK, file_sha256
 from opam_sandbox.layer.compress import GZIP
@@ -67,6 +68,8 @@ def plain_content(layer: LayerBlob) -> Iterator[Readable]:
                 plain.drain()
             packed.drain()
     except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and machine_errors.is_of_machine(error):
+            raise  # of who writes what is read here
         raise ToolError(f"{layer.title}: its blob {layer.blob} cannot be read: {error}") from None
     for name, found, wanted in (
         ("blob", packed.hexdigest(), layer.digest),

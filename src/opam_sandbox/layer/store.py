@@ -1,11 +1,14 @@
 """The store of unpacked layers: one entry per diff_id, filled once, kept between processes.
 
-    v2/root/              `uid-N` in place of `root` for a user, who then owns all files; for nobody else to enter
+    v3/root/              `user` in place of `root` for a user, who then owns all files; for nobody else to enter
       layers/<diff_id>/
         root/             the layer
         inventory         what `root` consisted of when it was made: see `layer.inventory`
         checked           when, and of which directory, that was last found to be so; made at any time
       tmp/ locks/ scratch/
+      file-system         the device whose file system was found to keep what layers have: see `layer.store_disk`
+
+A user is the same inside of a user namespace, where builds see it as root, and outside, as containers do: one store for both.
 
 An entry is made beside: unpacked, its digests checked, its inventory written, all of it synced to disk. Then it is renamed into
 place under a file lock, and that is synced as well. So it is whole whenever it is there, also after a power loss. What a crash
@@ -18,25 +21,30 @@ inventory, names, modes, sizes and times, before it is used; `verify` reads all 
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import secrets
 import stat
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.layer import inventory
+from opam_sandbox.layer import inventory, store_disk
 from opam_sandbox.layer.read_blob import LayerBlob, plain_content
 from opam_sandbox.layer.unpack import unpack
 from opam_sandbox.sandbox import syscalls
 from opam_sandbox.sandbox.scratch import scratch
 
 # A change of how layers are unpacked must not meet directories that were unpacked the old way.
-FORMAT = "v2"
+FORMAT = "v3"
+
+_HOLDS, _REMEDY = "unpacked layers", "set Pants' [GLOBAL].named_caches_dir to a directory of another file system"
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # For so long, in seconds, an entry is believed to be what it was found to be.
@@ -50,15 +58,15 @@ class Store:
     """
 
     def __init__(self, directory: Path, rootless: bool) -> None:
-        kind = f"uid-{os.getuid()}" if rootless else "root"
         self.rootless = rootless
-        top = Path(os.path.realpath(directory))
-        self._root = top / FORMAT / kind
-        # Layers have set-uid programs, of whatever version: nobody else is to find them there.
-        for path in (top, top / FORMAT, self._root):
-            _make_private(path)
-        for name in ("layers", "tmp", "locks", "scratch"):
-            (self._root / name).mkdir(exist_ok=True)
+        self._top = Path(os.path.realpath(directory))
+        self._root = self._top / FORMAT / ("user" if rootless else "root")
+        with machine_errors.at(self._root, _HOLDS, _REMEDY):
+            # Layers have set-uid programs, of whatever version: nobody else is to find them there.
+            for path in (self._top, self._top / FORMAT, self._root):
+                _make_private(path)
+            for name in ("layers", "tmp", "locks", "scratch"):
+                (self._root / name).mkdir(exist_ok=True)
 
     def path(self, diff_id: str) -> Path:
         """Where the layer is, or would be."""
@@ -79,6 +87,15 @@ class Store:
         store. Raises OSError."""
         with scratch(self.scratch_records, path, mode) as directory:
             yield directory
+
+    def has(self, diff_id: str) -> bool:
+        """Whether the layer is there, and whole as far as that was looked at within the last hour."""
+        return _is_believed(self._entry(diff_id))
+
+    def other_formats(self) -> List[Path]:
+        """Directories of layers as other versions of this program have unpacked them."""
+        known = (name for name in os.listdir(self._top) if re.fullmatch(r"v[0-9]+", name) and name != FORMAT)
+        return [self._top / name for name in sorted(known)]
 
     def get(self, layer: LayerBlob) -> Path:
         """The layer's unpacked directory; unpacks its blob first if it is not there or damaged. Raises ToolError for a damaged
@@ -104,18 +121,24 @@ class Store:
             if problem is not None:
                 print(f"warning: {title} is damaged in the store: {problem}; it is made again", file=sys.stderr)
             self._discard(entry)
-            with self._temporary(entry.name) as directory:
-                root = directory / "root"
-                root.mkdir()
-                os.chmod(root, 0o755)  # whatever the umask is
-                fill(root)
-                (directory / "inventory").write_bytes(inventory.record(root))
-                # Without it, files of a layer may be empty after a power loss, though the layer has its name.
-                syscalls.sync_file_system(directory)
-                os.rename(directory, entry)
-            _sync_directory(entry.parent)
+            with machine_errors.at(self._root, _HOLDS, _REMEDY):
+                self._make(entry, fill)
             _note_checked(entry)
         return entry / "root"
+
+    def _make(self, entry: Path, fill: Callable[[Path], None]) -> None:
+        store_disk.check(self._root, self.rootless)
+        with self._temporary(entry.name) as directory, machine_errors.at(self._root, _HOLDS, _REMEDY):
+            root = directory / "root"
+            root.mkdir()
+            os.chmod(root, 0o755)  # whatever the umask is
+            with store_disk.explained(directory):
+                fill(root)
+            (directory / "inventory").write_bytes(inventory.record(root, owners=not self.rootless))
+            # Without it, files of a layer may be empty after a power loss, though the layer has its name.
+            syscalls.sync_file_system(directory)
+            os.rename(directory, entry)
+        _sync_directory(entry.parent)
 
     def discard(self, diff_id: str) -> None:
         """Remove the layer, if it is there: who wants it next makes it again."""
@@ -141,11 +164,19 @@ class Store:
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        # filelock takes long to import, and most processes find all their layers.
-        from filelock import FileLock
-
-        with FileLock(self._root / "locks" / f"{name}.lock"):
+        # flock(2) goes with its process, however that ends: a lock file without an owner locks nothing. Such files stay, as
+        # one that were removed could be held by one process, while another locks its successor.
+        path = self._root / "locks" / f"{name}.lock"
+        with machine_errors.at(self._root, _HOLDS, _REMEDY):
+            held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX)
+            except OSError as error:
+                raise ToolError(store_disk.no_locks(path, error)) from None
             yield
+        finally:
+            os.close(held)
 
     def _discard(self, entry: Path) -> None:
         if os.path.lexists(entry):
@@ -156,7 +187,10 @@ class Store:
     @contextmanager
     def _temporary(self, name: str) -> Iterator[Path]:
         path = self._root / "tmp" / name
-        remove_tree(path)  # of a process whose record a power loss took
+        try:
+            remove_tree(path)  # of a process whose record a power loss took
+        except OSError:
+            path = path.with_name(f"{name}.{secrets.token_hex(8)}")  # a disk that fails may keep it for ever
         with self.scratch(path, mode=0o700) as directory:
             yield directory
 
@@ -182,15 +216,19 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _problem(entry: Path) -> Optional[str]:
-    """What is wrong with an entry: "" nothing, None that there is none."""
+def _is_believed(entry: Path) -> bool:
     mark = _mark(entry)
     try:
         checked, _, seconds = (entry / "checked").read_text().rpartition(" ")
-        if mark and checked == mark and 0 <= _seconds() - int(seconds) < _BELIEVED:
-            return ""
+        return bool(mark) and checked == mark and 0 <= _seconds() - int(seconds) < _BELIEVED
     except (OSError, ValueError):
-        pass
+        return False
+
+
+def _problem(entry: Path) -> Optional[str]:
+    """What is wrong with an entry: "" nothing, None that there is none."""
+    if _is_believed(entry):
+        return ""
     problem = _compare(entry, contents=False)
     if problem == "":
         _note_checked(entry)
@@ -229,10 +267,9 @@ def _seconds() -> int:
 
 def _note_checked(entry: Path) -> None:
     mark = _mark(entry)
-    temporary = entry / f"checked.{secrets.token_hex(4)}"
     try:
         if mark:
-            temporary.write_text(f"{mark} {_seconds()}")
-            os.replace(temporary, entry / "checked")
+            # In place: whoever reads a part of it sees another mark, or an earlier time, and looks again.
+            (entry / "checked").write_text(f"{mark} {_seconds()}")
     except OSError:
         pass  # the next one looks again

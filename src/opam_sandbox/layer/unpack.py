@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import IO, Dict, List, Set, Tuple, cast
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.read_blob import Readable
 
@@ -40,7 +41,9 @@ def unpack(stream: Readable, target: Path, rootless: bool, title: str = "a layer
         # ValueError: names with NUL; OverflowError: numbers that no system call takes.
         raise ToolError(f"{title}: its archive is damaged: {error}") from None
     except (OSError, zlib.error) as error:
-        raise ToolError(f"{title}: its archive does not unpack: {error}") from None
+        if isinstance(error, OSError) and machine_errors.is_of_machine(error):
+            raise  # the archive is not to blame
+        raise ToolError(f"{title}: its archive does not unpack: {error}") from error
 
 
 class _StrictTarInfo(tarfile.TarInfo):

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import List, Optional
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 
 
@@ -69,6 +70,12 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        text = machine_errors.explained(error)
+        if text is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
         return 1
 
 

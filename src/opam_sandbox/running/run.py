@@ -29,7 +29,9 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
+from opam_sandbox.layer.read_blob import LayerBlob
 from opam_sandbox.layer.store import Store
 from opam_sandbox.request import read_request
 from opam_sandbox.running import engine, find_command, user_namespace
@@ -38,7 +40,7 @@ from opam_sandbox.running.requests import RunRequest
 from opam_sandbox.running.runtime_bundle import Container, write_bundle
 from opam_sandbox.running.scratch import ContainerScratch
 from opam_sandbox.running.variables import variables
-from opam_sandbox.sandbox import syscalls
+from opam_sandbox.sandbox import namespaces, syscalls
 from opam_sandbox.sandbox.overlay import Overlay
 
 # What a terminal or a supervisor sends; the others are for nobody else, or cannot be caught.
@@ -64,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     rootless = os.geteuid() != 0
     store_directory = Path(under(here, request["store"]))
     store = Store(store_directory, rootless)
-    lower = [store.get(layer) for layer in image.layers]
+    lower = _unpacked(store, image.layers)
     ids = find_user(image.user, lower)
 
     parent = Path(os.path.realpath(store_directory)) / "run" / (f"uid-{os.getuid()}" if rootless else "root")
@@ -94,6 +96,23 @@ def run(options: argparse.Namespace) -> int:
         _wait(keeper)
 
 
+def _unpacked(store: Store, layers: Sequence[LayerBlob]) -> List[Path]:
+    """The layers' directories, bottom first. A user unpacks as builds do, as root of a user namespace, so that there is one
+    kind of directory for both: modes that keep their owner out do not keep it from looking at them. Raises ToolError."""
+    if store.rootless and not all(store.has(layer.diff_id) for layer in layers):
+
+        def inside() -> int:
+            for layer in layers:
+                store.get(layer)
+            return 0
+
+        code = namespaces.run_isolated(inside)
+        if code:
+            raise ToolError(f"the image's layers cannot be unpacked (exit status {code}), see above")
+        return [store.path(layer.diff_id) for layer in layers]
+    return [store.get(layer) for layer in layers]
+
+
 def _in_namespaces(main: Callable[[], int], terminal: bool) -> int:
     """Run `main` as process 1 of new PID and mount namespaces; returns its exit status, 128 + N for a signal."""
     alive_read, alive_write = os.pipe()
@@ -115,8 +134,13 @@ def _in_namespaces(main: Callable[[], int], terminal: bool) -> int:
         except ToolError as error:
             print(f"error: {error}", file=sys.stderr)
             code = 1
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            text = machine_errors.explained(error)
+            if text is None:
+                traceback.print_exc()
+            else:
+                print(f"error: {text}", file=sys.stderr)
+                code = 1
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Callable
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.sandbox import privileges, syscalls
 from opam_sandbox.sandbox.user_namespace import foreign_ids, unshare_user
@@ -54,9 +55,13 @@ def _guarded(main: Callable[[], int]) -> int:
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2 if isinstance(error, RequestError) else 1
-    except BaseException:
-        traceback.print_exc()
-        code = 70
+    except BaseException as error:
+        text, code = machine_errors.explained(error), 1
+        if text is None:
+            traceback.print_exc()
+            code = 70
+        else:
+            print(f"error: {text}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     return code
