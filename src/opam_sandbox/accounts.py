@@ -42,4 +42,4 @@ def add_user(root: Path) -> None:
 
 
 def _entries(root: Path, name: str) -> List[List[str]]:
-    return [line.split(":") for line in (view_files.read_text(root, f"etc/{name}") or "").splitlines()]
+    return [line.split(":") for line in (view_files.read_text(root, f"etc/{name}") or "").split("\n")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterator
+from typing import Dict, Iterator, List
 
 
 def stanzas(text: str) -> Iterator[str]:
@@ -15,13 +15,12 @@ def stanzas(text: str) -> Iterator[str]:
 
 def fields(stanza: str) -> Dict[str, str]:
     """The fields of a stanza. Lines of a value after the first stand in it as they are, less the space in front."""
-    found: Dict[str, str] = {}
-    name = ""
+    found: Dict[str, List[str]] = {}
+    lines: List[str] = []
     for line in stanza.split("\n"):
         if line[:1] in (" ", "\t"):
-            if name:
-                found[name] += "\n" + line[1:]
+            lines.append(line[1:])
         elif ":" in line:
             name, value = line.split(":", 1)
-            found[name] = value.strip()
-    return found
+            lines = found[name] = [value.strip()]
+    return {name: "\n".join(lines) for name, lines in found.items()}

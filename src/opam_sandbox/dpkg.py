@@ -55,9 +55,12 @@ def merge(root: Path, additions: Iterable[DpkgFacts]) -> bool:
         return False
     status = read_status(root)
     triggers = read_triggers(root)
+    known = set(triggers)
     for addition in additions:
         status.update(addition.get("status", {}))
-        triggers += [line for line in addition.get("triggers", []) if line not in triggers]
+        added = [line for line in dict.fromkeys(addition.get("triggers", [])) if line not in known]
+        triggers += added
+        known.update(added)
     _replace(root, _STATUS, "".join(f"{status[key]}\n\n" for key in sorted(status)))
     if triggers:
         _replace(root, _TRIGGERS, "".join(f"{line}\n" for line in triggers))

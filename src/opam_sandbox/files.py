@@ -30,7 +30,8 @@ def file_sha256(
 def write_json(path: str, data: Any) -> None:
     """Write JSON with sorted keys, whole or not at all. Raises OSError."""
     temporary = f"{path}.tmp"
-    with open(temporary, "w", encoding="utf-8") as out:
+    # A byte that was no UTF-8, where it was read, gets the escape that JSON has for it (`\\udcff`).
+    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as out:
         json.dump(data, out, indent=1, sort_keys=True, ensure_ascii=False)
         out.write("\n")
     os.replace(temporary, path)

@@ -12,6 +12,9 @@ from typing import Any, Dict, List, Literal, Tuple, Union, get_args, get_origin,
 
 from opam_sandbox.errors import RequestError
 
+# Of bytes: what file systems take for a component, and what is left of PATH_MAX below a package's directory.
+_LONGEST_NAME, _LONGEST_PATH = 255, 3800
+
 _NAMES = {str: "a string", int: "a number", bool: "true or false", float: "a number", dict: "an object", list: "a list"}
 
 
@@ -23,7 +26,7 @@ def read_request(path: str, kind: Any) -> Any:
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(f"{path}: {error}") from None
+        raise RequestError(f"{path}: {error!s:.300}") from None
     check(value, kind, path)
     return value
 
@@ -47,7 +50,7 @@ def check(value: object, kind: Any, where: str) -> None:
             check(item, arguments[0], f"{where}[{number}]")
     elif origin is dict:
         for key, item in _of_type(value, dict, where).items():
-            check(item, arguments[1], f"{where}: {key!r}")
+            check(item, arguments[1], f"{where}: {key!r:.80}")
     elif hasattr(kind, "__required_keys__"):
         _check_object(_of_type(value, dict, where), kind, where)
     else:
@@ -66,7 +69,7 @@ def _check_object(value: Dict[str, Any], kind: Any, where: str) -> None:
         raise RequestError(f"{where}: the field {key!r} is missing")
     for key, item in value.items():
         if key not in hints:
-            raise RequestError(f"{where}: the field {key!r} is unknown")
+            raise RequestError(f"{where}: the field {key!r:.80} is unknown")
         check(item, hints[key], f"{where}: {key!r}")
 
 
@@ -90,15 +93,26 @@ def _literals(kind: Any) -> List[Tuple[str, Any]]:
 
 
 def safe_path(path: str) -> str:
-    """A relative path that stays below where it is put. Raises RequestError otherwise."""
+    """A relative path that stays below where it is put, and that Linux takes. Raises RequestError otherwise."""
     pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or "\0" in path:
-        raise RequestError(f"unsafe path {path!r}")
+    if not path or not pure.parts or pure.is_absolute() or ".." in pure.parts or "\0" in path:
+        raise RequestError(f"unsafe path {path!r:.200}")
+    if _bytes_of(path) > _LONGEST_PATH or max(map(_bytes_of, pure.parts)) > _LONGEST_NAME:
+        raise RequestError(f"the path {path!r:.200} is too long")
     return path
 
 
 def safe_name(name: str) -> str:
     """A name that becomes part of paths. Raises RequestError unless it is one plain component."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise RequestError(f"unsafe name {name!r}")
+        raise RequestError(f"unsafe name {name!r:.200}")
+    if _bytes_of(name) > _LONGEST_NAME:
+        raise RequestError(f"the name {name!r:.200} is too long")
     return name
+
+
+def _bytes_of(text: str) -> int:
+    try:
+        return len(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        raise RequestError(f"{text!r:.200} is no text") from None

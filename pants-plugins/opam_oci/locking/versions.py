@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from functools import total_ordering
 from itertools import zip_longest
+from typing import Tuple
+
+# How many digits without the zeros in front, and which: Python makes no int of thousands of digits.
+_Number = Tuple[int, str]
 
 _PIECES = re.compile(r"([^0-9]*)([0-9]*)")
 
@@ -18,7 +22,7 @@ class Version:
         epoch, colon, rest = text.partition(":")
         upstream, dash, revision = (rest if colon else text).rpartition("-")
         self._parts = (
-            int(epoch) if colon and epoch.isdigit() else 0,
+            _number(epoch) if colon and epoch.isascii() and epoch.isdigit() else _number(""),
             upstream if dash else revision,
             revision if dash else "",
         )
@@ -46,15 +50,20 @@ class Version:
         return self.text < other.text
 
 
-def _aligned(one: str, other: str) -> tuple[list[tuple[list[int], int]], list[tuple[list[int], int]]]:
+def _aligned(one: str, other: str) -> tuple[list[tuple[list[int], _Number]], list[tuple[list[int], _Number]]]:
     """Keys of two version parts that compare as dpkg does: the end of a text sorts after `~` and before all else."""
-    ones: list[tuple[list[int], int]] = []
-    others: list[tuple[list[int], int]] = []
+    ones: list[tuple[list[int], _Number]] = []
+    others: list[tuple[list[int], _Number]] = []
     empty = ("", "")
     for a, b in zip_longest(_PIECES.findall(one), _PIECES.findall(other), fillvalue=empty):
-        ones.append((_letters(a[0]), int(a[1] or 0)))
-        others.append((_letters(b[0]), int(b[1] or 0)))
+        ones.append((_letters(a[0]), _number(a[1])))
+        others.append((_letters(b[0]), _number(b[1])))
     return ones, others
+
+
+def _number(digits: str) -> _Number:
+    significant = digits.lstrip("0")
+    return len(significant), significant
 
 
 def _letters(text: str) -> list[int]:

@@ -11,6 +11,13 @@ from opam_oci.resolves.lockfile import LockfileError
 
 LOCK_VERSION = 1
 
+# Of bytes: what file systems take for a name, and what is left of PATH_MAX below a package's directory.
+_LONGEST_NAME, _LONGEST_PATH = 255, 3800
+_LISTED = 6
+# Keys of more parts (`a.b.c`) are no lockfile's, and take tomllib a time that grows with the square of their number.
+_MOST_PARTS = 200
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
+_LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}[ \t]*\.[ \t]*){{{_MOST_PARTS}}}")
 
 # The `toml` that Pants itself uses cannot read `'''...'''` strings which hold quotes and escapes, as opam files do.
 if sys.version_info >= (3, 11):
@@ -50,7 +57,7 @@ class LockTable:
             if not isinstance(value, dict):
                 raise self.error(f"`{key}` is not an array of tables")
             name = value.get("name", value.get("path", ""))
-            where = f"[[{key}]] {name}".rstrip()
+            where = f"[[{key}]] {name!s:.200}".rstrip() if isinstance(name, str) else f"[[{key}]]"
             yield LockTable(self.path, f"{self.where}, {where}" if self.where else where, value)
 
     def integer(self, key: str) -> int:
@@ -100,8 +107,9 @@ class LockTable:
         """What is not known here may decide about a build, so it cannot be passed over."""
         unknown = sorted(key for key in self.values if key not in known)
         if unknown:
+            listed = ", ".join(f"`{key!s:.80}`" for key in unknown[:_LISTED])
             raise self.error(
-                f"{', '.join(f'`{key}`' for key in unknown)} is not known to this version of the backend; a newer one may "
+                f"{listed}{' and others' * (len(unknown) > _LISTED)} is not known to this version of the backend; a newer one may "
                 "have written the lockfile, or it was edited by hand"
             )
 
@@ -115,25 +123,35 @@ class LockTable:
         """Refuse what would leave the directory that it is put in."""
         parts = value.split("/")
         if any(part in ("", ".", "..") for part in parts) or "\0" in value or "\\" in value:
-            raise self.error(f"`{key}` is not a safe relative path: {value!r}")
+            raise self.error(f"`{key}` is not a safe relative path: {value!r:.200}")
+        sizes = [len(part.encode()) for part in parts]
+        if max(sizes) > _LONGEST_NAME or sum(sizes) + len(sizes) > _LONGEST_PATH:
+            raise self.error(f"`{key}` holds a path that is too long: {value!r:.200}")
 
     def refuse_duplicates(self, key: str, values: Iterable[str]) -> None:
         """Raise LockfileError where a value is there twice."""
         seen: set[str] = set()
         for value in values:
             if value in seen:
-                raise self.error(f"{value!r} is there twice in `{key}`")
+                raise self.error(f"{value!r:.200} is there twice in `{key}`")
             seen.add(value)
 
     def _match(self, key: str, value: str, pattern: re.Pattern[str] | None) -> None:
         if pattern is not None and not pattern.match(value):
-            raise self.error(f"`{key}` holds {value!r}, which it cannot")
+            raise self.error(f"`{key}` holds {value!r:.200}, which it cannot")
 
 
 def _count_tables(values: Mapping[str, Any]) -> int:
     """How many `[[...]]` there are, at all depths."""
-    tables = [item for value in values.values() if isinstance(value, list) for item in value if isinstance(item, dict)]
-    return len(tables) + sum(map(_count_tables, tables))
+    found = 0
+    waiting = [values]
+    while waiting:
+        for value in waiting.pop().values():
+            if isinstance(value, list):
+                tables = [item for item in value if isinstance(item, dict)]
+                found += len(tables)
+                waiting += tables
+    return found
 
 
 def _check_whole(top: LockTable, content: bytes) -> None:
@@ -153,14 +171,23 @@ def _check_whole(top: LockTable, content: bytes) -> None:
         )
 
 
+def _check_keys(path: str, text: str) -> None:
+    """Raise LockfileError for a line that has a key of very many parts."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") >= _MOST_PARTS and _LONG_KEY.search(line):
+            raise LockfileError(path, f"not the TOML of a lockfile: line {number} has a key of more than {_MOST_PARTS} parts.")
+
+
 def read_top(path: str, resolve: str, content: bytes, *, kind: str) -> LockTable:
     """A lockfile as a table, its metadata checked. Raises LockfileError."""
     try:
-        values = tomllib.loads(content.decode())
+        text = content.decode()
+        _check_keys(path, text)
+        values = tomllib.loads(text)
     except ValueError as e:  # what is no UTF-8 or no TOML, and numbers of thousands of digits
-        raise LockfileError(path, f"not valid TOML: {e}") from None
+        raise LockfileError(path, f"not valid TOML: {e!s:.300}.") from None
     except RecursionError:
-        raise LockfileError(path, "not valid TOML: it is nested too deeply") from None
+        raise LockfileError(path, "not valid TOML: it is nested too deeply.") from None
     top = LockTable(path, "", values)
     metadata = top.table("metadata")
     version = metadata.integer("lock_version")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterable, Mapping
+from typing import Iterable, Iterator, Mapping
 
 from pants.util.docutil import bin_name
 from pants.util.frozendict import FrozenDict
 
-from opam_oci.resolves.dependency_order import reachable, ready_order
+from opam_oci.resolves.dependency_order import cycles, reachable, ready_order
 
 
 class LockfileError(Exception):
@@ -17,6 +18,7 @@ class LockfileError(Exception):
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"The lockfile {path}: {problem}")
         self.path = path
+        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,10 @@ class OpamLock:
         Post-dependencies may form cycles (a compiler names the virtual package that depends on it), which a graph of
         targets may not.
         """
+        # A post-dependency leads back to whom it is on a cycle with.
+        number = cycles({name: self.all_depends(name) for name in self.packages})
         return {
-            name: tuple(post for post in package.post_depends if name not in reachable([post], self.all_depends))
+            name: tuple(post for post in package.post_depends if number[post] != number[name])
             for name, package in self.packages.items()
         }
 
@@ -159,3 +163,15 @@ class OpamLock:
 def regenerate_command(resolve: str) -> str:
     """The command that writes the lockfile of a resolve anew."""
     return f"{bin_name()} generate-lockfiles --resolve={resolve}"
+
+
+@contextmanager
+def naming_remedy(resolve: str) -> Iterator[None]:
+    """Adds to a LockfileError of this context how to get a good lockfile, where it does not say so already."""
+    try:
+        yield
+    except LockfileError as error:
+        if f"--resolve={resolve}" in error.problem:
+            raise
+        problem = f"{error.problem}\nRestore it, or make it anew with `{regenerate_command(resolve)}`."
+        raise LockfileError(error.path, problem) from None

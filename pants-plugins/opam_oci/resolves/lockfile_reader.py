@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
 from typing import Iterable
 
@@ -24,6 +25,7 @@ from opam_oci.resolves.lockfile import (
     PackageFile,
     Source,
     SourceOutOfReach,
+    naming_remedy,
 )
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -44,11 +46,22 @@ _PACKAGE_KEYS = (
     *("opam", "opam_base64", "source", "source_out_of_reach", "file"),
 )
 
+# NAME.VERSION is the name of a directory wherever opam keeps packages.
+_LONGEST_TITLE = 200
+
+# Names of a long cycle that its error shows, from each of its ends.
+_LISTED = 6
+
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|debian:)[^\s]+\Z")
 
 
 def read_debian_lock(path: str, resolve: str, content: bytes) -> DebianLock:
     """Read the lockfile of a `debian_rootfs`. Raises LockfileError."""
+    with naming_remedy(resolve):
+        return _read_debian_lock(path, resolve, content)
+
+
+def _read_debian_lock(path: str, resolve: str, content: bytes) -> DebianLock:
     top = read_top(path, resolve, content, kind="debian")
     metadata = top.table("metadata")
     top.refuse_unknown("metadata", "deb")
@@ -65,6 +78,11 @@ def read_debian_lock(path: str, resolve: str, content: bytes) -> DebianLock:
 
 def read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
     """Read the lockfile of an opam resolve. Raises LockfileError."""
+    with naming_remedy(resolve):
+        return _read_opam_lock(path, resolve, content)
+
+
+def _read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
     top = read_top(path, resolve, content, kind="opam")
     metadata = top.table("metadata")
     top.refuse_unknown("metadata", "package", "deb")
@@ -105,7 +123,9 @@ def read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
 
 
 def _package(table: LockTable) -> LockedPackage:
-    name = table.text("name", _OPAM_NAME)
+    name, version = table.text("name", _OPAM_NAME), table.text("version", _OPAM_VERSION)
+    if len(name) + len(version) > _LONGEST_TITLE:
+        raise table.error(f"`name` and `version` have more than {_LONGEST_TITLE} characters")
     table = LockTable(table.path, f"[[package]] {name}", table.values)
     sources = tuple(_source(source) for source in table.tables("source"))
     files = tuple(_file(file) for file in table.tables("file"))
@@ -115,7 +135,7 @@ def _package(table: LockTable) -> LockedPackage:
     table.refuse_duplicates("file", [file.path for file in files])
     return LockedPackage(
         name=name,
-        version=table.text("version", _OPAM_VERSION),
+        version=version,
         depends=table.names("depends", _OPAM_NAME),
         post_depends=table.names("post_depends", _OPAM_NAME),
         depexts=table.names("depexts"),
@@ -227,10 +247,12 @@ def _check_cycles(lock: OpamLock) -> None:
     if not left:
         return
     # Whoever is left waits for somebody who is left: following such edges ends in a cycle.
-    walk: list[str] = []
+    walk: dict[str, None] = {}
     name = min(left)
     while name not in walk:
-        walk.append(name)
+        walk[name] = None
         name = min(d for d in lock.packages[name].depends if d in left)
-    cycle = walk[walk.index(name) :]
-    raise LockfileError(lock.path, f"the packages depend on each other in a cycle: {' -> '.join([*cycle, name])}.")
+    cycle = [*itertools.dropwhile(lambda one: one != name, walk), name]
+    if len(cycle) > 2 * _LISTED:
+        cycle[_LISTED:-_LISTED] = [f"({len(cycle) - 1 - 2 * _LISTED} more)"]
+    raise LockfileError(lock.path, f"the packages depend on each other in a cycle: {' -> '.join(cycle)}.")

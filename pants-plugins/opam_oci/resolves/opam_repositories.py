@@ -113,7 +113,11 @@ def parse_location(name: str, location: str) -> Archive | GitCommit | str:
         if path.startswith(("/", "..")) or path == ".":
             raise InvalidRepositoryError(f"{origin}; a path must be a directory below the build root.")
         return path
-    url = urlsplit(location)
+    try:
+        url = urlsplit(location)
+        fields = parse_qs(url.fragment)
+    except ValueError as error:
+        raise InvalidRepositoryError(f"{origin}, which is not a URL: {error}.") from None
     if url.password and "ssh" in url.scheme:
         raise InvalidRepositoryError(f"{origin} and a password, which ssh does not take: use a key, and an agent.")
     if url.scheme.startswith("git+"):
@@ -123,9 +127,8 @@ def parse_location(name: str, location: str) -> Archive | GitCommit | str:
                 "generated at different times would then not be for the same repository."
             )
         return GitCommit(url._replace(scheme=url.scheme[len("git+") :], fragment="").geturl(), url.fragment)
-    fields = parse_qs(url.fragment)
     sha256, size = fields.get("sha256", [""])[0], fields.get("size", [""])[0]
-    if not re.fullmatch("[0-9a-f]{64}", sha256) or not size.isdigit():
+    if not re.fullmatch("[0-9a-f]{64}", sha256) or not re.fullmatch("[0-9]{1,18}", size):
         raise InvalidRepositoryError(
             f"{origin}, without the archive's checksum and size: add `#sha256=<64 hex digits>&size=<bytes>`. (For a git "
             "repository write `git+https://...#<commit>`.)"

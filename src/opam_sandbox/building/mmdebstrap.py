@@ -9,7 +9,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
-from typing import Sequence
+from typing import List, Sequence
 
 from opam_sandbox.building import host_view
 from opam_sandbox.building.requests import Deb, RootfsRequest
@@ -18,6 +18,7 @@ from opam_sandbox.sandbox import memory
 from opam_sandbox.sandbox.view import LOG
 
 _TAR = "rootfs.tar"
+_REPOSITORYS_OWN = (b"filename", b"size", b"md5sum", b"sha1", b"sha256", b"sha512")
 
 
 def make_rootfs(request: RootfsRequest, directory: Path) -> Path:
@@ -84,7 +85,7 @@ def _make_repository(directory: Path, request: RootfsRequest) -> None:
         if fields.returncode != 0:
             raise ToolError(f"{name} is not a Debian package: {fields.stderr.decode(errors='replace').strip()}")
         return (
-            fields.stdout.rstrip(b"\n")
+            _own_fields(fields.stdout)
             + f"\nFilename: ./{name}\nSize: {deb['size']}\nSHA256: {deb['sha256']}\n\n".encode()
         )
 
@@ -97,3 +98,15 @@ def _make_repository(directory: Path, request: RootfsRequest) -> None:
         f"Suite: {suite}\nCodename: {suite}\nDate: {date}\n"
         f"SHA256:\n {hashlib.sha256(packages).hexdigest()} {len(packages)} Packages\n"
     )
+
+
+def _own_fields(control: bytes) -> bytes:
+    """A .deb's control fields but those that a repository gives it: where its file lies is not for the .deb to say."""
+    kept: List[bytes] = []
+    ours = False
+    for line in control.rstrip(b"\n").split(b"\n"):
+        if not line.startswith((b" ", b"\t")):
+            ours = line.partition(b":")[0].strip().lower() in _REPOSITORYS_OWN
+        if not ours:
+            kept.append(line)
+    return b"\n".join(kept)

@@ -5,8 +5,10 @@ What mmdebstrap copies from the host (resolv.conf, hostname), the path of its re
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import tarfile
 from pathlib import Path
 from typing import IO, Callable, Dict, List, Tuple
@@ -40,6 +42,7 @@ _WRITTEN: Dict[str, bytes] = {
 # apt, which mmdebstrap runs outside of the root, gives these to the `_apt` of the *host*, or to root where it has none.
 _APTS_OWN = {"var/cache/apt/archives/partial", "var/lib/apt/lists/partial"}
 _APT_USER = "_apt"
+_LARGEST_ID = (1 << 32) - 2
 _DIRECTORIES = {
     "dev": 0o755,
     "proc": 0o555,
@@ -54,8 +57,20 @@ _DIRECTORIES = {
 def rewrite_rootfs(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
     """Write mmdebstrap's tar again, sorted and clean; returns its sha256 (hex) and its number of entries.
 
-    epoch: no entry is younger (seconds). Raises ToolError for an entry that a base cannot have.
+    epoch: no entry is younger (seconds). Raises ToolError for an entry that a base cannot have, and for what is no tar.
     """
+    try:
+        return _rewrite(source, target, epoch)
+    # Of tarfile's own for the most part, of numbers and texts in its headers for the rest.
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        raise ToolError(f"mmdebstrap's tar cannot be read: {error}") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what is said of places that no file has
+            raise
+        raise ToolError(f"mmdebstrap's tar cannot be read: {error.strerror}") from None
+
+
+def _rewrite(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
     digest = hashlib.sha256()
     entries = 0
     with tarfile.open(source, "r:", encoding="utf-8", errors="surrogateescape") as archive, open(target, "wb") as out:
@@ -92,26 +107,39 @@ def rewrite_rootfs(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
 
 def _user_id(archive: tarfile.TarFile, members: Dict[str, tarfile.TarInfo], user: str) -> int:
     """The user's number in the root's own /etc/passwd, 0 where it has no such user."""
-    accounts = archive.extractfile(members["etc/passwd"]) if "etc/passwd" in members else None
-    for line in accounts.read().decode(errors="replace").splitlines() if accounts else []:
+    member = members.get("etc/passwd")
+    if member is None or not member.isreg():
+        return 0
+    for line in _content(archive, member).read().decode(errors="replace").split("\n"):
         fields = line.split(":")
         if fields[0] == user:
+            if len(fields) < 3 or not re.fullmatch(r"[0-9]{1,9}", fields[2]):
+                raise ToolError(f"the base's /etc/passwd gives {user} no number: {line!r:.200}")
             return int(fields[2])
     return 0
 
 
 def _link_groups(members: Dict[str, tarfile.TarInfo]) -> Dict[str, str]:
-    """Every name of a file with several names -> the first of them in order, which is the one that holds the content."""
+    """Every name of a file with several names -> the first of them in order, which is the one that holds the content.
+
+    Raises ToolError for a name of a file that is not there.
+    """
     groups: Dict[str, List[str]] = {}
     for name, member in members.items():
         if member.islnk():
-            target = member.linkname[2:] if member.linkname.startswith("./") else member.linkname
+            target = _link_target(member)
+            if target not in members or members[target].islnk():
+                raise ToolError(f"mmdebstrap's tar gives {name!r} as a name of {target!r}, which is no file of it")
             groups.setdefault(target, [target]).append(name)
     first: Dict[str, str] = {}
     for names in groups.values():
         names.sort(key=os.fsencode)
         first.update({name: names[0] for name in names})
     return first
+
+
+def _link_target(member: tarfile.TarInfo) -> str:
+    return member.linkname[2:] if member.linkname.startswith("./") else member.linkname
 
 
 def _write_member(
@@ -131,7 +159,9 @@ def _write_member(
         )
         return
     if member.islnk():  # the first name in order was a link to a later one
-        member = members[member.linkname[2:] if member.linkname.startswith("./") else member.linkname]
+        member = members[_link_target(member)]
+    if not (0 <= member.uid <= _LARGEST_ID and 0 <= member.gid <= _LARGEST_ID):
+        raise ToolError(f"mmdebstrap's tar gives {member.name!r:.200} to nobody that there can be")
     entry = Entry(path, tar_headers.REGULAR, member.mode, member.uid, member.gid, 0, min(int(member.mtime), epoch))
     prefix = "SCHILY.xattr."
     for key, value in member.pax_headers.items():
@@ -143,7 +173,7 @@ def _write_member(
     elif member.issym():
         entry.kind, entry.mode, entry.linkname = tar_headers.SYMLINK, 0o777, os.fsencode(member.linkname)
         write(tar_headers.header(entry))
-    elif member.isreg():
+    elif member.isreg() and not member.sparse:
         entry.size = member.size
         write(tar_headers.header(entry))
         content = _content(archive, member)
@@ -155,6 +185,8 @@ def _write_member(
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    if member.offset_data + member.size > os.fstat(archive.fileobj.fileno()).st_size:  # type: ignore[union-attr]
+        raise ToolError(f"mmdebstrap's tar ends in the middle of {member.name!r}")
     content = archive.extractfile(member)
     assert content is not None  # a regular file has one
     return content

@@ -42,7 +42,7 @@ class Owners:
 
     def _add(self, package: str, listed: str) -> None:
         assert self._by_path is not None
-        for line in (view_files.read_text(self._root, listed) or "").splitlines():
+        for line in (view_files.read_text(self._root, listed) or "").split("\n"):
             path = line.lstrip("/")
             self._by_path.setdefault(path, package)
             if path.startswith(("lib/", "bin/", "sbin/", "lib64/")):  # links to what is below /usr

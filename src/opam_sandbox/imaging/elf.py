@@ -13,6 +13,11 @@ from typing import BinaryIO, Dict, List, Optional, Tuple
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_RPATH, _DT_RUNPATH = 1, 5, 10, 15, 29
 
+# Bytes that real files do not come near: a damaged one may name all of itself, many times over.
+_LONGEST_NAME = 4096
+_LONGEST_PATHS = 1 << 16
+_LARGEST_DYNAMIC = 1 << 16
+
 
 @dataclass(frozen=True)
 class Elf:
@@ -55,11 +60,11 @@ def _read(file: BinaryIO) -> Optional[Elf]:
         elif kind == _PT_DYNAMIC:
             dynamic = (at, length)
         elif kind == _PT_INTERP:
-            interpreter = _bytes(file, at, length).rstrip(b"\0").decode()
+            interpreter = os.fsdecode(_bytes(file, at, length, _LONGEST_NAME).partition(b"\0")[0])
     if dynamic is None:
         return Elf((), (), interpreter)
     entry = struct.Struct(order + ("qQ" if wide else "iI"))
-    data = _bytes(file, *dynamic)
+    data = _bytes(file, *dynamic, _LARGEST_DYNAMIC)
     values: Dict[int, List[int]] = {}
     for tag, value in entry.iter_unpack(data[: len(data) - len(data) % entry.size]):
         if tag == 0:
@@ -67,14 +72,17 @@ def _read(file: BinaryIO) -> Optional[Elf]:
         values.setdefault(tag, []).append(value)
     if _DT_STRTAB not in values:
         return Elf((), (), interpreter)
-    strings = _bytes(file, _offset(loads, values[_DT_STRTAB][0]), values[_DT_STRSZ][0])
+    start, size = _offset(loads, values[_DT_STRTAB][0]), values[_DT_STRSZ][0]
+    if start + size > file.seek(0, os.SEEK_END):
+        raise ValueError("the file is shorter than it says")
 
-    def text(at: int) -> str:
-        return strings[at : strings.index(b"\0", at)].decode()
+    def text(at: int, most: int) -> str:
+        found = _bytes(file, start + at, max(0, min(size - at, most)), most)
+        return os.fsdecode(found[: found.index(b"\0")])
 
-    paths = [text(at) for at in values.get(_DT_RUNPATH) or values.get(_DT_RPATH) or []]
+    paths = [text(at, _LONGEST_PATHS) for at in dict.fromkeys(values.get(_DT_RUNPATH) or values.get(_DT_RPATH) or [])]
     return Elf(
-        tuple(text(at) for at in values.get(_DT_NEEDED, [])),
+        tuple(text(at, _LONGEST_NAME) for at in dict.fromkeys(values.get(_DT_NEEDED, []))),
         tuple(part for path in paths for part in path.split(":") if part),
         interpreter,
     )
@@ -87,9 +95,9 @@ def _offset(loads: List[Tuple[int, int, int]], address: int) -> int:
     raise ValueError("an address outside of the file")
 
 
-def _bytes(file: BinaryIO, at: int, length: int) -> bytes:
+def _bytes(file: BinaryIO, at: int, length: int, most: int) -> bytes:
     # Before anything is read: a damaged length may be more than there is memory for.
-    if at + length > file.seek(0, os.SEEK_END):
+    if length > most or at + length > file.seek(0, os.SEEK_END):
         raise ValueError("the file is shorter than it says")
     file.seek(at)
     return file.read(length)

@@ -6,6 +6,7 @@ their text, so that nothing is lost and nothing is guessed. Source: SPDX 2.3, an
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Dict, Iterable, List
 
@@ -35,7 +36,9 @@ def expression(licenses: Iterable[str], references: Dict[str, str]) -> str:
         part = _canonical(text)
         if not part:
             name = "LicenseRef-" + (re.sub(r"[^A-Za-z0-9.]+", "-", _without_prefix(text)).strip("-") or "unnamed")
-            references[name] = text
+            if references.setdefault(name, text) != text:  # other words, of the same letters
+                name += "-" + hashlib.sha256(text.encode()).hexdigest()[:12]
+                references[name] = text
             part = name
         parts.append(part)
     if len(parts) == 1:

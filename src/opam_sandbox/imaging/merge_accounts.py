@@ -8,8 +8,9 @@ file of a layer belongs to it (`ownership.owner`). Formats: passwd(5), group(5),
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
+from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import view_files
 
 # Where Debian's adduser and useradd allocate what daemons run as (Debian policy, 9.2.2).
@@ -54,18 +55,20 @@ def _merge(
     for layer in common:
         before = _read(layer, name) or before
     result = {key: list(entry) for key, entry in (_read(root, name) or {}).items()}
+    used = {entry[2] for entry in result.values() if len(entry) > 2}
     numbers: _Numbers = {}
     numbered = name in ("passwd", "group")
     for place, table in found:
         for key, entry in table.items():
             if key in result:
                 _unite_members(name, result[key], entry)
-                if numbered and len(entry) > 2:
+                if numbered and len(entry) > 2 and len(result[key]) > 2:
                     numbers[place, entry[2]] = result[key][2]
             elif key not in before:
                 new = list(entry)
                 if numbered and len(new) > 2:
-                    new[2] = _free(new[2], result.values())
+                    new[2] = _free(name, new, used)
+                    used.add(new[2])
                     numbers[place, entry[2]] = new[2]
                 if name == "passwd" and len(new) > 3:
                     new[3] = groups.get((place, entry[3]), entry[3])
@@ -76,17 +79,21 @@ def _merge(
 def _unite_members(name: str, entry: Entry, other: Entry) -> None:
     for place in _MEMBERS.get(name, ()):
         if len(entry) > place and len(other) > place:
-            members = [member for member in entry[place].split(",") if member]
-            members += [member for member in other[place].split(",") if member and member not in members]
-            entry[place] = ",".join(members)
+            members = dict.fromkeys(f"{entry[place]},{other[place]}".split(","))
+            entry[place] = ",".join(member for member in members if member)
 
 
-def _free(number: str, taken: Iterable[Entry]) -> str:
-    """The number itself, or the first free one of the system's if another account has it."""
-    used = {entry[2] for entry in taken if len(entry) > 2}
-    if number not in used:
-        return number
-    return next((str(one) for one in _SYSTEM if str(one) not in used), number)
+def _free(name: str, entry: Entry, used: Set[str]) -> str:
+    """The entry's number, or the first free one of the system's if another account has it. Raises ToolError."""
+    if entry[2] not in used:
+        return entry[2]
+    for number in map(str, _SYSTEM):
+        if number not in used:
+            return number
+    raise ToolError(
+        f"/etc/{name}: several layers give the number {entry[2]!r:.40} to accounts of their own, and no number from "
+        f"{_SYSTEM[0]} to {_SYSTEM[-1]} is free for {entry[0]!r:.80}"
+    )
 
 
 def _read(root: Path, name: str) -> Optional[Table]:
@@ -98,7 +105,8 @@ def _read(root: Path, name: str) -> Optional[Table]:
     for line in text.split("\n"):
         fields = line.split(":")
         if line:
-            table.setdefault(fields[0], fields)
+            # A second entry of a name is kept, but nobody finds it by the name: it goes by the whole line.
+            table.setdefault(line if fields[0] in table else fields[0], fields)
     return table
 
 

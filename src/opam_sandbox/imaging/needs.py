@@ -103,7 +103,7 @@ def _linker_directories(root: Path) -> List[str]:
     found: List[str] = []
     for name in view_files.names(root, "etc/ld.so.conf.d"):
         text = view_files.read_text(root, f"etc/ld.so.conf.d/{name}") if name.endswith(".conf") else None
-        for line in (text or "").splitlines():
+        for line in (text or "").split("\n"):
             line = line.partition("#")[0].strip()
             if line.startswith("/"):
                 found.append(line.strip("/"))

@@ -79,9 +79,9 @@ def _opam(package: SbomPackage, names: "set[str]") -> Component:
     homepage = ""
     for item in opamfile.parse(package["opam"], f"{name}.{version}: opam file"):
         if item.name == "license":
-            licenses = formulas.strings(item.value)
+            licenses = [_readable(text) for text in formulas.strings(item.value)]
         elif item.name == "homepage":
-            homepage = (formulas.strings(item.value) or [""])[0]
+            homepage = _readable((formulas.strings(item.value) or [""])[0])
     return Component(
         id=f"opam-{name}",
         name=name,
@@ -106,6 +106,11 @@ def _deb(deb: SbomDeb, suite: str) -> Component:
         sources=(("", deb["sha256"]),),
         depends=(),
     )
+
+
+def _readable(text: str) -> str:
+    """`text` without bytes that are no UTF-8: U+FFFD stands for each, as JSON has no place for them."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _part(text: str) -> str:

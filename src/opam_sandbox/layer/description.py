@@ -79,12 +79,27 @@ def read_layer(directory: Path) -> Layer:
         data = json.loads(path.read_text(encoding="utf-8"))
         check(data, LayerFields, "it")
     except (OSError, ValueError, RecursionError, RequestError) as error:
-        raise RequestError(f"{path} does not describe a layer: {error}") from None
+        raise RequestError(f"{path} does not describe a layer: {error!s:.300}") from None
     layer = Layer(directory=directory, **data)
     for digest in (layer.diff_id, layer.digest):
         if not _DIGEST.fullmatch(digest):
-            raise RequestError(f"{path} does not describe a layer: {digest!r} is not a digest")
+            raise RequestError(f"{path} does not describe a layer: {digest!r:.100} is not a digest")
+    if layer.kind == "package" and not layer.opam.get("package"):
+        raise RequestError(f"{path} does not describe a layer: it does not say which package it is")
+    if layer.size < 0 or layer.files < 0:
+        raise RequestError(f"{path} does not describe a layer: a number is negative")
+    try:
+        _whole_text(layer).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise RequestError(f"{path} does not describe a layer: it holds what is no text") from None
     return layer
+
+
+def _whole_text(layer: Layer) -> str:
+    """All that gets into files and names."""
+    dpkg = layer.dpkg
+    status = [text for item in dpkg.get("status", {}).items() for text in item]
+    return "".join([layer.name, layer.version, layer.opam.get("package", ""), *status, *dpkg.get("triggers", [])])
 
 
 def read_layers(directories: Iterable[str]) -> List[Layer]:

@@ -5,7 +5,6 @@ Sources: opam manual, "Package formulas" and "Filters".
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
@@ -41,14 +40,13 @@ def evaluate(value: Value, variables: Variables, version: Optional[str] = None) 
     if isinstance(value, Group):
         return _all(evaluate(item, variables, version) for item in value.items)
     if isinstance(value, Binary):
-        left, right = value.left, value.right
         if value.op == "&":
-            return _all(evaluate(side, variables, version) for side in (left, right))
+            return _all(evaluate(side, variables, version) for side in operands(value))
         if value.op == "|":
-            sides = [evaluate(side, variables, version) for side in (left, right)]
+            sides = [evaluate(side, variables, version) for side in operands(value)]
             return True if True in sides else None if None in sides else False
         if value.op in _COMPARISONS:
-            a, b = _text(left, variables), _text(right, variables)
+            a, b = _text(value.left, variables), _text(value.right, variables)
             return None if a is None or b is None else _compare(value.op, a, b)
         return None
     if isinstance(value, Prefix):
@@ -75,9 +73,37 @@ def _all(truths: Iterator[_Truth]) -> _Truth:
     return result
 
 
+def operands(value: Binary) -> List[Value]:
+    """What a chain of one operator joins, from left to right. A chain may be longer than a recursion may be deep."""
+    found: List[Value] = []
+    rest: Value = value
+    while isinstance(rest, Binary) and rest.op == value.op:
+        found.append(rest.right)
+        rest = rest.left
+    return [rest, *reversed(found)]
+
+
+def _interpolated(text: str, variables: Variables) -> str:
+    """`text` with the values of variables in the place of `%{NAME}%`."""
+    pieces: List[str] = []
+    at = 0
+    while True:
+        # Of several `%{` before a `}%`, the first begins it.
+        start = text.find("%{", at)
+        end = text.find("}", start + 2) if start >= 0 else -1
+        if end < 0:
+            return "".join([*pieces, text[at:]])
+        if text.startswith("%", end + 1):
+            pieces += [text[at:start], str(variables.get(text[start + 2 : end], ""))]
+            at = end + 2
+        else:
+            pieces.append(text[at : end + 1])
+            at = end + 1
+
+
 def _text(value: Value, variables: Variables) -> Optional[str]:
     if isinstance(value, Str):
-        return re.sub(r"%\{([^}]*)\}%", lambda match: str(variables.get(match.group(1), "")), value.value)
+        return _interpolated(value.value, variables)
     if isinstance(value, Int):
         return str(value.value)
     if isinstance(value, Ident):
@@ -132,8 +158,8 @@ def atoms(value: Value) -> Iterator[Tuple[str, Tuple[Value, ...]]]:
         for item in value.items:
             yield from atoms(item)
     elif isinstance(value, Binary):
-        yield from atoms(value.left)
-        yield from atoms(value.right)
+        for item in operands(value):
+            yield from atoms(item)
 
 
 _NOT_AT_RUN_TIME = {"build", "with-test", "with-doc", "with-dev-setup", "dev"}
@@ -152,10 +178,8 @@ def _excludes_run_time(value: Value) -> bool:
     """Whether a filter holds only where the package is not needed at run time."""
     if isinstance(value, Ident):
         return value.name in _NOT_AT_RUN_TIME
-    if isinstance(value, Binary) and value.op == "&":
-        return _excludes_run_time(value.left) or _excludes_run_time(value.right)
-    if isinstance(value, Binary) and value.op == "|":
-        return _excludes_run_time(value.left) and _excludes_run_time(value.right)
+    if isinstance(value, Binary) and value.op in ("&", "|"):
+        return (any if value.op == "&" else all)(_excludes_run_time(item) for item in operands(value))
     return isinstance(value, Group) and any(_excludes_run_time(item) for item in value.items)
 
 

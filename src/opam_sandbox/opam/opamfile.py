@@ -7,8 +7,9 @@ span in the text, so that a file can be written again without some of its fields
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Iterable, List, Optional, Tuple, Union
+from typing import Iterable, Iterator, List, Optional, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 
@@ -161,12 +162,18 @@ def _comment_end(text: str, start: int, source: str) -> int:
     raise ToolError(f"{source}: line {text.count(chr(10), 0, start) + 1}: the comment does not end")
 
 
+# How deeply values, filters and sections may lie in one another. Those who walk through a file go as deep. (Chains of `|` or
+# `&` are not meant: they are as long as they like.)
+DEEPEST = 100
+
+
 class _Parser:
     def __init__(self, text: str, source: str) -> None:
         self._text = text
         self._source = source
         self._tokens = _tokens(text, source)
         self._at = 0
+        self._depth = 0
 
     @property
     def _token(self) -> Token:
@@ -180,8 +187,17 @@ class _Parser:
     def _fail(self, expected: str) -> ToolError:
         token = self._token
         line = self._text.count("\n", 0, token.start) + 1
-        found = repr(token.text) if token.kind != "end" else "the end of the file"
+        found = f"{token.text!r:.80}" if token.kind != "end" else "the end of the file"
         return ToolError(f"{self._source}: line {line}: expected {expected}, found {found}")
+
+    @contextmanager
+    def _deeper(self) -> Iterator[None]:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            line = self._text.count("\n", 0, self._token.start) + 1
+            raise ToolError(f"{self._source}: line {line}: it is nested more than {DEEPEST} deep")
+        yield
+        self._depth -= 1
 
     def _is(self, op: str) -> bool:
         return self._token.kind == "op" and self._token.text == op
@@ -209,7 +225,8 @@ class _Parser:
             return Item(name.text, name.start, self._tokens[self._at - 1].end, value=value)
         label = self._next().text if self._token.kind == "string" else ""
         self._take("{")
-        items = self.items("}")
+        with self._deeper():
+            items = self.items("}")
         end = self._take("}").end
         return Item(name.text, name.start, end, label=label, items=items)
 
@@ -240,20 +257,24 @@ class _Parser:
     def _prefix(self) -> Value:
         if self._token.kind == "op" and self._token.text in ("!", "?", *self._RELATIONS):
             op = self._next().text
-            return Prefix(op, self._prefix())
+            with self._deeper():
+                return Prefix(op, self._prefix())
         value = self._atom()
-        while self._is("{"):
-            self._next()
-            filters = self._many("}")
-            value = Option_(value, filters)
+        with ExitStack() as options:
+            while self._is("{"):
+                options.enter_context(self._deeper())
+                self._next()
+                filters = self._many("}")
+                value = Option_(value, filters)
         return value
 
     def _many(self, closing: str) -> Tuple[Value, ...]:
         values: List[Value] = []
-        while not self._is(closing):
-            if self._token.kind == "end":
-                raise self._fail(repr(closing))
-            values.append(self._value())
+        with self._deeper():
+            while not self._is(closing):
+                if self._token.kind == "end":
+                    raise self._fail(repr(closing))
+                values.append(self._value())
         self._next()
         return tuple(values)
 
