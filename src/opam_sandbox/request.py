@@ -6,11 +6,14 @@ at run time. Names and paths of a request become paths on disk only after `safe_
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import Any, Dict, List, Literal, Tuple, Union, get_args, get_origin, get_type_hints
 
-from opam_sandbox.errors import RequestError
+from opam_sandbox.errors import RequestError, ToolError
+from opam_sandbox.strict_json import read_object
+
+# Bytes. Requests have the texts of all packages of an image, and what the steps of locking hand on is larger still.
+_LARGEST = 1 << 30
 
 # Of bytes: what file systems take for a component, and what is left of PATH_MAX below a package's directory.
 _LONGEST_NAME, _LONGEST_PATH = 255, 3800
@@ -24,9 +27,9 @@ def read_request(path: str, kind: Any) -> Any:
     Raises RequestError, which names the file and the field, for anything else.
     """
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(f"{path}: {error!s:.300}") from None
+        value = read_object(Path(path), _LARGEST)
+    except ToolError as error:
+        raise RequestError(f"{error!s:.300}") from None
     check(value, kind, path)
     return value
 

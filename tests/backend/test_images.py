@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, Dict, Iterable, List
 
@@ -16,6 +18,7 @@ from pants.testutil.rule_runner import RuleRunner
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.goals.package_image_index import OciImageIndexFieldSet
 from opam_oci.goals.package_image_layout import OciImageLayoutFieldSet
+from opam_oci.images.oci_layout import LayoutError, image_of_index
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, image, opam_lock, project
 
@@ -317,3 +320,69 @@ def test_damaged_layouts(rule_runner: RuleRunner) -> None:
     assert "is corrupt" in failure(rule_runner, "index", OciImageIndexFieldSet)
     rule_runner.write_files({"images/BUILD": 'oci_image_index(name="index", layouts=["nowhere"])\n'})
     assert "there is no nowhere/index.json" in failure(rule_runner, "index", OciImageIndexFieldSet)
+
+
+DIGEST = "sha256:" + "a" * 64
+ENTRY = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": DIGEST, "size": 1}
+
+
+@pytest.mark.parametrize(
+    ("index", "says"),
+    [
+        ("", "index.json is no JSON"),
+        ("[]", "should hold a JSON object"),
+        ("[" * 100_000, "index.json"),
+        ('{"manifests": NaN}', "NaN"),
+        ('{"manifests": [], "manifests": []}', "twice"),
+        ('{"x": %s}' % ("9" * 100_000), "digits"),
+        ("{}", "list `manifests`"),
+        ('{"manifests": {}}', "list `manifests`"),
+        ('{"manifests": ["x"]}', r"manifests[0] should be a descriptor"),
+        ('{"manifests": []}', "it holds 0 images"),
+        *(
+            (json.dumps({"manifests": [{**ENTRY, key: value}]}), f"`{key}`")
+            for key, value in (
+                ("digest", "sha256:/"),
+                ("digest", "sha256:../../etc/passwd"),
+                ("digest", "sha256:*"),
+                ("digest", None),
+                ("digest", [DIGEST]),
+                ("size", "1"),
+                ("size", -1),
+                ("size", True),
+                ("mediaType", 1),
+                ("annotations", "x"),
+            )
+        ),
+    ],
+)
+def test_hostile_index(index: str, says: str) -> None:
+    """What another machine wrote: an error that names file and field."""
+    with pytest.raises(LayoutError, match=re.escape(says)) as raised:
+        image_of_index("The layout x", index.encode())
+    assert str(raised.value).startswith("The layout x")
+
+
+def test_hostile_manifest(rule_runner: RuleRunner) -> None:
+    files = index_files(rule_runner, "arm64")
+    top = next(path for path in files if path.endswith("/index.json"))
+    layout = top.rpartition("/")[0]
+    entry = next(one for one in json.loads(files[top])["manifests"] if "artifactType" not in one)
+    whole = json.loads(files[f"{layout}/blobs/{entry['digest'].replace(':', '/')}"])
+    changes: List[Any] = [
+        ({"config": None}, "`config`"),
+        ({"config": {**ENTRY, "digest": "sha256:/"}}, "`config`: its `digest`"),
+        ({"layers": None}, "list `layers`"),
+        ({"layers": [{**ENTRY, "digest": "../x"}]}, "layers[0]: its `digest`"),
+        ({"layers": [ENTRY]}, "is missing"),
+    ]
+    for change, says in changes:
+        text = json.dumps({**whole, **change})
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        changed = {**entry, "digest": f"sha256:{digest}", "size": len(text)}
+        blob = {f"{layout}/blobs/sha256/{digest}": text}
+        rule_runner.write_files({**files, **blob, top: json.dumps({"manifests": [changed]})})
+        message = failure(rule_runner, "index", OciImageIndexFieldSet)
+        assert says in message, message
+    rule_runner.write_files({**files, top: json.dumps({"manifests": [{**entry, "size": entry["size"] + 1}]})})
+    assert "bytes, but should have" in failure(rule_runner, "index", OciImageIndexFieldSet)

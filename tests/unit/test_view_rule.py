@@ -27,6 +27,7 @@ WHOLE = {
     "sandbox/memory.py": "the machine's /proc and /sys",
     "files.py": "the helpers below; those who call them are looked at",
     "request.py": "requests",
+    "strict_json.py": "JSON files of the process; requests",
     "cli.py": "requests",
     "publishing/": "layouts",
     "oci/": "layouts",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Iterable
+from typing import Any, Iterable, Mapping
 
 from pants.engine.fs import Digest, DigestSubset, FileEntry, PathGlobs
 from pants.engine.process import FallibleProcessResult
 
 from opam_oci.pants_engine.calls import digest_subset_to_digest
 from opam_oci.pants_engine.digests import file_entries, read_files
+from opam_oci.sandbox.foreign_json import checked_digest, parse_object
 
 # What a process that makes a layer writes beside the blob.
 LAYER_OUTPUTS = ("layer.json", "build.log", "timings.json")
@@ -42,8 +42,8 @@ class Layer:
 
 
 def blob_path(digest: str) -> str:
-    """Where an OCI image layout keeps the blob `sha256:...`."""
-    return f"blobs/{digest.replace(':', '/')}"
+    """Where an OCI image layout keeps the blob `sha256:...`. Raises LayerError for what is no digest."""
+    return f"blobs/sha256/{checked_digest(digest, 'a blob', LayerError)[len('sha256:') :]}"
 
 
 def check_blobs(blobs: Iterable[FileEntry], description: str) -> None:
@@ -56,6 +56,17 @@ def check_blobs(blobs: Iterable[FileEntry], description: str) -> None:
             )
 
 
+def _check_description(values: Mapping[str, Any], description: str) -> Mapping[str, Any]:
+    """Raise LayerError unless the fields of a layer.json that the backend reads are what they should be."""
+    where = f"{description}: layer.json"
+    for key in ("digest", "diff_id"):
+        checked_digest(values.get(key), f"{where}: `{key}`", LayerError)
+    for key, kind in (("kind", str), ("name", str), ("version", str), ("size", int)):
+        if not isinstance(values.get(key), kind):
+            raise LayerError(f"{where}: its `{key}` is {values.get(key)!r:.80}.")
+    return values
+
+
 async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
     """The layer that a successful process made, checked: its blob is what layer.json says. Raises LayerError.
 
@@ -66,7 +77,7 @@ async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
     contents = await read_files(digest, "layer.json")
     if not contents:
         raise LayerError(f"{description}: the sandbox tool wrote no layer.json.")
-    values = json.loads(contents["layer.json"])
+    values = _check_description(parse_object(contents["layer.json"], f"{description}: layer.json", LayerError), description)
     blobs = await file_entries(digest, below="blobs/")
     check_blobs(blobs.values(), description)
     if list(blobs) != [blob_path(values["digest"])]:

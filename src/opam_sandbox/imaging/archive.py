@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Callable, Dict, List, Sequence
 
+from opam_sandbox.digests import hex_of
 from opam_sandbox.errors import RequestError
 from opam_sandbox.files import file_sha256
 from opam_sandbox.imaging.requests import ArchivedImage, ArchiveRequest
@@ -52,7 +53,7 @@ def _docker(requested: Sequence[ArchivedImage], layout: Path, out: BinaryIO) -> 
     written: Dict[str, str] = {}
     for image in requested:
         layers = read_layers(image["layers"])
-        config = layout / "blobs" / image["config"].replace(":", "/")
+        config = layout / "blobs" / "sha256" / hex_of(image["config"], "the request's `config`")
         name = f"{config.name}.json"
         if name not in written:
             written[name] = name
@@ -67,7 +68,7 @@ def _docker(requested: Sequence[ArchivedImage], layout: Path, out: BinaryIO) -> 
 def _layer(out: BinaryIO, layer: Layer, written: Dict[str, str]) -> str:
     """The layer's name in the archive; a layer of several images is written once."""
     if layer.diff_id not in written:
-        name = f"{layer.diff_id.split(':')[1]}/layer.tar"
+        name = f"{hex_of(layer.diff_id)}/layer.tar"
         out.write(tar_headers.header(Entry(os.fsencode(os.path.dirname(name)), tar_headers.DIRECTORY, 0o755)))
         _write(out, name, lambda write: copy_plain(layer, write))
         written[layer.diff_id] = name

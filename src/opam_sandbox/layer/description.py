@@ -1,17 +1,16 @@
 """A layer as it lies on disk between processes: a directory with `layer.json` and `blobs/sha256/<digest>`."""
 
 # No `from __future__ import annotations`: the types of LayerFields are looked at when a layer.json is read.
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, List, Literal, Sequence, TypedDict
 
-from opam_sandbox.errors import RequestError
-from opam_sandbox.request import check
+from opam_sandbox.digests import hex_of, is_digest
+from opam_sandbox.errors import RequestError, ToolError
+from opam_sandbox.request import check, safe_name
+from opam_sandbox.strict_json import read_object
 
 FILE = "layer.json"
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 # "group": several packages' layers as one. "flat": a whole image as one. "runtime": what roots need on a slim base.
 Kind = Literal["base", "opam-root", "package", "group", "runtime", "flat", "state"]
@@ -64,7 +63,7 @@ class Layer:
     @property
     def blob(self) -> Path:
         """The file with the compressed layer."""
-        return self.directory / "blobs" / self.digest.replace(":", "/")
+        return self.directory / "blobs" / "sha256" / hex_of(self.digest)
 
     @property
     def title(self) -> str:
@@ -76,30 +75,19 @@ def read_layer(directory: Path) -> Layer:
     """The layer in a directory. Raises RequestError where its layer.json does not describe one."""
     path = directory / FILE
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_object(path)
         check(data, LayerFields, "it")
-    except (OSError, ValueError, RecursionError, RequestError) as error:
+        if data["kind"] == "package":
+            safe_name(data["opam"].get("package", ""))  # becomes part of paths
+    except ToolError as error:
         raise RequestError(f"{path} does not describe a layer: {error!s:.300}") from None
     layer = Layer(directory=directory, **data)
     for digest in (layer.diff_id, layer.digest):
-        if not _DIGEST.fullmatch(digest):
+        if not is_digest(digest):
             raise RequestError(f"{path} does not describe a layer: {digest!r:.100} is not a digest")
-    if layer.kind == "package" and not layer.opam.get("package"):
-        raise RequestError(f"{path} does not describe a layer: it does not say which package it is")
     if layer.size < 0 or layer.files < 0:
         raise RequestError(f"{path} does not describe a layer: a number is negative")
-    try:
-        _whole_text(layer).encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise RequestError(f"{path} does not describe a layer: it holds what is no text") from None
     return layer
-
-
-def _whole_text(layer: Layer) -> str:
-    """All that gets into files and names."""
-    dpkg = layer.dpkg
-    status = [text for item in dpkg.get("status", {}).items() for text in item]
-    return "".join([layer.name, layer.version, layer.opam.get("package", ""), *status, *dpkg.get("triggers", [])])
 
 
 def read_layers(directories: Iterable[str]) -> List[Layer]:

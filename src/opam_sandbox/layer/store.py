@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Tuple
 
 from opam_sandbox import machine_errors
+from opam_sandbox.digests import hex_of, is_hex
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
 from opam_sandbox.layer import inventory, store_disk
@@ -150,7 +151,7 @@ class Store:
         """Compare all layers with what they were when they were made, every byte: (diff_id in hex, what is wrong or "") for
         each. Damaged ones are removed: who wants them next makes them again. Raises OSError."""
         for name in sorted(os.listdir(self._root / "layers")):
-            entry = self._entry(name)
+            entry = self._root / "layers" / name  # whatever it is called
             with self._locked(name):
                 problem = _compare(entry, contents=True)
                 if problem is None:
@@ -160,7 +161,8 @@ class Store:
             yield name, problem
 
     def _entry(self, diff_id: str) -> Path:
-        return self._root / "layers" / diff_id.split(":", 1)[-1]
+        # Of an image that somebody else made, too: nothing but digits becomes a path.
+        return self._root / "layers" / (diff_id if is_hex(diff_id) else hex_of(diff_id, "a layer's diff_id"))
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:

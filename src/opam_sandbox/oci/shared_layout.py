@@ -33,7 +33,7 @@ from filelock import FileLock, Timeout
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.oci import layout as oci
-from opam_sandbox.oci import stage_blob
+from opam_sandbox.oci import layout_files, stage_blob
 from opam_sandbox.oci.spec import INDEX_FILE, LAYOUT, LAYOUT_FILE, REF_NAME
 
 _OWN = ".opam-oci"
@@ -120,9 +120,14 @@ class SharedLayout:
 
     # Locks and staging.
 
+    def _file_lock(self, path: Path) -> FileLock:
+        # To lock a file truncates it: that must be the layout's own, and nothing that a link there leads to.
+        layout_files.size_of(self.directory, os.fspath(path.relative_to(self.directory)))
+        return FileLock(path, mode=self._mode() & 0o666)
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = FileLock(self._own / "lock", mode=self._mode() & 0o666)
+        lock = self._file_lock(self._own / "lock")
         try:
             try:
                 lock.acquire(timeout=_PATIENCE, poll_interval=_POLL)
@@ -142,7 +147,7 @@ class SharedLayout:
     def _stage(self) -> Iterator[Path]:
         """A directory beside the blobs, gone afterwards; one that was left by a kill is swept by others."""
         name = f"{os.getpid()}-{secrets.token_hex(8)}"
-        stage, own = self._staging / name, FileLock(self._staging / f"{name}.lock", mode=self._mode() & 0o666)
+        stage, own = self._staging / name, self._file_lock(self._staging / f"{name}.lock")
         with self._locked():
             self._sweep()
             own.acquire(blocking=False)
@@ -158,13 +163,13 @@ class SharedLayout:
     def _sweep(self) -> None:
         """Under the lock: delete the staging directories of dead processes."""
         for path in self._staging.glob("*.lock"):
-            lock = FileLock(path, mode=self._mode() & 0o666)
             try:
+                lock = self._file_lock(path)
                 lock.acquire(blocking=False)
             except Timeout:
                 continue
-            except OSError:
-                continue  # its owner has just ended, or it belongs to another user
+            except (OSError, ToolError):
+                continue  # its owner has just ended, it belongs to another user, or is no file
             try:
                 shutil.rmtree(path.with_suffix(""), ignore_errors=True)
                 path.unlink(missing_ok=True)
@@ -176,6 +181,8 @@ class SharedLayout:
     # The layout's files.
 
     def _initialize(self) -> None:
+        # A layout that came from elsewhere is not to have anything made or removed in other directories.
+        layout_files.check_directories(self.directory, _OWN, f"{_OWN}/tmp", layout_files.BLOBS)
         if (self.directory / LAYOUT_FILE).exists() and self._staging.is_dir():
             return
         try:
@@ -192,10 +199,11 @@ class SharedLayout:
         except OSError as error:
             raise ToolError(f"{self.directory} cannot be written: {error}") from None
         with self._stage() as stage, self._locked():
-            # oci-layout comes last: where it is, the rest is.
-            if not (self.directory / INDEX_FILE).exists():
-                self._replace(stage, INDEX_FILE, oci.new_index([]))
+            # oci-layout comes last: where it is, the rest is. An index that is missing beside it was lost, and an empty one
+            # in its place would be the end of all blobs.
             if not (self.directory / LAYOUT_FILE).exists():
+                if not os.path.lexists(self.directory / INDEX_FILE):
+                    self._replace(stage, INDEX_FILE, oci.new_index([]))
                 self._replace(stage, LAYOUT_FILE, LAYOUT)
 
     def _make_directory(self, path: Path) -> None:
@@ -212,7 +220,8 @@ class SharedLayout:
         return oci.blob_path(self.directory, descriptor["digest"])
 
     def _holds(self, descriptor: oci.Descriptor) -> bool:
-        return oci.size_on_disk(self._path(descriptor)) == descriptor.get("size")
+        name = layout_files.blob_name(descriptor["digest"], str(self.directory))
+        return bool(layout_files.size_of(self.directory, name) == descriptor["size"])
 
     def _place(self, stage: Path, blobs: Dict[str, oci.Descriptor]) -> int:
         """Rename what was staged into place unless it is there by now; returns the bytes."""
@@ -232,7 +241,7 @@ class SharedLayout:
     ) -> None:
         index = oci.read_index(self.directory)
         kept = [entry for entry in index["manifests"] if oci.ref_name(entry) not in names]
-        known = {(oci.ref_name(entry), entry.get("digest")) for entry in kept}
+        known = {(oci.ref_name(entry), entry["digest"]) for entry in kept}
         added = [_named(image, name) for name in names]
         added += [_named(entry, "") for entry in referrers if ("", entry["digest"]) not in known]
         index["manifests"] = sorted(kept + added, key=lambda e: (not oci.ref_name(e), oci.ref_name(e), e["digest"]))
@@ -251,7 +260,7 @@ class SharedLayout:
 
     def _collect(self, names: List[str]) -> Collected:
         if not (self.directory / LAYOUT_FILE).exists():
-            raise ToolError(f"{self.directory} is not an OCI image layout")
+            raise ToolError(f"{self.directory} is not an OCI image layout: it has no {LAYOUT_FILE}")
         self._initialize()
         blobs = size = 0
         with self._stage() as stage, self._locked():
@@ -266,13 +275,16 @@ class SharedLayout:
             kept = [entry for entry in kept if oci.ref_name(entry) or oci.subject(self.directory, entry) not in gone]
             # Before anything changes: a manifest that cannot be read may refer to anything.
             live = {oci.blob_path(self.directory, digest) for digest in oci.closure(self.directory, kept)}
+            dead = [path for path in sorted((self.directory / layout_files.BLOBS).iterdir()) if path not in live]
+            for path in dead:
+                if path.is_dir() and not path.is_symlink():
+                    raise ToolError(f"{path} is a directory, which is not of a layout: nothing is deleted")
             if len(kept) != len(entries):
                 index["manifests"] = kept
                 self._replace(stage, INDEX_FILE, index)
-            for path in sorted((self.directory / "blobs" / "sha256").iterdir()):
-                if path not in live:
-                    blobs, size = blobs + 1, size + path.stat().st_size
-                    path.unlink()
+            for path in dead:
+                blobs, size = blobs + 1, size + path.lstat().st_size
+                path.unlink()
         return Collected(tuple(names), blobs, size)
 
 

@@ -9,12 +9,13 @@ from typing import Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import file_sha256
-from opam_sandbox.oci.layout import Descriptor, blob_path
+from opam_sandbox.oci.layout import Descriptor, blob_path, check_blobs
 
 
 def fetch(source: Path, descriptor: Descriptor, target: Path) -> bool:
     """Stage a blob, checked and synced; says whether it was a hard link. Raises ToolError for a damaged one."""
     path = blob_path(source, descriptor["digest"])
+    check_blobs(source, [descriptor])
     try:
         linked = _link(path, target)
         found, size = file_sha256(target) if linked else _copy(path, target)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from opam_sandbox import digests
 from opam_sandbox.errors import ToolError
 from opam_sandbox.oci import layout as oci
 from opam_sandbox.sandbox import view_files
+from opam_sandbox.sandbox.overlay import MAX_LOWER
+
+# Of /etc/passwd and /etc/group, in bytes.
+_LARGEST_TABLE = 16 << 20
+# What follows means "leave it as it is" to system calls.
+_LARGEST_ID = (1 << 32) - 2
 
 
 @dataclass(frozen=True)
@@ -25,56 +33,120 @@ class ImageLayer:
 
 @dataclass(frozen=True)
 class Image:
-    """`config`: the `config` object of the image's configuration; its keys may be missing."""
+    """What a container of the image has where nobody says otherwise. `env`: `NAME=value` entries; `user`: a name or a number,
+    with `:group` or without; `workdir`: an absolute path inside."""
 
     digest: str
     layers: Sequence[ImageLayer]
-    config: Dict[str, Any]
+    entrypoint: Sequence[str] = ()
+    cmd: Sequence[str] = ()
+    env: Sequence[str] = ()
+    user: str = "0"
+    workdir: str = "/"
 
     def argv(self, arguments: Sequence[str]) -> List[str]:
         """What a container runs, with `arguments` in place of Cmd. Raises ToolError where that is nothing."""
-        argv = [*self._strings("Entrypoint"), *(arguments or self._strings("Cmd"))]
+        argv = [*self.entrypoint, *(arguments or self.cmd)]
         if not argv:
             raise ToolError("the image has neither `entrypoint` nor `cmd`: say after `--` what to run")
         return argv
 
-    @property
-    def env(self) -> List[str]:
-        """`NAME=value` entries."""
-        return self._strings("Env")
-
-    @property
-    def user(self) -> str:
-        """A name or a number, with `:group` or without."""
-        return str(self.config.get("User") or "0")
-
-    @property
-    def workdir(self) -> str:
-        """An absolute path inside."""
-        return str(self.config.get("WorkingDir") or "/")
-
-    def _strings(self, key: str) -> List[str]:
-        return [str(word) for word in self.config.get(key) or ()]
-
 
 def read_image(layout: Path) -> Image:
-    """The one image of a layout. Raises ToolError."""
+    """The one image of a layout, all of whose blobs are there. Raises ToolError, which names file and field."""
     descriptor, _ = oci.image_and_referrers(layout)
-    manifest = oci.read_manifest(layout, descriptor)
-    config = oci.read_manifest(layout, manifest["config"])
-    diff_ids = config["rootfs"]["diff_ids"]
-    history = [entry for entry in config.get("history") or () if not entry.get("empty_layer")]
-    layers = [
+    if not oci.is_image(descriptor):
+        raise ToolError(f"{layout}: its entry is {descriptor['mediaType']!r:.80}, which is no image that can be run")
+    manifest_path = oci.blob_path(layout, descriptor["digest"])
+    children = oci.children(layout, descriptor)
+    oci.check_blobs(layout, children)
+    config_descriptor, layers = children[0], children[1:]
+    if not layers:
+        raise ToolError(f"{manifest_path}: its `layers` are none: there is nothing to run")
+    if len(layers) > MAX_LOWER:
+        raise ToolError(f"{manifest_path}: it has {len(layers)} layers, but overlayfs stacks at most {MAX_LOWER}")
+    config = _Fields(
+        oci.read_json_blob(layout, config_descriptor), str(oci.blob_path(layout, config_descriptor["digest"]))
+    )
+    diff_ids = config.object("rootfs").list("diff_ids")
+    if len(diff_ids) != len(layers):
+        raise ToolError(
+            f"{config.where}: its `rootfs` has {len(diff_ids)} `diff_ids`, but there are {len(layers)} layers"
+        )
+    titles = _titles(config)
+    found = [
         ImageLayer(
-            title=f"layer {history[number].get('created_by', number) if number < len(history) else number}",
+            title=f"layer {titles[number] if number < len(titles) else number}",
             blob=oci.blob_path(layout, layer["digest"]),
             media_type=layer["mediaType"],
             digest=layer["digest"],
-            diff_id=diff_ids[number],
+            diff_id=digests.checked(diff_ids[number], f"{config.where}: rootfs: diff_ids[{number}]"),
         )
-        for number, layer in enumerate(manifest["layers"])
+        for number, layer in enumerate(layers)
     ]
-    return Image(descriptor["digest"], layers, config.get("config") or {})
+    run = config.object("config")
+    workdir = run.text("WorkingDir") or "/"
+    if not workdir.startswith("/"):
+        raise ToolError(f"{run.where}: its `WorkingDir` should be an absolute path, but is {workdir!r:.80}")
+    return Image(
+        descriptor["digest"],
+        found,
+        entrypoint=run.texts("Entrypoint"),
+        cmd=run.texts("Cmd"),
+        env=run.texts("Env"),
+        user=run.text("User") or "0",
+        workdir=workdir,
+    )
+
+
+def _titles(config: "_Fields") -> List[str]:
+    """What the history says of each layer."""
+    result: List[str] = []
+    for number, entry in enumerate(config.list("history")):
+        if not isinstance(entry, dict):
+            raise ToolError(f"{config.where}: history[{number}] should be an object, but is {entry!r:.80}")
+        if not entry.get("empty_layer"):
+            text = str(entry.get("created_by", number))
+            # It goes to terminals.
+            result.append("".join(letter if letter.isprintable() else "?" for letter in text)[:200])
+    return result
+
+
+class _Fields:
+    """A JSON object that somebody else wrote, whose fields may be missing or null, but are not of other types."""
+
+    def __init__(self, values: Dict[str, Any], where: str) -> None:
+        self._values = values
+        self.where = where
+
+    def object(self, key: str) -> "_Fields":
+        return _Fields(self._typed(key, dict, "an object") or {}, f"{self.where}: `{key}`")
+
+    def list(self, key: str) -> List[Any]:
+        return self._typed(key, list, "a list") or []
+
+    def text(self, key: str) -> str:
+        text: str = self._typed(key, str, "a string") or ""
+        self._refuse_nul(key, text)
+        return text
+
+    def texts(self, key: str) -> List[str]:
+        values = self.list(key)
+        for value in values:
+            if not isinstance(value, str):
+                raise ToolError(f"{self.where}: its `{key}` should be a list of strings, but has {value!r:.80}")
+            self._refuse_nul(key, value)
+        return values
+
+    def _typed(self, key: str, kind: type, name: str) -> Any:
+        value = self._values.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise ToolError(f"{self.where}: its `{key}` should be {name}, but is {value!r:.80}")
+        return value
+
+    def _refuse_nul(self, key: str, text: str) -> None:
+        if "\0" in text:
+            raise ToolError(f"{self.where}: its `{key}` has a NUL, which nothing can be passed: {text!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -95,29 +167,47 @@ def find_user(user: str, lower: Sequence[Path]) -> Ids:
     accounts = _table(lower, "etc/passwd", 7)
     groups = _table(lower, "etc/group", 4)
     account = next((row for row in accounts if row[0] == name), None)
-    if account is None and name.isdigit():
+    if account is None and name.isdecimal():
         account = next((row for row in accounts if row[2] == name), None)
-    uid = int(account[2]) if account else _number(name, f"the image's user {name!r} is not in its /etc/passwd")
+    uid = _number(account[2] if account else name, f"the image's user {name!r:.80} is not in its /etc/passwd")
     if group:
         row = next((row for row in groups if row[0] == group), None)
-        gid = int(row[2]) if row else _number(group, f"the image's group {group!r} is not in its /etc/group")
+        gid = _number(row[2] if row else group, f"the image's group {group!r:.80} is not in its /etc/group")
         return Ids(uid, gid, ())
-    gid = int(account[3]) if account else 0
-    member = {int(row[2]) for row in groups if account and account[0] in row[3].split(",")}
+    gid = _number(account[3], f"the group of the image's user {name!r:.80} is no number") if account else 0
+    member = {
+        _number(row[2], f"the image's /etc/group has no number for {row[0]!r:.80}")
+        for row in groups
+        if account and account[0] in row[3].split(",")
+    }
     return Ids(uid, gid, tuple(sorted(member - {gid})))
 
 
 def _table(lower: Sequence[Path], name: str, columns: int) -> List[List[str]]:
     for layer in reversed(lower):
-        text = view_files.read_text(layer, name, links=False)
-        if text is not None:
-            rows = [line.split(":") for line in text.splitlines()]
+        content = _account_file(layer, name)
+        if content is not None:
+            rows = [line.split(":") for line in content.decode("utf-8", "surrogateescape").split("\n")]
             return [row for row in rows if len(row) == columns]
     return []
 
 
+def _account_file(layer: Path, name: str) -> Optional[bytes]:
+    try:
+        file = view_files.open_file(layer, name, links=False)
+        if file is None:
+            return None
+        with file:
+            content = file.read(_LARGEST_TABLE + 1)
+    except OSError as error:
+        raise ToolError(f"the image's /{name} cannot be read: {error.strerror}") from None
+    if len(content) > _LARGEST_TABLE:
+        raise ToolError(f"the image's /{name} has more than {_LARGEST_TABLE} bytes")
+    return content
+
+
 def _number(text: str, message: str) -> int:
-    if not text.isdigit():
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > _LARGEST_ID:
         raise ToolError(message)
     return int(text)
 

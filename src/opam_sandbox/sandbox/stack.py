@@ -30,7 +30,8 @@ class Stack:
     def __init__(self, lower: Sequence[Path], scratch: Path, rootless: bool) -> None:
         if len(lower) > MAX_LOWER:
             raise ToolError(f"{len(lower)} layers are needed, but overlayfs stacks at most {MAX_LOWER}")
-        self.lower = [os.fsencode(path) for path in reversed(lower)]
+        # overlayfs takes no directory twice. Of a layer that is there twice, the upper one hides all that the lower one shows.
+        self.lower = list(dict.fromkeys(os.fsencode(path) for path in reversed(lower)))
         self.scratch = scratch.resolve()
         self.rootless = rootless
         self.upper = self.scratch / "upper"
