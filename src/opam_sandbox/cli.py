@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, List, Mapping, Optional
 
-from opam_sandbox import machine_errors
+from opam_sandbox import inherited, machine_errors
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.request import read_request
 
@@ -30,6 +30,7 @@ def run(description: str, commands: Mapping[str, Command], arguments: Optional[L
     The module is imported now and not before: a small package's build does not wait for the modules of other commands.
     An error is one message on standard error: status 2 for a request that makes no sense, 1 for anything else.
     """
+    inherited.settle()
     parser = argparse.ArgumentParser(
         prog="opam_sandbox",
         description=description,

@@ -9,7 +9,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, FrozenSet, Optional, Sequence
+from typing import IO, Any, Dict, FrozenSet, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +31,8 @@ class Pants:
     options: Sequence[str] = ()
     prefix: Sequence[str] = ()
 
-    def run(self, *args: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    def environment(self) -> Dict[str, str]:
+        """What a command gets."""
         env = {key: value for key, value in os.environ.items() if not key.startswith("PANTS_")}
         env["PANTS_DYNAMIC_UI"] = "false"
         if self.home:
@@ -41,10 +42,24 @@ class Pants:
         if self.caches:
             env["PANTS_LOCAL_STORE_DIR"] = str(self.caches / "lmdb_store")
             env["PANTS_NAMED_CACHES_DIR"] = str(self.caches / "named_caches")
+        return env
+
+    def start(self, *args: str, output: IO[bytes]) -> "subprocess.Popen[bytes]":
+        """A command that runs on; what it prints goes to `output`."""
+        return subprocess.Popen(
+            [*self.prefix, "./pants", *self.options, *args],
+            cwd=self.root,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+
+    def run(self, *args: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
             [*self.prefix, "./pants", *self.options, *args],
             cwd=self.root,
-            env=env,
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -99,6 +99,17 @@ def test_another_directory_in_its_place_is_left_alone(tmp_path: Path) -> None:
     os.chmod(tmp_path / "moved/closed", 0o700)
 
 
+def test_a_directory_that_was_just_made(tmp_path: Path) -> None:
+    """Its process was killed before it could record which one it is: then there is nothing in it."""
+    (tmp_path / "records").mkdir()
+    for name in ("made", "others"):
+        (tmp_path / name).mkdir()
+        (tmp_path / "records" / name).write_bytes(b"0 0 " + os.fsencode(tmp_path / name))
+    (tmp_path / "others/file").write_text("")
+    sweep(tmp_path / "records")
+    assert names(tmp_path) == ["others", "records"] and names(tmp_path / "records") == []
+
+
 @pytest.mark.parametrize("text", [b"", b"5", b"1 2 /nowhere/at/all", b"x y z", b"\0 \0 \0"])
 def test_a_record_that_makes_no_sense(tmp_path: Path, text: bytes) -> None:
     """Such as one whose process was killed before it had written it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from pants.engine.process import FallibleProcessResult
 
 from opam_oci.pants_engine.digests import read_files
@@ -18,7 +20,14 @@ async def build_log(result: FallibleProcessResult) -> str:
 
 def tool_message(result: FallibleProcessResult) -> str:
     """What the tool says of its failure."""
-    return result.stderr.decode(errors="replace").strip() or f"exit status {result.exit_code}, no message"
+    said = result.stderr.decode(errors="replace").strip()
+    if result.exit_code < 0:
+        # Pants says so of a process that a signal has ended, which then could say nothing itself.
+        killed = f"The sandbox tool was killed by signal {-result.exit_code}"
+        if result.exit_code == -signal.SIGKILL:
+            killed += ", as the kernel does when memory is short"
+        return f"{said}\n{killed}.".lstrip()
+    return said or f"exit status {result.exit_code}, no message"
 
 
 def failure_text(result: FallibleProcessResult, log: str) -> str:

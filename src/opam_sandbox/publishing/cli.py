@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import List, Optional
 
-from opam_sandbox import machine_errors
+from opam_sandbox import inherited, machine_errors
 from opam_sandbox.errors import ToolError
 
 
@@ -58,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run one command; `arguments` are the process's own by default. Returns the exit status."""
+    inherited.settle_less()
     # A signal ends what runs here by the way that cleans up.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -35,19 +36,42 @@ def run_isolated(main: Callable[[], int], foreign: bool = False) -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    # A caller that ignores it would have the kernel forget how children ended.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    parent = os.getpid()
+    caller, parent = os.getppid(), os.getpid()
     child = os.fork()
     if child == 0:
         os._exit(_guarded(lambda: _enter(parent, main, foreign)))
+    _watch(caller, child)
     return _wait(child)
+
+
+def _watch(caller: int, child: int) -> None:
+    """Wait until the child has ended. If this process's caller ends before, kill the child: nobody wants its work any more.
+
+    (PR_SET_PDEATHSIG is no way to hear of that: it tells of the end of the caller's thread, and Pants has many.)
+    """
+    try:
+        handles = [os.pidfd_open(pid) for pid in (child, caller)]
+    except (AttributeError, OSError):
+        return  # before Linux 5.3; or the caller, outside of this process's PID namespace, has no number
+    try:
+        if os.getppid() == caller:
+            ended, _, _ = select.select(handles, [], [])
+            if handles[0] in ended:
+                return
+        os.kill(child, signal.SIGKILL)
+    finally:
+        for handle in handles:
+            os.close(handle)
 
 
 def _wait(child: int) -> int:
     _, status = os.waitpid(child, 0)
-    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-    return code
+    if os.WIFEXITED(status):
+        return os.WEXITSTATUS(status)
+    number = os.WTERMSIG(status)
+    why = ", as the kernel does when memory is short" if number == signal.SIGKILL else ""
+    print(f"error: a process of the build's sandbox was killed by signal {number}{why}", file=sys.stderr)
+    return 128 + number
 
 
 def _guarded(main: Callable[[], int]) -> int:

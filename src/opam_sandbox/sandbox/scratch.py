@@ -12,11 +12,15 @@ import os
 import secrets
 import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator
 
 from opam_sandbox.files import remove_tree
+from opam_sandbox.sandbox.user_namespace import remove_tree_of_subordinates
+
+# Device and inode of a directory that is about to be made.
+_TO_BE = (0, 0)
 
 
 class Scratch:
@@ -29,18 +33,31 @@ class Scratch:
         records.mkdir(parents=True, exist_ok=True)
         sweep(records)
         self.path = path.absolute()
-        self.path.mkdir(mode=mode, parents=True)
-        os.chmod(self.path, mode)  # whatever the umask is
-        found = os.lstat(self.path)
         self._record = records / secrets.token_hex(8)
         self._held = _lock_new(self._record)
-        os.write(self._held, b"%d %d " % (found.st_dev, found.st_ino) + os.fsencode(self.path))
+        try:
+            # Before there is a directory that nobody would know of.
+            self._write(*_TO_BE)
+            self.path.mkdir(mode=mode, parents=True)
+            os.chmod(self.path, mode)  # whatever the umask is
+            found = os.lstat(self.path)
+            self._write(found.st_dev, found.st_ino)
+        except OSError:
+            self._end()
+            raise
+
+    def _write(self, device: int, inode: int) -> None:
+        # In one call, and the second time no less than the first time: there is no half of a record.
+        os.pwrite(self._held, b"%d %d " % (device, inode) + os.fsencode(self.path), 0)
+
+    def _end(self) -> None:
+        self._record.unlink(missing_ok=True)
+        os.close(self._held)
 
     def remove(self) -> None:
         """Remove the directory, wherever it was not renamed to, and then the record. Raises OSError."""
         remove_tree(self.path)
-        self._record.unlink(missing_ok=True)
-        os.close(self._held)
+        self._end()
 
 
 @contextmanager
@@ -71,7 +88,11 @@ def temporary(parent: str = "") -> Iterator[Path]:
 
 
 def sweep(records: Path) -> None:
-    """Remove the directories of dead processes that have a record here. What cannot be removed stays for the next time."""
+    """Remove the directories of dead processes that have a record here. What cannot be removed stays for the next time.
+
+    A user's may hold files of his subordinate ids, which he can remove in a user namespace only. Inside of a namespace of
+    `run_isolated` that cannot be had, outside it can.
+    """
     for record in records.iterdir():
         try:
             held = os.open(record, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -118,5 +139,13 @@ def _remove_recorded(text: bytes) -> None:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return  # ValueError: zeros, as a power loss leaves them
-    if stat.S_ISDIR(found.st_mode) and (b"%d" % found.st_dev, b"%d" % found.st_ino) == (device, inode):
-        remove_tree(Path(os.fsdecode(path)))
+    if (device, inode) == (b"%d" % _TO_BE[0], b"%d" % _TO_BE[1]):
+        with suppress(OSError):
+            os.rmdir(path)  # if there is something in it, it is another one
+    elif stat.S_ISDIR(found.st_mode) and (b"%d" % found.st_dev, b"%d" % found.st_ino) == (device, inode):
+        try:
+            remove_tree(Path(os.fsdecode(path)))
+        except PermissionError:
+            if os.geteuid() == 0:
+                raise
+            remove_tree_of_subordinates(Path(os.fsdecode(path)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import List, Optional, Tuple
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox import syscalls
 
 IDS = 65536
@@ -90,6 +92,32 @@ def foreign_ids(uid: int) -> Tuple[IdMap, IdMap]:
             raise ToolError(f"{path} has no range of {IDS} ids for you, which the base's sandbox needs")
         maps.append([(0, found[0], min(IDS, found[1]))])
     return maps[0], maps[1]
+
+
+def remove_tree_of_subordinates(path: Path) -> None:
+    """Remove a tree with files of this user and of the user's subordinate ids, as root of a user namespace that has them.
+
+    Raises PermissionError where the tree is still there afterwards.
+    """
+    uid = os.geteuid()
+    maps: List[IdMap] = []
+    for file, own in (("/etc/subuid", uid), ("/etc/subgid", os.getegid())):
+        start, count = subordinate_range(file, uid) or (0, 0)
+        maps.append([line for line in ((0, own, 1), (1, start, count)) if line[2]])
+    child = os.fork()
+    if child == 0:
+        try:
+            unshare_user(*maps)
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            remove_tree(path)
+        except (OSError, ToolError):
+            pass  # the caller sees what is left
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    if os.path.lexists(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
 
 
 def _unowned(path: str) -> IdMap:
