@@ -2,7 +2,7 @@
 
 Refused are: what is no regular file or larger than `LARGEST`; text that is not UTF-8; a key that stands twice, of which readers
 take one or the other; NaN and Infinity; numbers of hundreds of digits, which take Python long; nesting that is deeper than
-Python's stack; halves of UTF-16 pairs, which cannot be printed, but for those that stand for bytes of text that is not UTF-8 (Python's
+Python's stack; halves of UTF-16 pairs, which cannot be printed, but for those that stand for bytes of text that is not UTF-8
 (surrogateescape), where such text may be.
 """
 
