@@ -13,6 +13,7 @@ LOCK_VERSION = 1
 
 # Of bytes: what file systems take for a name, and what is left of PATH_MAX below a package's directory.
 _LONGEST_NAME, _LONGEST_PATH = 255, 3800
+_LARGEST = (1 << 63) - 1
 _LISTED = 6
 # Keys of more parts (`a.b.c`) are no lockfile's, and take tomllib a time that grows with the square of their number.
 _MOST_PARTS = 200
@@ -64,6 +65,8 @@ class LockTable:
         """A whole number."""
         value = self._get(key, int, "an integer")
         assert isinstance(value, int)
+        if abs(value) > _LARGEST:
+            raise self.error(f"`{key}` is too large a number")
         return value
 
     def size(self, key: str) -> int:
@@ -109,8 +112,8 @@ class LockTable:
         if unknown:
             listed = ", ".join(f"`{key!s:.80}`" for key in unknown[:_LISTED])
             raise self.error(
-                f"{listed}{' and others' * (len(unknown) > _LISTED)} is not known to this version of the backend; a newer one may "
-                "have written the lockfile, or it was edited by hand"
+                f"{listed}{' and others' * (len(unknown) > _LISTED)} is not known to this version of the backend; a newer "
+                "one may have written the lockfile, or it was edited by hand"
             )
 
     def path_text(self, key: str) -> str:
@@ -175,7 +178,9 @@ def _check_keys(path: str, text: str) -> None:
     """Raise LockfileError for a line that has a key of very many parts."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.count(".") >= _MOST_PARTS and _LONG_KEY.search(line):
-            raise LockfileError(path, f"not the TOML of a lockfile: line {number} has a key of more than {_MOST_PARTS} parts.")
+            raise LockfileError(
+                path, f"not the TOML of a lockfile: line {number} has a key of more than {_MOST_PARTS} parts."
+            )
 
 
 def read_top(path: str, resolve: str, content: bytes, *, kind: str) -> LockTable:

@@ -89,7 +89,7 @@ def _opam(package: SbomPackage, names: "set[str]") -> Component:
         purl=f"pkg:opam/{_part(name)}@{_part(version)}",
         licenses=tuple(text for text in licenses if text.strip()),
         homepage=homepage if _is_url(homepage) else "",
-        sources=tuple((source["url"], source["sha256"]) for source in package["sources"]),
+        sources=tuple((_readable(source["url"]), source["sha256"]) for source in package["sources"]),
         depends=tuple(f"opam-{other}" for other in sorted(package["depends"]) if other in names),
     )
 

@@ -15,13 +15,14 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type, TypedDict
 from urllib.parse import unquote
 
 from opam_sandbox import deb822
-from opam_sandbox.errors import ToolError
+from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.locking.cache import Memo
 from opam_sandbox.locking.secrets import Secrets
+from opam_sandbox.request import check
 
 _KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")
 
@@ -36,6 +37,20 @@ class LockedDeb:
     path: str
     sha256: str
     size: int
+
+
+class _Deb(TypedDict):
+    name: str
+    version: str
+    architecture: str
+    path: str
+    sha256: str
+    size: int
+
+
+# What is kept of apt's answers.
+_Debs = TypedDict("_Debs", {"debs": List[_Deb]})
+_Error = TypedDict("_Error", {"error": str})
 
 
 @dataclass(frozen=True)
@@ -213,7 +228,7 @@ class Apt:
         key = hashlib.sha256("\0".join([self._status, *packages]).encode("utf-8", "surrogateescape")).hexdigest()
         memo = Memo(self._lists.path / "answers")
         answer = memo.get(key)
-        if answer is None:
+        if answer is None or not _is_answer(answer):
             answer = self._ask(packages)
             memo.put(key, answer)
         if "error" in answer:
@@ -235,8 +250,17 @@ class Apt:
         return {"debs": [debs[name] for name in sorted(debs)]}
 
 
+def _is_answer(value: Dict[str, Any]) -> bool:
+    """Whether what was kept is an answer: a file may be damaged."""
+    try:
+        check(value, _Error if "error" in value else _Debs, "it")
+    except RequestError:
+        return False
+    return True
+
+
 _URI_LINE = re.compile(
-    r"'(?P<uri>[^']*)' (?P<name>[^_ ]+)_(?P<version>[^_ ]+)_(?P<arch>\S+)\.deb (?P<size>\d+) (?P<hash>\S+)"
+    r"'(?P<uri>[^']*)' (?P<name>[^_ ]+)_(?P<version>[^_ ]+)_(?P<arch>\S+)\.deb (?P<size>[0-9]{1,18}) (?P<hash>\S+)"
 )
 
 
@@ -247,7 +271,12 @@ def parse_uri_line(line: str, mirror: str) -> Optional[LockedDeb]:
         return None
     kind, _, sha256 = match["hash"].partition(":")
     path = unquote(match["uri"])
-    path = path[len(mirror) :].lstrip("/") if path.startswith(mirror) else path[path.index("/pool/") + 1 :]
+    if path.startswith(mirror):
+        path = path[len(mirror) :].lstrip("/")
+    elif "/pool/" in path:
+        path = path[path.index("/pool/") + 1 :]
+    else:
+        raise ToolError(f"{path} is of no mirror's pool, so that a lockfile cannot name it")
     if kind != "SHA256":
         raise ToolError(f"the mirror's index has no sha256 of {path}")
     version = unquote(match["version"])
@@ -258,21 +287,30 @@ def source_files(lists: Lists) -> Iterator[SourceFile]:
     """Every file of every source package in the lists, but for Debian's own descriptions of them."""
     for path in sorted((lists.path / "lists").glob("*_Sources")):
         for stanza in deb822.stanzas(path.read_text(encoding="utf-8", errors="surrogateescape")):
-            yield from _source_files(stanza)
+            try:
+                yield from _source_files(stanza)
+            except ValueError as error:
+                raise ToolError(f"{path.name} cannot be read as a list of Debian's sources: {error!s:.200}") from None
 
 
 def _source_files(stanza: str) -> Iterator[SourceFile]:
+    """Raises ValueError."""
     fields = deb822.fields(stanza)
     found: Dict[str, Dict[str, str]] = {}
     sizes: Dict[str, int] = {}
     for field, kind in (("Files", "md5"), ("Checksums-Sha256", "sha256")):
         for line in fields.get(field, "").splitlines()[1:]:
             checksum, size, name = line.split()
+            if not re.fullmatch("[0-9]{1,18}", size):
+                raise ValueError(f"{size!r:.80} is no size of a file")
             if not name.endswith((".dsc", ".asc")):
                 found.setdefault(name, {})[kind] = checksum
                 sizes[name] = int(size)
+    directory = fields.get("Directory", "")
+    if any(not char.isprintable() for char in directory):  # it becomes a line of a table
+        raise ValueError(f"{directory!r:.80} is no directory of an archive")
     for name, checksums in found.items():
-        yield SourceFile(f"{fields.get('Directory', '')}/{name}", sizes[name], tuple(sorted(checksums.items())))
+        yield SourceFile(f"{directory}/{name}", sizes[name], tuple(sorted(checksums.items())))
 
 
 def _complaint(done: "subprocess.CompletedProcess[str]") -> str:

@@ -39,7 +39,7 @@ class Memo:
         """None where there is nothing, or nothing that can be read."""
         try:
             found = json.loads((self._path / key).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
 

@@ -65,7 +65,7 @@ def read_source_index(path: Path, checksums: Set[str], paths: Set[str], versions
 
     Of some hundred thousand files only a few are asked for: the others cost no more than a look.
     """
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
         for line in lines:
             name, size, md5, sha256 = line.rstrip("\n").split("\t")
             version = name.rpartition("_")[2].partition(".orig.tar")[0]

@@ -14,7 +14,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Dict, Iterator, List, Sequence, Set, Tuple, Union
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -32,6 +34,21 @@ from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import View
 
 PREPARED = "prepared"
+# What zipfile raises for an archive that is not whole, or is not one of its own.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    struct.error,
+)
+
+# Bytes of one file of a package. A lockfile has them all in it.
+_LARGEST_FILE = 64 << 20
+
 _PACKAGE = re.compile(r"[A-Za-z0-9_+-]+\.[A-Za-z0-9_+.~-]+\Z")
 
 
@@ -99,9 +116,10 @@ def parse_variables(text: str) -> Dict[str, str]:
     """`opam var --global`: lines of a name, the value, and `# ` with an explanation. Variables without value left out."""
     found = {}
     for line in text.splitlines():
-        match = re.match(r"(\S+) +(.*?) *# ", line)
-        if match and match.group(2):
-            found[match.group(1)] = match.group(2)
+        name, _, rest = line.partition(" ")
+        value, explained, _ = rest.lstrip(" ").partition("# ")
+        if name and explained and value.rstrip(" "):
+            found[name] = value.rstrip(" ")
     return found
 
 
@@ -188,11 +206,17 @@ def _above(path: str) -> Iterator[str]:
 def _read(root: Path, path: str, repository: str) -> bytes:
     # This process stands outside of the base: a link would lead it to the host's files.
     try:
-        content = view_files.read(root, path)
+        file = view_files.open_file(root, path)
+        if file is None:
+            raise _leads_out(path, repository)
+        with file:
+            content = file.read(_LARGEST_FILE + 1)
     except OSError as error:
         raise ToolError(f"the opam repository {repository!r}: {path}: {error.strerror}") from None
-    if content is None:
-        raise _leads_out(path, repository)
+    if len(content) > _LARGEST_FILE:
+        raise ToolError(
+            f"the opam repository {repository!r}: {path} has more than {_LARGEST_FILE} bytes, for which a lockfile has no room"
+        )
     return content
 
 
@@ -223,11 +247,17 @@ class Packages:
         """Of a package; none where no repository has it."""
         return self._versions.get(name, [])
 
+    def _read(self, entry: str) -> bytes:
+        try:
+            return self._archive.read(entry)
+        except DAMAGED as error:
+            raise ToolError(f"what was prepared of the repositories is damaged: {entry!r:.200}: {error}") from None
+
     def opam(self, name: str, version: str) -> bytes:
         """The opam file. Raises ToolError where no repository has the package."""
         if version not in self._versions.get(name, ()):
             raise ToolError(f"no repository holds {name}.{version}, which opam chose")
-        return self._archive.read(f"{name}.{version}/opam")
+        return self._read(f"{name}.{version}/opam")
 
     def files(self, name: str, version: str) -> List[Tuple[str, bytes]]:
         """The files of the package's directory `files`, by their paths in there. Raises ToolError for unusable names."""
@@ -236,7 +266,7 @@ class Packages:
         for entry in self._files.get(title, ()):
             raw = unquote_to_bytes(entry[len("files/") :])
             try:
-                found.append((raw.decode("utf-8"), self._archive.read(f"{title}/{entry}")))
+                found.append((raw.decode("utf-8"), self._read(f"{title}/{entry}")))
             except UnicodeDecodeError:
                 raise ToolError(
                     f"{title}: the name of its file {raw!r} is not UTF-8, so a lockfile cannot hold it: put the package "

@@ -13,7 +13,6 @@ import base64
 import difflib
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
@@ -22,7 +21,7 @@ from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.layer.description import read_layers
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
-from opam_sandbox.locking.repositories import Packages, Variables, configure
+from opam_sandbox.locking.repositories import DAMAGED, Packages, Variables, configure
 from opam_sandbox.locking.requests import BaseFacts, Solution, SolvedPackage, SolveRequest
 from opam_sandbox.opam import formulas, opamfile
 from opam_sandbox.opam.opamfile import quote
@@ -107,7 +106,7 @@ def solve(request: SolveRequest) -> int:
     try:
         packages = Packages(prepared / "packages.zip")
         base: BaseFacts = read_request(str(prepared / "base.json"), BaseFacts)
-    except (OSError, ValueError, zipfile.BadZipFile, RequestError) as error:
+    except (OSError, RequestError, *DAMAGED) as error:
         raise ToolError(f"{prepared}: what was prepared of the repositories cannot be read: {error}") from None
     check_known(request["requirements"], packages, request["repositories"])
     layers = read_layers(request["layers"])
@@ -174,7 +173,7 @@ def _ask_opam(view: View, request: SolveRequest, variables: Mapping[str, str]) -
         )
         asked = ", ".join([*requirements, *(name for name in pinned if name != ROOTS)])
         raise ToolError(f"opam finds no solution for {asked} on {where}:\n{_explanation(view.log_text(), constraints)}")
-    return _read(view_files.read_text(view.root / "tmp", SOLUTION))
+    return read_answer(view_files.read_text(view.root / "tmp", SOLUTION))
 
 
 def _solver(request: SolveRequest) -> Dict[str, str]:
@@ -198,16 +197,13 @@ def _explanation(printed: str, constraints: Sequence[str]) -> str:
     return text + (f"\n  (with the constraints {', '.join(constraints)})" if constraints else "")
 
 
-def _read(text: Optional[str]) -> Dict[str, str]:
+def read_answer(text: Optional[str]) -> Dict[str, str]:
     try:
         answer = json.loads(text or "")
-        solution = {
-            action["install"]["name"]: action["install"]["version"]
-            for action in answer["solution"]
-            if "install" in action
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise ToolError(f"opam's answer is not understood ({error!r}), see {LOG}") from None
+        installed = [action["install"] for action in answer["solution"] if "install" in action]
+        solution = {safe_name(action["name"]): safe_name(action["version"]) for action in installed}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RequestError) as error:
+        raise ToolError(f"opam's answer is not understood ({error!r:.200}), see {LOG}") from None
     solution.pop(ROOTS, None)
     return solution
 

@@ -26,6 +26,7 @@ from opam_sandbox.passwords import holds_password, without_password
 DEBIAN = "debian:"
 _TIMEOUT = 60
 _CHUNK = 1 << 20
+_LARGEST = 8 << 30  # of an archive, in bytes: opam files do not say how large it is
 _CHECKSUM_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
 _ORIGINAL = re.compile(r"/([^/_]+)_([^/_]+)\.orig\.tar\.[a-z0-9]+$")
 
@@ -279,7 +280,7 @@ class SourceFinder:
 
     def _hashes(self, url: str, kinds: Iterable[str], tried: List[str]) -> Optional[Dict[str, Any]]:
         """Download: checksums by kind, and `size`. None, with the reason in `tried`, where that fails."""
-        host = urlsplit(url).netloc
+        host = _host(url)
         key = _key("host", host)
         silent = self._session.get(key) if self._session and host else None
         if silent is not None:
@@ -291,6 +292,8 @@ class SourceFinder:
             with urllib.request.urlopen(self._secrets.request(url), timeout=_TIMEOUT) as answer:
                 for chunk in iter(lambda: answer.read(_CHUNK), b""):
                     size += len(chunk)
+                    if size > _LARGEST:
+                        raise ValueError(f"it has more than {_LARGEST >> 30} GiB, or no end")
                     for one in hashes.values():
                         one.update(chunk)
         except (OSError, ValueError, HTTPException) as error:
@@ -302,6 +305,13 @@ class SourceFinder:
                 self._session.put(key, {"reason": reason})
             return None
         return {"size": size, **{kind: one.hexdigest() for kind, one in hashes.items()}}
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:  # it is no URL, as urlopen will say
+        return ""
 
 
 def _key(*parts: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Sequence
 
+from opam_sandbox.errors import ToolError
+
 
 def lockfile(resolve: str, metadata: Dict[str, Any], tables: Sequence[str]) -> str:
     """A whole lockfile: `tables` are texts of `table`, and their number is stated, so that a cut off file is noticed."""
@@ -17,8 +19,16 @@ def lockfile(resolve: str, metadata: Dict[str, Any], tables: Sequence[str]) -> s
 
 
 def table(heading: str, values: Dict[str, Any]) -> str:
-    """A table with its heading (`[metadata]`, `[[deb]]`) and a blank line after it. Lists are lists of strings."""
-    lines = [heading, *(f"{key} = {_value(value)}" for key, value in values.items())]
+    """A table with its heading (`[metadata]`, `[[deb]]`) and a blank line after it. Lists are lists of strings.
+
+    Raises ToolError for what is not text.
+    """
+    try:
+        lines = [heading, *(f"{key} = {_value(value)}" for key, value in values.items())]
+        "\n".join(lines).encode()
+    except UnicodeEncodeError:
+        name = values.get("name") or values.get("path") or values.get("resolve")
+        raise ToolError(f"what a lockfile holds is UTF-8 text: of {heading} {name!r:.200} something is not") from None
     return "\n".join(lines) + "\n\n"
 
 

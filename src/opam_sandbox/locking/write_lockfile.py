@@ -6,6 +6,7 @@ Writes `lockfile`, and notes.json: [sentences for the user].
 from __future__ import annotations
 
 import base64
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from opam_sandbox.request import read_request
 
 NOTES = "notes.json"
 _DOWNLOADS = 8
+_DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](?::[a-z0-9-]+)?")
 
 
 @dataclass
@@ -147,6 +149,7 @@ def _lock_debs(
         for package in packages:
             if package.depexts:
                 try:
+                    _check_names(package.depexts)
                     debs = apt.resolve(package.depexts)
                 except ToolError as error:
                     if request.get("record_out_of_reach", False):
@@ -176,6 +179,13 @@ def _lists(request: LockRequest, snapshot: str, known: Secrets) -> Lists:
     return update(apt, request["mirrors"], [request["suite"]], architecture, known)
 
 
+def _check_names(depexts: Sequence[str]) -> None:
+    """Raise ToolError for what apt takes for something else: a file of this machine, a pattern, `NAME-` (remove it)."""
+    for name in depexts:
+        if not _DEBIAN_NAME.fullmatch(name):
+            raise ToolError(f"{name!r:.200} is not the name of a Debian package")
+
+
 def _below(name: str, packages: Mapping[str, _Package]) -> Set[str]:
     """All transitive build dependencies of a package."""
     seen: Set[str] = set()
@@ -200,7 +210,12 @@ def _text(request: LockRequest, packages: Sequence[_Package], debs: Sequence[Loc
         "options": request["options"],
         **({"opam_files": request["opam_files"]} if request.get("opam_files") else {}),
     }
-    tables = [text for package in packages for text in _package_tables(package)]
+    tables = []
+    for package in packages:
+        try:
+            tables += _package_tables(package)
+        except ToolError as error:
+            raise ToolError(f"{package.title}: {error}") from None
     return toml_writer.lockfile(resolve, metadata, [*tables, *map(deb_text, debs)])
 
 

@@ -1,0 +1,60 @@
+"""What packages say of themselves, in the SBOMs: both documents are JSON in UTF-8, their identifiers are unique."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import List
+
+from opam_sandbox.errors import ToolError
+from opam_sandbox.imaging import sbom
+from opam_sandbox.imaging.requests import Sbom
+from opam_sandbox.layer.description import Layer
+
+SEEDS: List[bytes] = [
+    b'opam-version: "2.0"\nlicense: ["MIT" "LGPL-2.1-only WITH OCaml-LGPL-linking-exception" "(ISC OR Apache-2.0+)"]\n',
+    b'license: "my own words"\nhomepage: "https://example.org/"\n',
+    b'license: ["A B" "A-B" "\xff" "a\xffb" "LicenseRef-x" "\x00"]\nhomepage: ["http://\xc3\xa9/"]\n',
+]
+TOKENS = b'license: homepage: WITH AND OR ( ) + MIT LicenseRef-x LicenseRef- \\\\000 \\\\255 https:// " [ ]'.split()
+
+
+def run(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    source = {"url": text, "sha256": "ab" * 32}
+    request: Sbom = {
+        "name": "image",
+        "attach": False,
+        "suite": "trixie",
+        "packages": [
+            {"name": "a", "version": "1", "opam": text, "depends": ["b", "nowhere"], "sources": [source, source]},
+            {"name": "b", "version": "1", "opam": text, "depends": ["a"], "sources": []},
+        ],
+        "debs": [{"name": "gcc", "version": "1", "architecture": "amd64", "sha256": "ab" * 32, "optional": True}],
+    }
+    layer = Layer(Path("x"), "package", "a", "1", "", "", 1, "", 1, {}, {"status": {"gcc:amd64": text}})
+    try:
+        contents = sbom.read_contents(request, [layer], "sha256:" + "ab" * 32, "1970-01-01T00:00:01Z")
+    except ToolError:
+        return
+    for form in sbom.FORMATS:
+        encoded = sbom.encode(form.document(contents))
+        assert encoded == sbom.encode(form.document(contents))
+        document = json.loads(encoded.decode("utf-8"))
+        if form.suffix == "spdx.json":
+            ids = [package["SPDXID"] for package in document["packages"]]
+            assert len(ids) == len(set(ids))
+            _check_licenses(document)
+
+
+def _check_licenses(document: "dict[str, object]") -> None:
+    """Every reference is explained, and no text is lost."""
+    infos = document.get("hasExtractedLicensingInfos", [])
+    assert isinstance(infos, list)
+    known = {info["licenseId"]: info["extractedText"] for info in infos}
+    packages = document["packages"]
+    assert isinstance(packages, list)
+    for package in packages:
+        words = package["licenseDeclared"].replace("(", " ").replace(")", " ").split()
+        assert {word for word in words if word.startswith("LicenseRef-")} <= set(known)
+    assert len(known) == len(set(known.values()))
