@@ -48,6 +48,7 @@ from opam_oci.pants_engine.calls import (
 from opam_oci.pants_engine.digests import read_files
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.sandbox.layer import blob_path
+from opam_oci.sandbox.run_tool import verified
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ async def package_index(field_set: OciImageIndexFieldSet) -> BuiltPackage:
     path = field_set.output_path.value_or_default(file_ending=None)
     layout = await add_prefix(AddPrefix(await merge_digests(MergeDigests([*blobs, written])), path))
     platforms = ", ".join(part.platform for part in parts)
+    await verified(layout, f"index {target}")
     return BuiltPackage(layout, (BuiltPackageArtifact(path, (f"index {digest}", f"platforms: {platforms}")),))
 
 
