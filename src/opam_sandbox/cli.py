@@ -39,11 +39,12 @@ def run(description: str, commands: Mapping[str, Command], arguments: Optional[L
     parser.add_argument("command", choices=sorted(commands), metavar="COMMAND")
     parser.add_argument("request", help="a JSON file; its paths are relative to the current directory")
     parser.add_argument("--jobs", type=int, default=0, help="parallel jobs of one build; default: the cores it may use")
+    parser.add_argument("--sha256", default="", help="of the request file, in hex; default: it is not compared")
     options = parser.parse_args(arguments)
     command = commands[options.command]
     machine_errors.allow_usual_files()
     try:
-        request = read_request(options.request, command.request)
+        request = read_request(options.request, command.request, options.sha256)
         result: int = importlib.import_module(command.module).run(request, options.jobs or len(os.sched_getaffinity(0)))
     except RequestError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -30,19 +30,26 @@ def file_sha256(
 def write_json(path: str, data: Any) -> None:
     """Write JSON with sorted keys, whole or not at all. Raises OSError."""
     temporary = f"{path}.tmp"
-    # A byte that was no UTF-8, where it was read, gets the escape that JSON has for it (`\\udcff`).
-    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as out:
-        json.dump(data, out, indent=1, sort_keys=True, ensure_ascii=False)
-        out.write("\n")
-    os.replace(temporary, path)
+    try:
+        # A byte that was no UTF-8, where it was read, gets the escape that JSON has for it (`\\udcff`).
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as out:
+            json.dump(data, out, indent=1, sort_keys=True, ensure_ascii=False)
+            out.write("\n")
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree, if it is there, whatever its directories' modes (overlayfs leaves a work directory of mode 0).
+    """Remove a tree, or a file, if it is there, whatever its directories' modes (overlayfs leaves a work directory of mode 0).
 
     Raises OSError.
     """
     if not os.path.lexists(path):
+        return
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        os.unlink(path)
         return
     try:
         shutil.rmtree(path)

@@ -27,6 +27,9 @@ _USUAL_FILES = 1024
 # For what is written into the directory of a process.
 SANDBOXES = "set Pants' [GLOBAL].local_execution_root_dir to a directory of another file system"
 
+# Bytes that a disk has left when a program that writes finds no room, at most.
+_LEAST_ROOM = 1 << 20
+
 
 class _FileSystem(NamedTuple):
     kind: str
@@ -52,6 +55,15 @@ def at(path: Path, holds: str, remedy: str) -> Iterator[None]:
             raise
         where = _written(error) if error.errno in _FULL else None
         raise ToolError(_explain(error, where or os.fspath(path), holds, remedy)) from None
+
+
+def check_room(path: Path, holds: str, remedy: str) -> None:
+    """Raise ToolError where the file system of a directory is as good as full: programs that wrote there may have found no room,
+    and not have said so. `holds` and `remedy` as of `at`."""
+    found = os.statvfs(path)
+    free = found.f_bavail if os.geteuid() else found.f_bfree
+    if free * found.f_frsize < _LEAST_ROOM or (found.f_files and not found.f_ffree):
+        raise ToolError(_explain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), os.fspath(path), holds, remedy))
 
 
 def explained(error: BaseException) -> Optional[ToolError]:

@@ -1,5 +1,9 @@
 """Reads requests, and checks them against the TypedDicts that describe them.
 
+A caller may say what it has written: the sha256 of the request on the command line, and those of further files in the request's
+field `inputs`, a mapping of paths to sha256 (hex). Pants' store, between the two, does not compare what it gives with its
+digests: after a power loss that may be something else.
+
 Each part's `requests` module has these types, so a request has one description: for mypy, for readers, and for the check
 at run time. Names and paths of a request become paths on disk only after `safe_name` or `safe_path`.
 """
@@ -10,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Dict, List, Literal, Tuple, Union, get_args, get_origin, get_type_hints
 
 from opam_sandbox.errors import RequestError, ToolError
+from opam_sandbox.files import file_sha256
 from opam_sandbox.strict_json import read_object
 
 # Bytes. Requests have the texts of all packages of an image, and what the steps of locking hand on is larger still.
@@ -20,18 +25,41 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 3800
 
 _NAMES = {str: "a string", int: "a number", bool: "true or false", float: "a number", dict: "an object", list: "a list"}
 
+# What becomes of it is the same whichever file it was.
+DAMAGED_STORE = (
+    "Pants' store of files is damaged, by a power loss, a disk or memory that fails, or somebody who wrote into it. End "
+    "pantsd (the pid is in `.pids/`), delete [GLOBAL].local_store_dir (`~/.cache/pants/lmdb_store`), and run Pants again."
+)
 
-def read_request(path: str, kind: Any) -> Any:
+
+def read_request(path: str, kind: Any, sha256: str = "") -> Any:
     """The JSON file `path` as a value of the type `kind`, a TypedDict or a Union of several that a Literal tells apart.
 
-    Raises RequestError, which names the file and the field, for anything else.
+    sha256 (hex): of the file, "" if the caller does not say. Raises RequestError, which names the file and the field, for
+    anything else, and ToolError where a file is not what the caller has written.
     """
+    if sha256:
+        check_file(path, sha256)
     try:
         value = read_object(Path(path), _LARGEST)
     except ToolError as error:
         raise RequestError(f"{error!s:.300}") from None
+    inputs = value.pop("inputs", {})
+    check(inputs, Dict[str, str], f"{path}: 'inputs'")
     check(value, kind, path)
+    for name, expected in inputs.items():
+        check_file(safe_path(name), expected)
     return value
+
+
+def check_file(path: str, sha256: str) -> None:
+    """Raise ToolError unless a file that Pants has put here is what it should be."""
+    try:
+        found, _ = file_sha256(path)
+    except OSError as error:
+        found = f"unknown ({error.strerror})"
+    if found != sha256:
+        raise ToolError(f"{path} is damaged: its sha256 is {found}, but should be {sha256}. {DAMAGED_STORE}")
 
 
 def check(value: object, kind: Any, where: str) -> None:

@@ -251,13 +251,24 @@ COMMANDS = {
 }
 
 
+def verify_files(request):
+    for file in request["files"]:
+        data = pathlib.Path("files", file["path"]).read_bytes()
+        assert (hashlib.sha256(data).hexdigest(), len(data)) == (file["sha256"], file["size"]), file
+
+
+COMMANDS["imaging"]["verify-files"] = verify_files
+
+
 def main():
-    command, path = sys.argv[1:]
+    command, path, *rest = sys.argv[1:]
+    # By hand, a request comes without what it should be.
+    sha256 = rest[1] if rest[:1] == ["--sha256"] else ""
     part = next(part for part, commands in COMMANDS.items() if command in commands)
     # A process has this part and no other: the command line of another one cannot be imported.
     known = importlib.import_module(f"opam_sandbox.{part}.cli").COMMANDS
     try:
-        request = read_request(path, known[command].request)
+        request = read_request(path, known[command].request, sha256)
     except RequestError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

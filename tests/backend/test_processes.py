@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from opam_oci.sandbox.tool import SandboxTool
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import Pkg, opam_lock, project, source_toml
 
-LAYER = Layer("base", "trixie", "", "sha256:1", "sha256:2", 1, EMPTY_DIGEST)
+LAYER = Layer("base", "trixie", "", "sha256:1", "sha256:2", 1, EMPTY_DIGEST, "3" * 64)
 
 
 TOOL = SandboxTool(FrozenDict({"build": EMPTY_DIGEST, "state": Digest("1" * 64, 1)}))
@@ -35,7 +36,10 @@ def call(command: str = "build") -> Call:
 
 def test_the_process() -> None:
     process = tool_process(TOOL, call(), EMPTY_DIGEST)
-    assert process.argv == ("/usr/bin/env", "python3", "-sEB", "__tool", "build", "request.json")
+    request = request_file({}, (LAYER, LAYER)).content
+    assert json.loads(request) == {"inputs": {"in/0/layer.json": "3" * 64, "in/1/layer.json": "3" * 64}}
+    sha256 = hashlib.sha256(request).hexdigest()
+    assert process.argv == (*"/usr/bin/env python3 -sEB __tool build request.json --sha256".split(), sha256)
     assert dict(process.env) == {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
@@ -161,7 +165,7 @@ def test_what_a_build_can_see(rule_runner: RuleRunner, caplog: pytest.LogCapture
     assert outcome(rule_runner, "a").ok
     [log] = [r.getMessage() for r in caplog.records if r.getMessage().startswith("Build log of a.1:")]
     seen = json.loads(log.splitlines()[1])
-    assert seen["argv"] == ["__tool", "build", "request.json"]
+    assert seen["argv"][:-1] == ["__tool", "build", "request.json", "--sha256"]
     assert set(seen["env"]) - {"LC_CTYPE"} == {"PATH", "LANG"}
     # build.log itself is being written.
     assert set(seen["files"]) - {"build.log"} == {"__tool", "in", "request.json", "store"}

@@ -16,6 +16,7 @@ from opam_oci.images.archive import as_archive, renamed, repository_name
 from opam_oci.images.image import ImageRequest, OciImage, make_image
 from opam_oci.pants_engine.calls import add_prefix, executing_goals, get_digest_entries, merge_digests
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.sandbox.run_tool import verified
 
 
 def log_lines(image: OciImage) -> Iterable[str]:
@@ -40,7 +41,9 @@ async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
         digest = await add_prefix(AddPrefix(image.layout, path))
     else:
         tag = f"{repository_name(field_set.address)}:latest"
-        archive = await as_archive(kind, f"Write {field_set.address} as {kind}", image.layout, {tag: image})
+        # An archive of what is damaged would be whole.
+        layout = await verified(image.layout, f"image {field_set.address}")
+        archive = await as_archive(kind, f"Write {field_set.address} as {kind}", layout, {tag: image})
         digest = await renamed(archive, path, {"image.tar": ""})
     stem = path[: -len(".tar")] if path.endswith(".tar") else path
     suffixes = {"sbom.spdx.json": ".spdx.json", "sbom.cdx.json": ".cdx.json"}
@@ -50,7 +53,8 @@ async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
         BuiltPackageArtifact(entry.path) for entry in await get_digest_entries(sbom) if isinstance(entry, FileEntry)
     ]
     await claim_output(field_set.address, *(artifact.relpath or "" for artifact in artifacts))
-    return BuiltPackage(await merge_digests(MergeDigests([digest, sbom])), tuple(artifacts))
+    packaged = await verified(await merge_digests(MergeDigests([digest, sbom])), f"image {field_set.address}")
+    return BuiltPackage(packaged, tuple(artifacts))
 
 
 def rules() -> list[object]:

@@ -49,6 +49,7 @@ from opam_oci.pants_engine.calls import (
 from opam_oci.pants_engine.digests import read_files
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.sandbox.layer import blob_path
+from opam_oci.sandbox.run_tool import verified
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ async def package_index(field_set: OciImageIndexFieldSet) -> BuiltPackage:
     written = await create_digest(CreateDigest(files))
     layout = await add_prefix(AddPrefix(await merge_digests(MergeDigests([*blobs, written])), path))
     platforms = ", ".join(part.platform for part in parts)
+    await verified(layout, f"index {target}")
     return BuiltPackage(layout, (BuiltPackageArtifact(path, (f"index {digest}", f"platforms: {platforms}")),))
 
 

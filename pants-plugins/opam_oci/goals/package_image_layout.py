@@ -31,6 +31,7 @@ from opam_oci.pants_engine.calls import (
     targets_of,
 )
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
+from opam_oci.sandbox.run_tool import verified
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
         MergeDigests([*blobs, await create_digest(CreateDigest([FileContent("index.json", index)]))])
     )
     lines = log_lines(images, tags)
+    await verified(digest, f"layout {layout}")
     if kind == "oci":
         return BuiltPackage(await add_prefix(AddPrefix(digest, path)), (BuiltPackageArtifact(path, lines),))
     archive = await as_archive(
@@ -120,6 +122,7 @@ async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
         digest,
         {f"{repository_name(layout)}:{tags[image.address]}": image for image in images},
     )
+    await verified(archive, f"archive {layout}")
     return BuiltPackage(await renamed(archive, path, {"image.tar": ""}), (BuiltPackageArtifact(path, lines),))
 
 

@@ -95,7 +95,7 @@ async def build_process(package: LockedPackage, debs: tuple[Deb, ...], layers: t
     inputs = await create_digest(
         CreateDigest(
             [
-                request_file(values),
+                request_file(values, layers),
                 *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
                 *deb_entries(debs),
             ]

@@ -24,7 +24,7 @@ class LayerError(Exception):
 class Layer:
     """A layer directory (`layer.json` and its blob) and what stands in its layer.json.
 
-    `diff_id` and `blob` are "sha256:..."; `size` is the blob's, in bytes.
+    `diff_id` and `blob` are "sha256:..."; `size` is the blob's, in bytes. `description` is the sha256 (hex) of layer.json.
     """
 
     kind: str
@@ -34,6 +34,7 @@ class Layer:
     blob: str
     size: int
     digest: Digest
+    description: str
 
     @property
     def full_name(self) -> str:
@@ -78,7 +79,8 @@ async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
     if not contents:
         raise LayerError(f"{description}: the sandbox tool wrote no layer.json.")
     values = _check_description(parse_object(contents["layer.json"], f"{description}: layer.json", LayerError), description)
-    blobs = await file_entries(digest, below="blobs/")
+    blobs = await file_entries(digest)
+    written = blobs.pop("layer.json")
     check_blobs(blobs.values(), description)
     if list(blobs) != [blob_path(values["digest"])]:
         raise LayerError(
@@ -92,4 +94,5 @@ async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
         blob=values["digest"],
         size=values["size"],
         digest=digest,
+        description=written.file_digest.fingerprint,
     )

@@ -13,6 +13,7 @@ from pants.engine.process import FallibleProcessResult, Process
 from opam_oci.downloads.fetch import FetchRequest, fetch_file
 from opam_oci.pants_engine.calls import run_process
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
+from opam_oci.sandbox.warnings import pass_on_warnings
 
 _MISSING = (
     "Missing digest",
@@ -55,6 +56,7 @@ async def run_on_demand(request: OnDemandRequest) -> OnDemandProcess:
     """Ask for the process; if it cannot run for want of inputs, fetch them and ask again (unless only asked to try)."""
     try:
         result = await run_process(request.process)
+        pass_on_warnings(result, request.process.description)
         return OnDemandProcess(result, ())
     except Exception as e:  # noqa: BLE001 (the engine's own class for it is not public)
         if not lacks_input(e):
@@ -66,6 +68,7 @@ async def run_on_demand(request: OnDemandRequest) -> OnDemandProcess:
     if errors:
         return OnDemandProcess(None, errors)
     again = await run_process(request.process)
+    pass_on_warnings(again, request.process.description)
     return OnDemandProcess(again, ())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Sequence
@@ -38,10 +39,12 @@ class Call:
     cache_scope: ProcessCacheScope = ProcessCacheScope.SUCCESSFUL
 
 
-def request_file(request: Mapping[str, object]) -> FileContent:
-    """A request as a file: the same values always give the same bytes."""
-    text = json.dumps(request, sort_keys=True, indent=1, ensure_ascii=True)
-    return FileContent(REQUEST_FILE, text.encode())
+def request_file(request: Mapping[str, object], layers: tuple[Layer, ...] = ()) -> FileContent:
+    """A request as a file: the same values always give the same bytes. It says what the layers' descriptions are, as those say
+    what their blobs are: the engine compares nothing of what it takes out of its store."""
+    inputs = {f"{path}/layer.json": layer.description for path, layer in zip(layer_paths(layers), layers)}
+    values = {**request, "inputs": inputs} if inputs else request
+    return FileContent(REQUEST_FILE, json.dumps(values, sort_keys=True, indent=1, ensure_ascii=True).encode())
 
 
 def layer_paths(layers: Iterable[Layer]) -> list[str]:
@@ -52,13 +55,14 @@ def layer_paths(layers: Iterable[Layer]) -> list[str]:
 def tool_process(
     tool: SandboxTool, call: Call, input_digest: Digest, *, env: Mapping[str, str] | None = None
 ) -> Process:
-    """The process for a call. `input_digest` holds the request file and what it names but the layers.
+    """The process for a call. `input_digest` holds the request file, of the same layers, and what it names but the layers.
 
     Nothing of this machine enters: argv, environment and inputs are the same wherever the lockfiles and the tool are.
     How many jobs a build runs is decided inside, by the cores that it may use. (Pants' `concurrency_available` fixes a
     share when a process starts: a compiler that starts beside a small package would keep to one core to its end.)
     """
-    argv = ["/usr/bin/env", "python3", "-sEB", "__tool", call.command, REQUEST_FILE]
+    sha256 = hashlib.sha256(request_file(call.request, call.layers).content).hexdigest()
+    argv = ["/usr/bin/env", "python3", "-sEB", "__tool", call.command, REQUEST_FILE, "--sha256", sha256]
     return Process(
         argv=argv,
         description=call.description,

@@ -23,7 +23,7 @@ from opam_sandbox.layer.store import Store
 from opam_sandbox.opam import opamfile
 from opam_sandbox.opam.package import OpamPackage, metadata, read_package
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, REPO_FILE, SWITCH_STATE_DIR, environment, stripped, switch_state
-from opam_sandbox.request import safe_name
+from opam_sandbox.request import check_file, safe_name
 from opam_sandbox.sandbox import memory, view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
@@ -127,6 +127,7 @@ class _Build:
             target.parent.mkdir(parents=True, exist_ok=True)
             # A copy, not a hard link to the input: Pants hands large inputs out as links into its own store.
             shutil.copyfile(source["file"], target)
+            check_file(os.fspath(target), source["sha256"])
         self._view.write_files(
             [
                 (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed, ()).encode()),
@@ -176,6 +177,7 @@ class _Build:
         before, triggers = dpkg.read_status(root), dpkg.read_triggers(root)
         names = []
         for deb in self._debs:
+            check_file(deb["file"], deb["sha256"])
             name = f"debs/{posixpath.basename(deb['file'])}"
             view_files.write(root / "tmp", name, b"")
             self._overlay.bind(Path(deb["file"]), f"tmp/{name}")
@@ -211,8 +213,9 @@ class _Build:
             argv.insert(2, "--with-test")
         env = {**environment(self._jobs), **self._preload()}
         done = self._overlay.run(argv, env, self._view.log, user=True, cwd=f"/{HOME}")
+        # A build that found no room may go on without what it could not write, and say that all went well.
+        self._raise_if_memory_is_full()
         if done.returncode != 0:
-            self._raise_if_memory_is_full()
             raise BuildFailed(
                 f"opam package {self._package.title} failed to build (opam's exit status {done.returncode}); "
                 f"what it printed is in {LOG}"
@@ -227,7 +230,7 @@ class _Build:
         return {"LD_PRELOAD": f"/dev/{sorted_readdir.LIBRARY}"}
 
     def _raise_if_memory_is_full(self) -> None:
-        """Raises _OutOfMemory where a command failed that found no room for its scratch files."""
+        """Raises _OutOfMemory where a command found no room for its scratch files."""
         room = self._overlay.room
         # The program that found no room may have removed what it had written.
         if self._overlay.is_full() or (room and memory.ran_out(Path(LOG))):

@@ -13,6 +13,7 @@ from opam_sandbox.imaging.requests import (
     RepackRequest,
     RuntimeRequest,
     StateRequest,
+    VerifyFilesRequest,
 )
 
 COMMANDS = {
@@ -24,6 +25,9 @@ COMMANDS = {
         "opam_sandbox.imaging.image", ImageRequest, "write the manifest, config, index and SBOM of an image"
     ),
     "archive": Command("opam_sandbox.imaging.archive", ArchiveRequest, "write an image layout as one file"),
+    "verify-files": Command(
+        "opam_sandbox.imaging.verify_files", VerifyFilesRequest, "compare files with the sha256 that they should have"
+    ),
 }
 
 

@@ -59,6 +59,7 @@ def make_layer(
         with mounted(store, layers, timer, room=room) as view:
             facts = work(view)
             kill_stragglers()  # nobody is to write any more while the change is captured
+            machine_errors.check_room(view.scratch, "what a build writes", machine_errors.SANDBOXES)
             overlay = view.overlay
             with timer.step("unmount"):
                 overlay.unmount()

@@ -67,7 +67,10 @@ class Store:
             for path in (self._top, self._top / FORMAT, self._root):
                 _make_private(path)
             for name in ("layers", "tmp", "locks", "scratch"):
-                (self._root / name).mkdir(exist_ok=True)
+                try:
+                    (self._root / name).mkdir(exist_ok=True)
+                except FileExistsError:
+                    raise ToolError(f"{self._root / name} is not a directory: delete {self._root}") from None
 
     def path(self, diff_id: str) -> Path:
         """Where the layer is, or would be."""
@@ -169,8 +172,13 @@ class Store:
         # flock(2) goes with its process, however that ends: a lock file without an owner locks nothing. Such files stay, as
         # one that were removed could be held by one process, while another locks its successor.
         path = self._root / "locks" / f"{name}.lock"
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         with machine_errors.at(self._root, _HOLDS, _REMEDY):
-            held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                held = os.open(path, flags, 0o600)
+            except IsADirectoryError:
+                remove_tree(path)  # a repair of the file system has given the name to something else
+                held = os.open(path, flags, 0o600)
         try:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX)
@@ -185,6 +193,8 @@ class Store:
             # In one step, and into what is swept if this process is killed.
             with self._temporary(entry.name) as directory:
                 os.rename(entry, directory / "damaged")
+                # Before its blocks are others': without a journal, a power loss could bring the name back with their content.
+                _sync_directory(entry.parent)
 
     @contextmanager
     def _temporary(self, name: str) -> Iterator[Path]:

@@ -23,6 +23,7 @@ from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.locking.cache import Memo
 from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.request import check
+from opam_sandbox.sandbox import syscalls
 
 _KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")
 
@@ -184,6 +185,8 @@ def _snapshot(at: Path, architecture: str, sources: bool) -> Path:
         (beside / name).mkdir()
     (beside / "lists" / "partial").mkdir()
     (beside / "status").write_text("")
+    # Whoever finds the name believes in the content, also after a power loss.
+    syscalls.sync_file_system(beside)
     os.rename(beside, target)
     # Reading the lists takes apt a second or two. The result is used by all that resolve against them.
     if not sources:

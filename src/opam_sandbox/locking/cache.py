@@ -5,6 +5,7 @@ It lies in the directory that layers are unpacked into. A request names it as `s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 # A change of what lies here must not meet files of the old kind.
-_FORMAT = "locking-v1"
+_FORMAT = "locking-v2"
 
 
 def directory(store: str, *names: str) -> Path:
@@ -22,15 +23,24 @@ def directory(store: str, *names: str) -> Path:
     return path
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Write a file so that readers see all of it or nothing."""
+def write_whole(path: Path, content: str, synced: bool = False) -> None:
+    """Write a file so that readers see all of it or nothing; `synced`: after a power loss, too. Raises OSError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    beside.write_text(content, encoding="utf-8", errors="surrogateescape")
-    os.replace(beside, path)
+    try:
+        with open(beside, "w", encoding="utf-8", errors="surrogateescape") as out:
+            out.write(content)
+            if synced:
+                out.flush()
+                os.fsync(out.fileno())
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 class Memo:
-    """JSON objects by a key that is a file name."""
+    """JSON objects by a key that is a file name. Each begins with the sha256 of its key and of what follows: nothing is synced,
+    so a power loss may leave another file's content, or a part."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -38,7 +48,8 @@ class Memo:
     def get(self, key: str) -> Optional[Dict[str, Any]]:
         """None where there is nothing, or nothing that can be read."""
         try:
-            found = json.loads((self._path / key).read_text(encoding="utf-8"))
+            said, _, text = (self._path / key).read_text(encoding="utf-8").partition("\n")
+            found = json.loads(text) if said == _digest(key, text) else None
         except (OSError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
@@ -46,4 +57,9 @@ class Memo:
     def put(self, key: str, value: Dict[str, Any]) -> None:
         """Keep a value in the place of what the key had. Raises OSError."""
         self._path.mkdir(parents=True, exist_ok=True)
-        write_whole(self._path / key, json.dumps(value))
+        text = json.dumps(value)
+        write_whole(self._path / key, f"{_digest(key, text)}\n{text}")
+
+
+def _digest(key: str, text: str) -> str:
+    return hashlib.sha256(f"{key}\n{text}".encode()).hexdigest()

@@ -48,7 +48,7 @@ def source_index(lists: Lists) -> Path:
     path = lists.path / SOURCES
     if not path.exists():
         lines = sorted({source_line(file) for file in source_files(lists)})
-        cache.write_whole(path, "".join(lines))
+        cache.write_whole(path, "".join(lines), synced=True)
         for big in (lists.path / "lists").glob("*_Sources"):
             big.unlink()
     return path

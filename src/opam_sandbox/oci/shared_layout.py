@@ -181,9 +181,10 @@ class SharedLayout:
     # The layout's files.
 
     def _initialize(self) -> None:
+        blobs = self.directory / "blobs" / "sha256"
         # A layout that came from elsewhere is not to have anything made or removed in other directories.
         layout_files.check_directories(self.directory, _OWN, f"{_OWN}/tmp", layout_files.BLOBS)
-        if (self.directory / LAYOUT_FILE).exists() and self._staging.is_dir():
+        if (self.directory / LAYOUT_FILE).exists() and self._staging.is_dir() and blobs.is_dir():
             return
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -194,8 +195,11 @@ class SharedLayout:
                     f"{self.directory} is not an OCI image layout (it holds {foreign[0]!r} and no {LAYOUT_FILE}): "
                     "name a directory of images, or one that is empty or not there yet."
                 )
-            for path in (self._own, self._staging, self.directory / "blobs", self.directory / "blobs" / "sha256"):
+            for path in (self._own, self._staging, blobs.parent, blobs):
                 self._make_directory(path)
+                # Without a journal, a later file's sync says nothing of the directories above it.
+                stage_blob.sync(path)
+                stage_blob.sync(path.parent)
         except OSError as error:
             raise ToolError(f"{self.directory} cannot be written: {error}") from None
         with self._stage() as stage, self._locked():
@@ -284,7 +288,10 @@ class SharedLayout:
                 self._replace(stage, INDEX_FILE, index)
             for path in dead:
                 blobs, size = blobs + 1, size + path.lstat().st_size
-                path.unlink()
+                os.rename(path, stage / path.name)
+            if dead:
+                # Before their blocks are others': without a journal, a power loss could bring a name back with their content.
+                stage_blob.sync(self.directory / "blobs" / "sha256")
         return Collected(tuple(names), blobs, size)
 
 

@@ -96,6 +96,11 @@ def sweep(records: Path) -> None:
     for record in records.iterdir():
         try:
             held = os.open(record, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except IsADirectoryError:
+            # Nobody makes any: a repair of the file system has given the name to something else.
+            with suppress(OSError):
+                remove_tree(record)
+            continue
         except OSError:
             continue  # swept by another one
         try:
