@@ -188,6 +188,83 @@ def test_pyenv_where_the_version_is_not_active(checkout: Checkout, tmp_path: Pat
     assert "versions/3.9.18/bin/python" in result.stderr
 
 
+def move(checkout: Checkout, name: str) -> Checkout:
+    root = checkout.root.parent / name
+    checkout.root.rename(root)
+    return Checkout(root, checkout.home, checkout.python)
+
+
+@pytest.mark.parametrize("name", ["it's", "back\\slash", "%(buildroot)s", "two\nlines", os.fsdecode(b"latin-1 \xe4")])
+def test_a_path_that_pants_does_not_take(checkout: Checkout, name: str) -> None:
+    result = move(checkout, name).start()
+    assert (result.returncode, result.stdout, checkout.marks()) == (1, "", [])
+    assert "Pants does not work in a directory whose path" in result.stderr and "clone it, to another path" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["a,b:c", 'say "x"', "100% $HOME `id`", "Käse ☃", "-x", "a=b;c&d*[e]"])
+def test_a_path_that_pants_takes(checkout: Checkout, name: str) -> None:
+    moved = move(checkout, name)
+    result = moved.start("list")
+    assert (result.returncode, result.stdout.splitlines()[0]) == (0, str(moved.root)), result.stderr
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "xx_YY.nothing", ""])
+def test_a_locale_has_no_say_in_what_is_utf8(checkout: Checkout, locale: str) -> None:
+    result = move(checkout, "Käse").start(LC_ALL=locale)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/proc"])
+def test_a_home_that_nothing_can_be_written_to(checkout: Checkout, home: str) -> None:
+    result = checkout.start(HOME=home)
+    assert (result.returncode, result.stdout, checkout.marks()) == (1, "", [])
+    assert f"cannot be installed in {home}/.cache/opam-oci-pants" in result.stderr and "XDG_CACHE_HOME" in result.stderr
+
+
+def test_a_home_that_is_no_absolute_path(checkout: Checkout) -> None:
+    result = checkout.start(HOME="home")
+    assert result.returncode == 1 and "no absolute path: home" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes a user without an account: needs root")
+def test_a_user_without_account_and_home(checkout: Checkout) -> None:
+    for path in (checkout.root.parent, *checkout.root.parent.parents):
+        if "pytest-of-" in str(path):
+            path.chmod(0o755)
+    checkout.root.chmod(0o777)
+    argv = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", str(checkout.root / "pants")]
+    result = subprocess.run(argv, env={"PATH": os.defpath}, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1 and "user 54321 has no home directory" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts: needs root")
+def test_a_checkout_that_is_read_only(checkout: Checkout) -> None:
+    script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$1/pants" list'
+    argv = ["unshare", "--mount", "sh", "-c", script, "sh", str(checkout.root)]
+    result = subprocess.run(argv, env={"PATH": os.defpath, "HOME": str(checkout.home)}, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1 and "Pants cannot write into this checkout" in result.stderr
+    assert str(checkout.root) in result.stderr
+
+
+def test_a_path_variable_without_the_usual_programs(checkout: Checkout) -> None:
+    for name in ("bash", "env"):
+        (checkout.root / "bin").mkdir(exist_ok=True)
+        (checkout.root / "bin" / name).symlink_to(str(shutil.which(name)))
+    result = checkout.start(PATH=str(checkout.root / "bin"), PANTS_PYTHON=str(checkout.python))
+    assert result.returncode == 0, result.stderr
+
+
+def test_line_ends_are_nobodys_to_change(tmp_path: Path) -> None:
+    """Digests are of bytes: a clone has the same ones whatever git is told about line ends."""
+    clone = tmp_path / "clone"
+    settings = ["-c", "core.autocrlf=true", "-c", "core.eol=crlf"]
+    subprocess.run(["git", *settings, "clone", "--quiet", "--no-local", str(ROOT), str(clone)], check=True)
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], stdout=subprocess.PIPE, check=True).stdout
+    assert b"pants" in listed.split(b"\0")
+    changed = [name for name in listed.decode().split("\0")[:-1] if b"\r\n" in (clone / name).read_bytes()]
+    assert changed == []
+
+
 def test_the_official_launcher_gets_the_same_plugins() -> None:
     script = '. ./.pants.bootstrap; printf %s "$PANTS_PLUGINS"'
     plugins = subprocess.run(["bash", "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
