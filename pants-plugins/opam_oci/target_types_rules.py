@@ -38,7 +38,6 @@ from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.target_types import OpamPackagesTarget, OpamPackageTarget
 from opam_oci.target_types_files import OPAM_LOCKFILE, addresses_of_lockfile
 
-
 # What `overrides` may say of a package; the lockfile says the rest.
 OVERRIDDEN = frozenset(("description", "tags"))
 

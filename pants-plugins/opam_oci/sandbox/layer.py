@@ -78,7 +78,9 @@ async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
     contents = await read_files(digest, "layer.json")
     if not contents:
         raise LayerError(f"{description}: the sandbox tool wrote no layer.json.")
-    values = _check_description(parse_object(contents["layer.json"], f"{description}: layer.json", LayerError), description)
+    values = _check_description(
+        parse_object(contents["layer.json"], f"{description}: layer.json", LayerError), description
+    )
     blobs = await file_entries(digest)
     written = blobs.pop("layer.json")
     check_blobs(blobs.values(), description)

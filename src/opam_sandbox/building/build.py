@@ -127,7 +127,7 @@ class _Build:
             target.parent.mkdir(parents=True, exist_ok=True)
             # A copy, not a hard link to the input: Pants hands large inputs out as links into its own store.
             shutil.copyfile(source["file"], target)
-            check_file(os.fspath(target), source["sha256"])
+            check_file(str(target), source["sha256"])
         self._view.write_files(
             [
                 (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed, ()).encode()),
