@@ -40,7 +40,7 @@ def run(request: MergeRequest, jobs: int) -> int:
                 copy_plain(layer, archive.write)
                 archive.seek(0)
                 archives.append(archive)
-            entries = merge(archives, sink, whole)
+            entries = merge(archives, sink, whole, [layer.title for layer in merged])
         return entries
 
     def inside() -> int:

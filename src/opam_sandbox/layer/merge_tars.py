@@ -8,27 +8,15 @@ entry's metadata is its last layer's; content is copied out of the archives as i
 from __future__ import annotations
 
 import os
-import tarfile
 from dataclasses import dataclass, field
-from typing import BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import BinaryIO, Dict, Iterator, Optional, Sequence, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import tar_headers
 from opam_sandbox.layer.capture import EPOCH, Sink
+from opam_sandbox.layer.read_tar import OPAQUE, WHITEOUT, Member, TarReader
 from opam_sandbox.layer.tar_headers import Entry
-from opam_sandbox.layer.unpack import OPAQUE, WHITEOUT, relative_name
-
-_KINDS = {
-    tarfile.REGTYPE: tar_headers.REGULAR,
-    tarfile.AREGTYPE: tar_headers.REGULAR,
-    tarfile.CONTTYPE: tar_headers.REGULAR,
-    tarfile.SYMTYPE: tar_headers.SYMLINK,
-    tarfile.CHRTYPE: tar_headers.CHARDEV,
-    tarfile.BLKTYPE: tar_headers.BLOCKDEV,
-    tarfile.DIRTYPE: tar_headers.DIRECTORY,
-    tarfile.FIFOTYPE: tar_headers.FIFO,
-}
-_XATTR = "SCHILY.xattr."
+from opam_sandbox.layer.unpack import IGNORED_XATTRS, MOST_IMPLIED
 
 
 @dataclass
@@ -42,116 +30,144 @@ class _Inode:
 
 @dataclass
 class _Node:
-    """A name. inode None: a directory that no layer here has an entry for."""
+    """A name. inode None: a directory that no layer here has an entry for. `layer`: the number of the last that has the name."""
 
     inode: Optional[_Inode] = None
     directory: bool = False
     opaque: bool = False
     deleted: bool = False
+    layer: int = -1
     children: Dict[bytes, "_Node"] = field(default_factory=dict)
 
 
-def merge(archives: Sequence[BinaryIO], sink: Sink, whole: bool) -> int:
+def merge(archives: Sequence[BinaryIO], sink: Sink, whole: bool, titles: Sequence[str] = ()) -> int:
     """Write the layers in `archives` (plain, seekable tars, bottom first) as one tar; returns its number of entries.
 
-    whole: nothing lies below, so nothing has to be hidden and no whiteouts are written. Raises ToolError for an archive
-    that makes no sense as a layer.
+    whole: nothing lies below, so nothing has to be hidden and no whiteouts are written. `titles` name the layers in messages.
+    Raises ToolError for an archive that makes no sense as a layer.
     """
     top = _Node(directory=True)
     for number, archive in enumerate(archives):
-        _apply(top, number, archive)
+        _Layer(top, number, TarReader(archive, titles[number] if titles else "a layer")).apply()
     count = 0
     first: Dict[int, bytes] = {}
-    for path, node in _sorted(top, b""):
+    for path, node in _sorted(top):
         count += _write(path, node, archives, first, sink, whole)
     sink.write(tar_headers.END)
     return count
 
 
-def _apply(top: _Node, number: int, archive: BinaryIO) -> None:
-    here: Dict[bytes, _Inode] = {}
-    entries: List[Tuple[bytes, tarfile.TarInfo]] = []
-    try:
-        with tarfile.open(fileobj=archive, mode="r:", encoding="utf-8", errors="surrogateescape") as members:
-            for member in members:
-                path = relative_name(member.name)
-                if path:
-                    entries.append((path, member))
-    except (tarfile.TarError, ValueError, EOFError) as error:
-        raise ToolError(f"a layer's archive is damaged: {error}") from None
-    # What a layer hides is what lies below it, wherever in the archive it says so.
-    for path, _ in entries:
-        directory, name = os.path.split(path)
-        if name == OPAQUE:
-            node = _directory(top, directory)
-            node.children.clear()
-            node.opaque = True
-        elif name.startswith(WHITEOUT):
-            _directory(top, directory).children[name[len(WHITEOUT) :]] = _Node(deleted=True)
-    for path, member in entries:
-        directory, name = os.path.split(path)
-        if name.startswith(WHITEOUT):
-            continue
-        parent = _directory(top, directory)
+class _Layer:
+    """The layer `number`, put over those that `top` has already."""
+
+    def __init__(self, top: _Node, number: int, archive: TarReader) -> None:
+        self._top = top
+        self._number = number
+        self._archive = archive
+        self._here: Dict[bytes, _Inode] = {}
+        self._implied = 0
+        # The last directory: most entries are beside the one before.
+        self._last: Tuple[bytes, _Node] = (b"", top)
+
+    def apply(self) -> None:
+        """Raises ToolError."""
+        entries = [member for member in self._archive if member.name]
+        # What a layer hides is what lies below it, wherever in the archive it says so.
+        for member in entries:
+            if member.hides is not None:
+                self._hide(os.path.dirname(member.name), member.hides)
+        for member in entries:
+            if member.hides is None:
+                self._add(member)
+
+    def _hide(self, directory: bytes, name: bytes) -> None:
+        node = self._directory(directory)
+        self._last = (b"", self._top)
+        if name:
+            old = node.children.get(name)
+            if old is None or not old.directory or old.layer != self._number:
+                node.children[name] = _Node(deleted=True, layer=self._number)
+                return
+            node = old
+        # What this layer hides in there stays hidden; nothing else is this layer's yet.
+        node.children = {key: child for key, child in node.children.items() if child.layer == self._number}
+        node.opaque = True
+
+    def _add(self, member: Member) -> None:
+        directory, name = os.path.split(member.name)
+        parent = self._directory(directory)
         old = parent.children.get(name)
-        if member.islnk():
-            target = here.get(relative_name(member.linkname))
+        mine = old is not None and old.layer == self._number
+        if member.kind == tar_headers.DIRECTORY:
+            self._here.pop(member.name, None)
+            inode = _Inode(_entry(member), self._number, member.offset)
+            if old is not None and old.directory:
+                old.inode, old.layer = inode, self._number
+            else:
+                # A directory in the place of something else shows nothing of what lies further below.
+                parent.children[name] = _Node(inode, True, opaque=old is not None, layer=self._number)
+            return
+        if old is not None and old.directory and mine:
+            raise self._archive.refused(f"both a directory and a file named {member.shown}")
+        if member.kind == tar_headers.HARDLINK:
+            target = self._here.get(member.linkname)
             if target is None:
-                raise ToolError(f"a layer's hard link {member.name!r} names no file of the layer: {member.linkname!r}")
-            parent.children[name] = _Node(target)
-            here[path] = target
-            continue
-        inode = _Inode(_entry(path, member), number, member.offset_data)
-        here[path] = inode
-        if member.isdir() and old is not None and old.directory:
-            old.inode = inode
+                shown = repr(os.fsdecode(member.linkname))
+                raise self._archive.refused(f"a hard link {member.shown} that names no file of it: {shown}")
+            inode = target
         else:
-            # A directory in the place of something else shows nothing of what lies further below.
-            parent.children[name] = _Node(inode, member.isdir(), opaque=member.isdir() and old is not None)
+            inode = _Inode(_entry(member), self._number, member.offset)
+        parent.children[name] = _Node(inode, layer=self._number)
+        self._here[member.name] = inode
+
+    def _directory(self, path: bytes) -> _Node:
+        if path == self._last[0]:
+            return self._last[1]
+        node = self._top
+        for name in path.split(b"/") if path else ():
+            child = node.children.get(name)
+            if child is None or not child.directory:
+                if child is not None and child.layer == self._number and not child.deleted:
+                    shown = repr(os.fsdecode(path))
+                    raise self._archive.refused(f"something below {shown}, where not all is a directory")
+                self._implied += 1
+                if self._implied > MOST_IMPLIED:
+                    raise self._archive.refused(
+                        f"names in more than {MOST_IMPLIED} directories that it has no entries for"
+                    )
+                child = _Node(directory=True, opaque=child is not None)
+                node.children[name] = child
+            child.layer = self._number
+            node = child
+        self._last = (path, node)
+        return node
 
 
-def _directory(top: _Node, path: bytes) -> _Node:
-    node = top
-    for name in path.split(b"/") if path else []:
-        child = node.children.get(name)
-        if child is None or not child.directory:
-            child = _Node(directory=True, opaque=child is not None)
-            node.children[name] = child
-        node = child
-    return node
-
-
-def _entry(path: bytes, member: tarfile.TarInfo) -> Entry:
-    kind = _KINDS.get(member.type)
-    if kind is None:
-        raise ToolError(f"a layer holds an entry of unknown kind {member.type!r}: {member.name!r}")
+def _entry(member: Member) -> Entry:
     return Entry(
-        path,
-        kind,
+        member.name,
+        member.kind,
         member.mode,
         member.uid,
         member.gid,
-        member.size if kind == tar_headers.REGULAR else 0,
+        member.size,
         int(member.mtime),
-        os.fsencode(member.linkname) if kind == tar_headers.SYMLINK else b"",
-        member.devmajor,
-        member.devminor,
-        {
-            os.fsencode(key[len(_XATTR) :]): value.encode("utf-8", "surrogateescape")
-            for key, value in member.pax_headers.items()
-            if key.startswith(_XATTR)
-        },
+        member.linkname,
+        member.major,
+        member.minor,
+        {key: value for key, value in member.xattrs.items() if not key.startswith(IGNORED_XATTRS)},
     )
 
 
-def _sorted(node: _Node, path: bytes) -> Iterator[Tuple[bytes, _Node]]:
+def _sorted(top: _Node) -> Iterator[Tuple[bytes, _Node]]:
     """Parents first, then by name, as `capture` walks a tree."""
-    for name in sorted(node.children):
-        child = node.children[name]
-        below = path + b"/" + name if path else name
-        yield below, child
-        if child.directory:
-            yield from _sorted(child, below)
+    waiting = [(b"", top)]
+    while waiting:
+        path, node = waiting.pop()
+        if path:
+            yield path, node
+        for name in sorted(node.children, reverse=True):
+            waiting.append((path + b"/" + name if path else name, node.children[name]))
 
 
 def _write(

@@ -14,14 +14,7 @@ from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK, file_sha256
 from opam_sandbox.layer.compress import GZIP
-
-
-class Readable(Protocol):
-    """What an archive is read from: a file, or something that reads through to one."""
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, none at the end."""
-        ...
+from opam_sandbox.layer.read_tar import Readable
 
 
 class LayerBlob(Protocol):

@@ -7,10 +7,18 @@ non-UTF-8 survive. Sources: POSIX.1-2001 pax; OCI image-spec, layer.md.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Dict, List
 
+from opam_sandbox.errors import ToolError
+
 BLOCK = 512
+# What a layer can hold, in bytes: the kernel's names are no longer. Paths leave room for where a layer is unpacked.
+LONGEST_COMPONENT = 255
+LONGEST_PATH = 4064
+# An entry's extended header: readers hold it in memory.
+LARGEST_RECORDS = 8 << 20
 REGULAR, HARDLINK, SYMLINK, CHARDEV, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 
 
@@ -40,7 +48,10 @@ END = b"\0" * (2 * BLOCK)
 
 
 def header(entry: Entry) -> bytes:
-    """All header blocks of an entry: the extended header where one is needed, then the ustar header."""
+    """All header blocks of an entry: the extended header where one is needed, then the ustar header.
+
+    Raises ToolError for attributes that are too large for readers.
+    """
     name = entry.name + b"/" if entry.kind == DIRECTORY else entry.name
     records: Dict[bytes, bytes] = {}
     if len(name) > 100 or not _plain(name):
@@ -59,6 +70,10 @@ def header(entry: Entry) -> bytes:
     blocks: List[bytes] = []
     if records:
         body = b"".join(_record(key, records[key]) for key in sorted(records))
+        if len(body) > LARGEST_RECORDS:
+            raise ToolError(
+                f"/{os.fsdecode(entry.name)} has extended attributes of {len(body)} bytes, too many for a layer"
+            )
         blocks.append(
             _ustar(b"./PaxHeaders/" + name[-80:].strip(b"/").rsplit(b"/", 1)[-1], b"x", 0o644, 0, 0, len(body), 0)
         )

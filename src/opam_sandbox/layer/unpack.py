@@ -6,22 +6,24 @@ Nothing is ever written outside the directory: every name is checked, and parent
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-import tarfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Dict, List, Set, Tuple, cast
+from typing import Dict, Iterator, List, Set
 
 from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer.read_blob import Readable
+from opam_sandbox.layer import tar_headers
+from opam_sandbox.layer.read_tar import Member, Readable, TarReader
 
-WHITEOUT = b".wh."
-OPAQUE = b".wh..wh..opq"
+# What overlayfs keeps for itself: from an archive it would redirect or hide what lies below. The other is the machine's.
+IGNORED_XATTRS = (b"trusted.overlay.", b"user.overlay.", b"security.selinux")
 
-# What overlayfs keeps for itself: from an archive it would redirect or hide what lies below.
-_OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
+# Directories that an archive has no entries for: a name of a few thousand bytes can need a thousand.
+MOST_IMPLIED = 1_000_000
 
 
 def opaque_xattr(rootless: bool) -> str:
@@ -35,140 +37,165 @@ def unpack(stream: Readable, target: Path, rootless: bool, title: str = "a layer
     rootless: owners and device nodes are left out, since a user may not make them. Raises ToolError for an archive that is
     damaged, unsafe or cannot be unpacked here; the directory is of no use then. `title` names the layer in the message.
     """
+    count = 0
     try:
-        return _unpack(stream, os.fsencode(target), rootless)
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        # ValueError: names with NUL; OverflowError: numbers that no system call takes.
+        with _short_path(target) as root:
+            archive = TarReader(stream, title)
+            unpacking = _Unpacking(archive, root, rootless)
+            for member in archive:
+                count += 1
+                unpacking.add(member)
+            unpacking.finish()
+    except (ValueError, OverflowError, EOFError) as error:
+        # OverflowError: numbers that no system call takes.
         raise ToolError(f"{title}: its archive is damaged: {error}") from None
     except (OSError, zlib.error) as error:
         if isinstance(error, OSError) and machine_errors.is_of_machine(error):
             raise  # the archive is not to blame
         raise ToolError(f"{title}: its archive does not unpack: {error}") from error
-
-
-class _StrictTarInfo(tarfile.TarInfo):
-    """tarfile takes a damaged header, or no more bytes, for the archive's end; here only the end marker is that."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> "_StrictTarInfo":
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.HeaderError as error:
-            if isinstance(error, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
-                raise
-            raise tarfile.ReadError(str(error)) from None
-
-
-def _unpack(stream: Readable, root: bytes, rootless: bool) -> int:
-    count = 0
-    with tarfile.open(
-        fileobj=cast(IO[bytes], stream),
-        mode="r|",
-        bufsize=1 << 20,
-        errorlevel=2,
-        encoding="utf-8",
-        errors="surrogateescape",
-        tarinfo=_StrictTarInfo,
-    ) as archive:
-        unpacking = _Unpacking(archive, root, rootless)
-        for member in archive:
-            count += 1
-            unpacking.add(member)
-        unpacking.set_times()
     return count
+
+
+@contextmanager
+def _short_path(target: Path) -> Iterator[bytes]:
+    """The directory by a path of a few bytes: what a layer can hold does not depend on where it is unpacked."""
+    descriptor = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield b"/proc/self/fd/%d/." % descriptor
+    finally:
+        os.close(descriptor)
 
 
 class _Unpacking:
     """What an archive has made below `root` until now."""
 
-    def __init__(self, archive: tarfile.TarFile, root: bytes, rootless: bool) -> None:
+    def __init__(self, archive: TarReader, root: bytes, rootless: bool) -> None:
         self._archive = archive
         self._root = root
         self._rootless = rootless
-        self._directories: List[Tuple[bytes, float]] = []
-        self._parents: Set[bytes] = {root}
+        self._directories: Dict[bytes, Member] = {}
+        self._real: Set[bytes] = {root}
+        self._implied = 0
         self._deleted: Set[bytes] = set()
+        self._left_out: Set[bytes] = set()
 
-    def add(self, member: tarfile.TarInfo) -> None:
+    def add(self, member: Member) -> None:
         """Make what one entry of the archive says."""
-        relative = relative_name(member.name)
-        path = os.path.join(self._root, relative) if relative else self._root
-        parent, name = os.path.split(path)
-        if relative:
-            _make_parents(self._root, parent, self._parents)
-        if relative and name.startswith(WHITEOUT):
-            if name == OPAQUE:
-                os.setxattr(parent, opaque_xattr(self._rootless), b"y")
-            else:
-                _delete(parent, name[len(WHITEOUT) :], self._deleted, self._rootless)
-        elif member.isdir():
-            self._make_directory(path, relative)
-            self._directories.append((path, member.mtime))
-            _set_metadata(member, path, self._rootless)
-        elif member.islnk():
+        path = os.path.join(self._root, member.name) if member.name else self._root
+        if member.name:
+            self._make_parents(os.path.dirname(path))
+        if member.hides is not None:
+            self._hide(os.path.dirname(path), member.hides)
+        elif member.kind == tar_headers.DIRECTORY:
+            self._make_directory(path, member)
+        elif member.kind == tar_headers.HARDLINK:
             self._link(member, path)  # one inode: everything was set with its first name
         elif self._make_file(member, path):
             _set_metadata(member, path, self._rootless)
 
-    def set_times(self) -> None:
-        """Last of all, since making an entry changes its directory's time."""
-        for path, mtime in reversed(self._directories):
-            os.utime(path, (mtime, mtime))
+    def finish(self) -> None:
+        """Directories' own metadata, last of all: an entry changes its directory's time, and gets its default attributes."""
+        for path, member in reversed(self._directories.items()):
+            _set_metadata(member, path, self._rootless)
 
-    def _make_directory(self, path: bytes, relative: bytes) -> None:
-        if relative and not _is_directory(path):
-            _remove(path)
-            os.mkdir(path, 0o700)
-            if path in self._deleted:
-                os.setxattr(path, opaque_xattr(self._rootless), b"y")
-        self._parents.add(path)
+    def _make_parents(self, parent: bytes) -> None:
+        missing: List[bytes] = []
+        while parent not in self._real:
+            missing.append(parent)
+            parent = os.path.dirname(parent)
+        for path in reversed(missing):
+            if not _is_directory(path):
+                if not self._is_whiteout(path) and os.path.lexists(path):
+                    raise self._archive.refused(f"something below {self._shown(path)}, which is not a directory")
+                self._implied += 1
+                if self._implied > MOST_IMPLIED:
+                    raise self._archive.refused(
+                        f"names in more than {MOST_IMPLIED} directories that it has no entries for"
+                    )
+                self._make_new_directory(path, 0o755)
+            self._real.add(path)
 
-    def _link(self, member: tarfile.TarInfo, path: bytes) -> None:
-        source = os.path.join(self._root, relative_name(member.linkname))
-        _refuse_links(self._root, os.path.dirname(source))
-        if source != path:
-            _remove(path)
-            os.link(source, path, follow_symlinks=False)
+    def _make_new_directory(self, path: bytes, mode: int) -> None:
+        # A directory in the place of something else shows nothing of what lies below.
+        opaque = os.path.lexists(path)
+        if opaque:
+            self._remove(path)
+        os.mkdir(path, mode)
+        if opaque:
+            os.setxattr(path, opaque_xattr(self._rootless), b"y")
+
+    def _make_directory(self, path: bytes, member: Member) -> None:
+        if member.name and not _is_directory(path):
+            self._make_new_directory(path, 0o700)
+        self._directories.pop(path, None)
+        self._directories[path] = member
+        self._real.add(path)
+
+    def _hide(self, parent: bytes, name: bytes) -> None:
+        """A whiteout: it hides what lies below, not what this layer itself puts there, before or after."""
+        if not name:
+            os.setxattr(parent, opaque_xattr(self._rootless), b"y")
+            return
+        path = os.path.join(parent, name)
+        self._deleted.add(path)
+        if _is_directory(path):
+            os.setxattr(path, opaque_xattr(self._rootless), b"y")
         elif not os.path.lexists(path):
-            raise ToolError(f"a layer holds a hard link to itself: {member.name!r}")
+            os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(0, 0))
 
-    def _make_file(self, member: tarfile.TarInfo, path: bytes) -> bool:
+    def _link(self, member: Member, path: bytes) -> None:
+        source = os.path.join(self._root, member.linkname) if member.linkname else self._root
+        if source in self._left_out:
+            self._left_out.add(path)
+            return
+        if not self._is_linkable(source):
+            target = repr(os.fsdecode(member.linkname))
+            raise self._archive.refused(f"a hard link {member.shown} that names no file of it: {target}")
+        if source != path:
+            self._remove(path)
+            os.link(source, path, follow_symlinks=False)
+
+    def _is_linkable(self, source: bytes) -> bool:
+        if source == self._root or os.path.dirname(source) not in self._real or self._is_whiteout(source):
+            return False
+        return os.path.lexists(source) and not _is_directory(source)
+
+    def _make_file(self, member: Member, path: bytes) -> bool:
         """Make anything but a directory and a hard link. False where a user may not make it."""
-        if member.isreg():
-            _remove(path)
-            _write_file(self._archive, member, path)
-        elif member.issym():
-            _remove(path)
-            os.symlink(os.fsencode(member.linkname), path)
-        elif member.isfifo() or member.ischr() or member.isblk():
-            if self._rootless and not member.isfifo():
-                return False
-            _remove(path)
-            kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK if member.isblk() else stat.S_IFIFO
-            os.mknod(path, kind | 0o600, os.makedev(member.devmajor, member.devminor))
+        device = member.kind in (tar_headers.CHARDEV, tar_headers.BLOCKDEV)
+        if device and self._rootless:
+            self._left_out.add(path)
+            return False
+        self._left_out.discard(path)
+        self._remove(path)
+        if member.kind == tar_headers.REGULAR:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(path, flags, 0o600), "wb") as out:  # buffered: a raw file may write less than it is given
+                for data in self._archive.content():
+                    out.write(data)
+        elif member.kind == tar_headers.SYMLINK:
+            os.symlink(member.linkname, path)
+        elif member.kind == tar_headers.FIFO:
+            os.mkfifo(path, 0o600)
         else:
-            raise ToolError(f"a layer holds an entry of unknown kind {member.type!r}: {member.name!r}")
+            kind = stat.S_IFCHR if member.kind == tar_headers.CHARDEV else stat.S_IFBLK
+            os.mknod(path, kind | 0o600, os.makedev(member.major, member.minor))
         return True
 
+    def _remove(self, path: bytes) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except IsADirectoryError:
+            raise self._archive.refused(f"both a directory and a file named {self._shown(path)}") from None
 
-def _delete(parent: bytes, name: bytes, deleted: Set[bytes], rootless: bool) -> None:
-    """A whiteout: it hides `name` of the layers below, not what this layer itself puts there, before or after."""
-    if name in (b"", b".", b".."):
-        raise ToolError(f"a layer holds a whiteout without a name: {os.fsdecode(WHITEOUT + name)!r}")
-    path = os.path.join(parent, name)
-    deleted.add(path)
-    if _is_directory(path):
-        os.setxattr(path, opaque_xattr(rootless), b"y")
-    elif not os.path.lexists(path):
-        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(0, 0))
+    def _is_whiteout(self, path: bytes) -> bool:
+        # No other device is 0:0: the reader refuses them.
+        return path in self._deleted and _is_deletion(path)
 
-
-def relative_name(name: str) -> bytes:
-    """The name of a tar's entry, relative to the root and without `.`. Raises ToolError for one that leads elsewhere."""
-    parts = [part for part in os.fsencode(name).split(b"/") if part not in (b"", b".")]
-    if b".." in parts or name.startswith("/"):
-        raise ToolError(f"a layer holds an unsafe name: {name!r}")
-    return b"/".join(parts)
+    def _shown(self, path: bytes) -> str:
+        return repr(os.fsdecode(path[len(self._root) + 1 :]))
 
 
 def _is_directory(path: bytes) -> bool:
@@ -178,64 +205,22 @@ def _is_directory(path: bytes) -> bool:
         return False
 
 
-def _make_parents(root: bytes, parent: bytes, made: Set[bytes]) -> None:
-    if parent in made:
-        return
-    _make_parents(root, os.path.dirname(parent), made)
-    if not _is_directory(parent):
-        if os.path.lexists(parent):
-            raise ToolError(f"a layer writes through {os.fsdecode(parent[len(root) :])!r}, which is not a directory")
-        os.mkdir(parent, 0o755)
-    made.add(parent)
+def _is_deletion(path: bytes) -> bool:
+    found = os.lstat(path)
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 
-def _refuse_links(root: bytes, directory: bytes) -> None:
-    while len(directory) > len(root):
-        if not _is_directory(directory):
-            raise ToolError(f"a layer links through {os.fsdecode(directory[len(root) :])!r}, which is not a directory")
-        directory = os.path.dirname(directory)
-
-
-def _remove(path: bytes) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except IsADirectoryError:
-        raise ToolError(f"a layer has both a directory and a file named {os.fsdecode(path)!r}") from None
-
-
-def _write_file(archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes) -> None:
-    source = archive.extractfile(member)
-    assert source is not None
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as out:  # buffered: a raw file may write less than it is given
-        while True:
-            data = source.read(1 << 20)
-            if not data:
-                break
-            out.write(data)
-
-
-def _set_metadata(member: tarfile.TarInfo, path: bytes, rootless: bool) -> None:
+def _set_metadata(member: Member, path: bytes, rootless: bool) -> None:
     if not rootless:
         os.chown(path, member.uid, member.gid, follow_symlinks=False)
-    if not member.issym():
+    if member.kind != tar_headers.SYMLINK:
         os.chmod(path, member.mode)
-    for key, value in _xattrs(member).items():
+    for key, value in member.xattrs.items():
+        if key.startswith(IGNORED_XATTRS):
+            continue
         try:
             os.setxattr(path, key, value, follow_symlinks=False)
-        except OSError:
-            if not rootless:
+        except OSError as error:
+            if not rootless or error.errno == errno.ENOSPC:
                 raise
-    if not member.isdir():
-        os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
-
-
-def _xattrs(member: tarfile.TarInfo) -> Dict[str, bytes]:
-    prefix = "SCHILY.xattr."
-    return {
-        key[len(prefix) :]: value.encode("utf-8", "surrogateescape")
-        for key, value in member.pax_headers.items()
-        if key.startswith(prefix) and not key[len(prefix) :].startswith(_OVERLAY_XATTRS)
-    }
+    os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
