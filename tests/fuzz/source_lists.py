@@ -63,5 +63,5 @@ def run(data: bytes) -> None:
     (directory / "answers/key").write_bytes(data)
     answer = memo.get("key")
     if answer is not None and apt._is_answer(answer):
-        assert "error" in answer or [apt.LockedDeb(**deb) for deb in answer["debs"]] != None
+        assert "error" in answer or all(apt.LockedDeb(**deb).name for deb in answer["debs"])
         json.dumps(answer)
