@@ -248,14 +248,16 @@ class Stage:
         return f"sha256={hashlib.sha256(content).hexdigest()}&size={len(content)}"
 
     def pants(self, *arguments: str, status: int = 0, prefix: "List[str] | None" = None, **env: str) -> str:
-        """Run Pants at its most talkative, as root keeps what failed. Returns what it printed."""
+        """Run Pants at its most talkative, and have it keep the sandboxes of what fails. Returns what it printed.
+
+        prefix: a command that runs it, without its daemon."""
         options = [
-            *("--no-pantsd", "-ldebug", "--keep-sandboxes=on_failure", f"--opam-trace-file={self.trace}"),
+            *("-ldebug", "--keep-sandboxes=on_failure", f"--opam-trace-file={self.trace}"),
             f"--local-execution-root-dir={self.sandboxes}",
             f"--remote-oauth-bearer-token-path={self.top / 'token'}",
         ]
         done = subprocess.run(
-            [*(prefix or []), "./pants", *options, *arguments],
+            [*(prefix or []), "./pants", *options, *(["--no-pantsd"] if prefix else []), *arguments],
             cwd=self.project.directory,
             env={**self.env, **env},
             stdin=subprocess.DEVNULL,
