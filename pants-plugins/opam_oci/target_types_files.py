@@ -9,13 +9,12 @@ import posixpath
 import re
 from typing import Mapping
 
-from pants.core.target_types import LockfileSourceField, LockfilesGeneratorSourcesField
+from pants.core.target_types import LockfilesGeneratorSourcesField, LockfileSourceField
 from pants.engine.addresses import Address
 from pants.engine.target import COMMON_TARGET_FIELDS, Dependencies, Target
 from pants.util.strutil import help_text
 
 from opam_oci.fields.opam import OpamResolveField
-
 
 # What a target owns, as its name says it.
 OPAM_LOCKFILE = "opam_lockfile"

@@ -181,7 +181,15 @@ def test_options_that_no_target_can_own(rule_runner: RuleRunner) -> None:
 
 @pytest.mark.parametrize(
     ("path", "short"),
-    [("a.lock", "a.lock"), ("./a//b.lock", "a/b.lock"), ("a/../b", "b"), ("../a", ""), ("/a", ""), ("", ""), ("a*", "")],
+    [
+        ("a.lock", "a.lock"),
+        ("./a//b.lock", "a/b.lock"),
+        ("a/../b", "b"),
+        ("../a", ""),
+        ("/a", ""),
+        ("", ""),
+        ("a*", ""),
+    ],
 )
 def test_path_in_build_root(path: str, short: str) -> None:
     assert path_in_build_root(path) == short

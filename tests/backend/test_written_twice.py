@@ -42,7 +42,9 @@ def test_two_targets_of_one_name(rule_runner: RuleRunner, tmp_path: Path) -> Non
     )
     for _ in range(2):  # also when the first target's part comes out of the daemon's memory
         message = message_of(rule_runner, Publish, "images:")
-        assert f"images:one and images:two would both be published under the same name, oci:{layout}:x:latest" in message
+        assert (
+            f"images:one and images:two would both be published under the same name, oci:{layout}:x:latest" in message
+        )
         assert "`image_tags`" in message and "`repositories`" in message and "Nothing was published" in message
         assert not layout.exists()
 
