@@ -44,7 +44,9 @@ class Backend:
         load_build_configuration_from_source(builder, ["opam_oci"])
         configuration = builder.create()
         self.targets: List[Type[Target]] = sorted(
-            (target for target in configuration.target_types if is_ours(target)), key=lambda target: target.alias
+            # Those that Pants makes itself, as `_opam_lockfile`, nobody writes.
+            (one for one in configuration.target_types if is_ours(one) and not one.alias.startswith("_")),
+            key=lambda target: target.alias,
         )
         self.unions = UnionMembership.from_rules(configuration.union_rules)
         self.subsystems: List[Type[Subsystem]] = sorted(

@@ -7,7 +7,7 @@ from typing import Iterable
 
 from pants.engine.target import Target
 
-from opam_oci import target_types_files_rules, target_types_rules
+from opam_oci import target_types_dependencies, target_types_files_rules, target_types_rules
 from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.goals import (
     generate_lockfiles,
@@ -32,7 +32,7 @@ from opam_oci.target_types_files import FILE_TARGET_TYPES
 
 # Those that have rules, by their rooms.
 _MODULES: tuple[ModuleType, ...] = (
-    *(target_types_rules, target_types_files_rules),
+    *(target_types_rules, target_types_dependencies, target_types_files_rules),
     *(debian_mirrors, fetch),
     *(generate_lockfiles, package_image, package_image_index, package_image_layout),
     *(publish, run_image, tailor, unpublish),

@@ -1,24 +1,15 @@
-"""Targets made of lockfiles, and the dependencies that images have without naming them."""
+"""Targets made of lockfiles."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pants.core.goals.generate_lockfiles import GenerateLockfilesSubsystem
-from pants.engine.addresses import Address, AddressInput
-from pants.engine.target import (
-    FieldSet,
-    GeneratedTargets,
-    GenerateTargetsRequest,
-    InferDependenciesRequest,
-    InferredDependencies,
-    InvalidFieldException,
-)
+from pants.engine.addresses import AddressInput
+from pants.engine.target import GeneratedTargets, GenerateTargetsRequest, InvalidFieldException
 from pants.engine.unions import UnionMembership, UnionRule
 from pants.util.docutil import bin_name
 
-from opam_oci.fields.image import OciImageBaseField, OciImageLayersField, OciImagePackagesField, OciImageSharedWithField
 from opam_oci.fields.opam import (
     OpamPackageDependenciesField,
     OpamPackageNameField,
@@ -26,10 +17,7 @@ from opam_oci.fields.opam import (
     OpamPackageVersionField,
     OpamResolveField,
 )
-from opam_oci.fields.runtime_image import OciImageRuntimeBaseField, OciImageRuntimeField
-from opam_oci.images.layering import shared_with
-from opam_oci.images.packages import packages_by_resolve
-from opam_oci.pants_engine.calls import addresses_of, executing_goals, parse_address, targets_of
+from opam_oci.pants_engine.calls import executing_goals, parse_address
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.lockfile import LockfileError, OpamLock
 from opam_oci.resolves.locks import OpamLockRequest, read_opam_lockfile
@@ -120,87 +108,5 @@ async def generate_opam_packages(
     )
 
 
-@dataclass(frozen=True)
-class ImageDependenciesFieldSet(FieldSet):
-    required_fields = (OciImagePackagesField, OciImageBaseField)
-
-    packages: OciImagePackagesField
-    base: OciImageBaseField
-    layers: OciImageLayersField
-    shared_with: OciImageSharedWithField
-    runtime: OciImageRuntimeField
-    runtime_base: OciImageRuntimeBaseField
-
-
-class InferImageDependencies(InferDependenciesRequest):
-    """Asks for the dependencies of an image that its fields do not name."""
-
-    infer_from = ImageDependenciesFieldSet
-
-
-def sibling(package: Address, name: str) -> Address:
-    """The address of another package of the same lockfile, made by the same target."""
-    generator = Address(package.spec_path, target_name=package.target_name, parameters=package.parameters)
-    return generator.create_generated(name)
-
-
-async def runtime_base_of(field_set: ImageDependenciesFieldSet) -> set[Address]:
-    """The base that a runtime image stands on; none for other images, or where the field is forgotten."""
-    text = field_set.runtime_base.value
-    if not field_set.runtime.value or text is None:
-        return set()
-    base = await parse_address(
-        AddressInput.parse(
-            text,
-            relative_to=field_set.address.spec_path,
-            description_of_origin=f"the `{OciImageRuntimeBaseField.alias}` field of {field_set.address}",
-        )
-    )
-    return {base}
-
-
-async def packages_shared_with(field_set: ImageDependenciesFieldSet) -> set[Address]:
-    """The packages of images that this one is grouped with: they decide on its layers, too.
-
-    Not those images themselves: they may name each other, and Pants allows no cycle of dependencies.
-    """
-    if field_set.layers.value != "grouped":
-        return set()
-    return {
-        address
-        for image in await shared_with(field_set)
-        for address in await addresses_of(image.packages.to_unparsed_address_inputs())
-    }
-
-
-@rule
-async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSubsystem) -> InferredDependencies:
-    """The bases, the packages of images that share layers, and packages that `packages` does not reach along targets.
-
-    The last are post-dependencies on a cycle, which `opam_package` targets leave out.
-    """
-    field_set = request.field_set
-    addresses = await addresses_of(field_set.packages.to_unparsed_address_inputs())
-    targets = await targets_of(addresses)
-    selections = packages_by_resolve(field_set.address, targets)
-    found = await runtime_base_of(field_set) | await packages_shared_with(field_set)
-    for selection in selections:
-        base = await parse_address(
-            AddressInput.parse(
-                field_set.base.value or opam.base_of(selection.resolve),
-                relative_to=field_set.address.spec_path,
-                description_of_origin=f"the `{OciImageBaseField.alias}` field of {field_set.address}",
-            )
-        )
-        lock = await read_opam_lockfile(OpamLockRequest(selection.resolve), **implicitly())
-        unreached = set(lock.image_closure(selection.names)) - lock.reached_by_targets(selection.names)
-        found |= {base, *(sibling(selection.example, name) for name in unreached)}
-    return InferredDependencies(sorted(found))
-
-
 def rules() -> list[object]:
-    return [
-        *collect_rules(),
-        UnionRule(GenerateTargetsRequest, GenerateOpamPackages),
-        UnionRule(InferDependenciesRequest, InferImageDependencies),
-    ]
+    return [*collect_rules(), UnionRule(GenerateTargetsRequest, GenerateOpamPackages)]
