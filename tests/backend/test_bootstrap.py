@@ -198,7 +198,10 @@ def move(checkout: Checkout, name: str) -> Checkout:
 def test_a_path_that_pants_does_not_take(checkout: Checkout, name: str) -> None:
     result = move(checkout, name).start()
     assert (result.returncode, result.stdout, checkout.marks()) == (1, "", [])
-    assert "Pants does not work in a directory whose path" in result.stderr and "clone it, to another path" in result.stderr
+    assert (
+        "Pants does not work in a directory whose path" in result.stderr
+        and "clone it, to another path" in result.stderr
+    )
 
 
 @pytest.mark.parametrize("name", ["a,b:c", 'say "x"', "100% $HOME `id`", "Käse ☃", "-x", "a=b;c&d*[e]"])
@@ -241,7 +244,9 @@ def test_a_user_without_account_and_home(checkout: Checkout) -> None:
 def test_a_checkout_that_is_read_only(checkout: Checkout) -> None:
     script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$1/pants" list'
     argv = ["unshare", "--mount", "sh", "-c", script, "sh", str(checkout.root)]
-    result = subprocess.run(argv, env={"PATH": os.defpath, "HOME": str(checkout.home)}, stderr=subprocess.PIPE, text=True)
+    result = subprocess.run(
+        argv, env={"PATH": os.defpath, "HOME": str(checkout.home)}, stderr=subprocess.PIPE, text=True
+    )
     assert result.returncode == 1 and "Pants cannot write into this checkout" in result.stderr
     assert str(checkout.root) in result.stderr
 
