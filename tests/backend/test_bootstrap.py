@@ -194,7 +194,7 @@ def move(checkout: Checkout, name: str) -> Checkout:
     return Checkout(root, checkout.home, checkout.python)
 
 
-@pytest.mark.parametrize("name", ["it's", "back\\slash", "%(buildroot)s", "two\nlines", os.fsdecode(b"latin-1 \xe4")])
+@pytest.mark.parametrize("name", ["it's", "back\\slash", "%(buildroot)s", "two\nlines", "a\rreturn", os.fsdecode(b"latin-1 \xe4")])
 def test_a_path_that_pants_does_not_take(checkout: Checkout, name: str) -> None:
     result = move(checkout, name).start()
     assert (result.returncode, result.stdout, checkout.marks()) == (1, "", [])

@@ -1,14 +1,14 @@
 """Kills builds at random moments, and looks whether the next run notices none of it.
 
-    PYTHONPATH=. $(build-support/test-python) -m tests.faults.kills [--kills=200] [--seed=1] [--work=DIRECTORY]
+    PYTHONPATH=.:src $(build-support/test-python) -m tests.faults.kills [--kills=200] [--seed=1] [--work=DIRECTORY]
 
 Each kill is of a run of `./pants package` that builds two small packages, the state of their image and the image, and every
 third time unpacks all layers into an empty store. Killed is, at a random moment, a process of the sandbox tool, pantsd, the
 client, or all of them. The next run, with nothing killed, must give the image that another clone with other caches gives,
 and nothing of the killed run may be left: no scratch directories and records, no mounts, no processes.
 
-The base is not killed, and not built anew: it comes from the caches of this user, where it is. Prints a table of what became
-of the killed runs, and the kills after which something was wrong; exit status 1 if there are any. Needs root.
+The base is not killed, and not built anew: it comes from the Pants store of this user, if that has it. Prints a table of what
+became of the killed runs; exit status 1 if anything was wrong after a kill. Needs root.
 """
 
 from __future__ import annotations
@@ -23,80 +23,28 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
-from opam_sandbox.files import file_sha256
 from tests.faults import processes
-from tests.faults.small_project import SmallProject
-from tests.support.checkout import CommandFailed, Pants, tool
+from tests.faults.place import IMAGE, Place, copy_store, user_store, verify
+from tests.support.checkout import CommandFailed, Pants
 
 VICTIMS = ("tool", "pantsd", "client", "all")
 # So many images are built in turn. In between, Pants' cache of processes is what it was before the first of them.
-NONCES = 6
-_PATIENCE = 120
-
-
-def user_store() -> Path:
-    """Where Pants keeps what this user's runs made."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pants/lmdb_store"
-
-
-@dataclass
-class Place:
-    """A clone, and caches and sandboxes of its own. `store`: Pants' store to begin with a copy of; nobody may write to it."""
-
-    top: Path
-    store: Path
-    project: SmallProject = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.caches.mkdir(parents=True)
-        if self.store.exists():
-            tool("cp", "--archive", "--sparse=always", str(self.store), str(self.lmdb_store))
-        self.sandboxes.mkdir()
-        self.project = SmallProject.make(self.top / "main")
-
-    @property
-    def lmdb_store(self) -> Path:
-        return self.caches / "lmdb_store"
-
-    @property
-    def caches(self) -> Path:
-        return self.top / "caches"
-
-    @property
-    def sandboxes(self) -> Path:
-        return self.top / "sandboxes"
-
-    @property
-    def layers(self) -> Path:
-        return self.caches / "named_caches/opam_oci_layers"
-
-    def pants(self, pantsd: bool) -> Pants:
-        options = [f"--local-execution-root-dir={self.sandboxes}", *([] if pantsd else ["--no-pantsd"])]
-        return Pants(self.project.root, caches=self.caches, options=options)
-
-    def image(self) -> str:
-        """The digest of the image in dist/, all blobs of which are compared with their names. Raises CommandFailed."""
-        for blob in (self.project.layout.path / "blobs/sha256").iterdir():
-            if file_sha256(blob)[0] != blob.name:
-                raise CommandFailed(f"{blob} is not what its name says")
-        return self.project.digest()
-
-    def end(self) -> None:
-        self.pants(True).stop()
-        shutil.rmtree(self.top, ignore_errors=True)
+NONCES = 8
+_PATIENCE = 300
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One to be: whom, after how many seconds, with which image, whether pantsd runs, and whether the store is empty."""
+    """One to be: whom, after which part of the time that a run takes, with which image, whether pantsd runs, and whether the
+    store of unpacked layers is empty."""
 
     number: int
     victim: str
-    after: float
+    part: float
     nonce: str
     pantsd: bool
     empty: bool
@@ -104,101 +52,107 @@ class Kill:
 
 @dataclass
 class Outcome:
-    """hit: how many processes were killed; ended: how the killed run did; problems: what was wrong afterwards."""
+    """hit: how many processes were killed, `after` so many seconds; ended: how the killed run did; problems: what was wrong
+    with it, or afterwards."""
 
     kill: Kill
     hit: int
+    after: float
     ended: str
     problems: List[str]
+
+
+def plan(count: int, seed: int, victims: Sequence[str], nonces: Sequence[str]) -> List[Kill]:
+    """What is killed when: the same for the same seed."""
+    chance = random.Random(seed)
+    kills = []
+    for number in range(count):
+        victim = victims[number % len(victims)]
+        # A run without pantsd spends most of its time with Pants' own start.
+        pantsd = victim == "pantsd" or chance.random() < 0.8
+        part = chance.random()
+        kills.append(Kill(number, victim, part, nonces[number % len(nonces)], pantsd, chance.random() < 1 / 3))
+    return kills
 
 
 class Kills:
     """`work`: an empty directory; `store`: a Pants store in which the base may be; `nonces`: one for each image."""
 
-    def __init__(self, work: Path, store: Path, nonces: List[str]) -> None:
+    def __init__(self, work: Path, store: Path, nonces: Sequence[str]) -> None:
         self._saved = work / "saved-cache"
         self.right: Dict[str, str] = {}
-        self._seconds: Dict[bool, float] = {}
-        self.places = [Place(work / "reference", store)]
+        # How long the last run took that nobody killed, by whether it had a daemon.
+        self._seconds = {False: 10.0, True: 5.0}
+        copy_store(store, work / "reference/caches/lmdb_store")
+        self.reference = Place(work / "reference")
+        self.place = Place(work / "killed")
         self._build_ground()
-        self.places.append(Place(work / "killed", self.places[0].lmdb_store))
         self._build_right(nonces)
-        self._measure()
-
-    @property
-    def place(self) -> Place:
-        return self.places[1]
 
     def _build_ground(self) -> None:
-        """Have the base, and what a first image brings along."""
-        self.places[0].pants(False).run("package", "small:image")
-        shutil.copytree(self.places[0].lmdb_store / "cache", self._saved)
+        """Have the base in both stores, and what a first image brings along."""
+        self.reference.pants(False).run("package", IMAGE)
+        shutil.copytree(self.reference.lmdb_store / "cache", self._saved)
+        copy_store(self.reference.lmdb_store, self.place.lmdb_store)
 
-    def _build_right(self, nonces: List[str]) -> None:
+    def _build_right(self, nonces: Sequence[str]) -> None:
         """The images' digests."""
-        place = self.places[0]
-        pants = place.pants(True)
+        pants = self.reference.pants(True)
         for nonce in nonces:
-            place.project.change(nonce)
-            pants.run("package", "small:image")
-            self.right[nonce] = place.image()
-        pants.stop()
-
-    def _measure(self) -> None:
-        """How long a run takes."""
-        for pantsd in (False, True):
-            self.place.project.change(f"of no interest {pantsd}")
+            self.reference.project.change(nonce)
             start = time.monotonic()
-            self.place.pants(pantsd).run("package", "small:image")
-            self._seconds[pantsd] = time.monotonic() - start
+            pants.run("package", IMAGE)
+            self._seconds[True] = time.monotonic() - start
+            self.right[nonce] = self.reference.image()
+        pants.stop()
+        self.reference.empty_sandboxes()
 
     def forget(self) -> None:
         """Have everything but the base be built again."""
         self.place.pants(True).stop()
+        self.place.empty_sandboxes()
         shutil.rmtree(self.place.lmdb_store / "cache")
         shutil.copytree(self._saved, self.place.lmdb_store / "cache")
 
-    @property
-    def seconds(self) -> Dict[bool, float]:
-        """How long a run takes that nobody kills, without and with pantsd."""
-        return self._seconds
-
     def run(self, kill: Kill) -> Outcome:
         """Build, kill, build again."""
-        place, project = self.place, self.place.project
+        place, right = self.place, self.right[kill.nonce]
         if kill.empty and place.layers.exists():
             shutil.rmtree(place.layers)
-        shutil.rmtree(project.root / "dist", ignore_errors=True)
+        place.forget_image()
         before = processes.mounts()
-        project.change(kill.nonce)
+        place.project.change(kill.nonce)
         pants = place.pants(kill.pantsd)
-        hit, status, said = self._killed_run(pants, kill)
         problems: List[str] = []
-        if status == 0 and place.image() != self.right[kill.nonce]:
+        hit, after, status, said = self._killed_run(pants, kill)
+        if status == 0 and place.image() != right:
             problems.append("the run that was to be killed gave another image, with exit status 0")
-        if status > 0 and "Traceback" in said and "opam_sandbox" in said:
-            problems.append(f"the killed run ended with a traceback of the tool: {said[-1500:]}")
-        ended = "as if nothing had been" if status == 0 else f"status {status}" if status > 0 else "killed itself"
-        again = pants.run("package", "small:image", check=False)
+        if status > 0 and "opam_sandbox" in said.partition("Traceback")[2]:
+            problems.append(f"the killed run ended with a traceback: {said[-1500:]}")
+        ended = "as ever" if status == 0 else f"with status {status}" if status > 0 else f"by signal {-status}"
+        start = time.monotonic()
+        again = pants.run("package", IMAGE, check=False)
+        self._seconds[kill.pantsd] = time.monotonic() - start
         if again.returncode != 0:
             problems.append(f"the next run ended with {again.returncode}: {again.stderr[-3000:]}")
-        elif place.image() != self.right[kill.nonce]:
-            problems.append(f"the next run gave {place.image()}, not {self.right[kill.nonce]}")
+        elif place.image() != right:
+            problems.append(f"the next run gave {place.image()}, not {right}")
         problems += self._left(before)
-        return Outcome(kill, hit, ended, problems)
+        return Outcome(kill, hit, after, ended, problems)
 
-    def _killed_run(self, pants: Pants, kill: Kill) -> Tuple[int, int, str]:
-        """How many processes were killed, the client's exit status, and what it said."""
+    def _killed_run(self, pants: Pants, kill: Kill) -> Tuple[int, float, int, str]:
+        """How many processes were killed, after how many seconds, the client's exit status, and what it said."""
         with tempfile.TemporaryFile() as log:
-            client = pants.start("package", "small:image", output=log)
+            start = time.monotonic()
+            client = pants.start("package", IMAGE, output=log)
+            while time.monotonic() < start + kill.part * self._seconds[kill.pantsd] and client.poll() is None:
+                time.sleep(0.005)
             hit = 0
-            deadline = time.monotonic() + kill.after
-            while time.monotonic() < deadline and client.poll() is None:
-                time.sleep(0.01)
             while client.poll() is None and not hit:
                 hit = processes.kill(self._victims(kill, pants, client.pid))
                 if not hit:
-                    time.sleep(0.01)  # the tool is not at work
+                    time.sleep(0.005)  # whom to kill is not at work yet
+            after = time.monotonic() - start
             try:
                 status = client.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
@@ -206,10 +160,9 @@ class Kills:
                 client.wait()
                 raise CommandFailed(f"{kill}: the client goes on for ever") from None
             log.seek(0)
-            return hit, status, log.read().decode(errors="replace")
+            return hit, after, status, log.read().decode(errors="replace")
 
     def _victims(self, kill: Kill, pants: Pants, client: int) -> List[int]:
-        # Chosen by the kill's number, so that a seed says which.
         working = processes.tool_processes(self.place.sandboxes)
         if kill.victim == "tool":
             return [working[kill.number % len(working)]] if working else []
@@ -220,11 +173,11 @@ class Kills:
 
     def _left(self, before: "set[str]") -> List[str]:
         """What is there of killed processes, after a moment for those that are about to end."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 20
         while True:
             found = {
-                "process": [str(pid) for pid in processes.tool_processes(self.place.sandboxes)],
-                "mount": sorted(processes.mounts() - before),
+                "processes": [str(pid) for pid in processes.tool_processes(self.place.sandboxes)],
+                "mounts": [line for line in sorted(processes.mounts() - before) if str(self.place.top) in line],
                 "in the store": processes.left_in_store(self.place.layers),
                 "scratch": processes.left_in_sandboxes(self.place.sandboxes),
             }
@@ -233,29 +186,9 @@ class Kills:
                 return listed
             time.sleep(0.2)
 
-    def verify(self) -> List[str]:
-        """Read every unpacked layer."""
-        argv = [sys.executable, "-m", "opam_sandbox.publishing", "verify", str(self.place.layers)]
-        done = tool(*argv, check=False)
-        return [] if done.returncode == 0 else [f"verify: {done.stdout}{done.stderr}"]
-
     def end(self) -> None:
-        for place in self.places:
+        for place in (self.reference, self.place):
             place.end()
-
-
-def plan(
-    count: int, seed: int, victims: Sequence[str], nonces: Sequence[str], seconds: Dict[bool, float]
-) -> List[Kill]:
-    """What is killed when: the same for the same seed, but for how long a run takes on this machine."""
-    chance = random.Random(seed)
-    kills = []
-    for number in range(count):
-        victim = victims[number % len(victims)]
-        pantsd = victim == "pantsd" or chance.random() < 0.7
-        after = chance.uniform(0, 0.95 * seconds[pantsd])
-        kills.append(Kill(number, victim, after, nonces[number % len(nonces)], pantsd, chance.random() < 1 / 3))
-    return kills
 
 
 def run(work: Path, store: Path, count: int, seed: int, victims: Sequence[str] = VICTIMS) -> List[Outcome]:
@@ -264,20 +197,22 @@ def run(work: Path, store: Path, count: int, seed: int, victims: Sequence[str] =
     kills = Kills(work, store, nonces)
     outcomes = []
     try:
-        for kill in plan(count, seed, victims, nonces, kills.seconds):
+        for kill in plan(count, seed, victims, nonces):
             if kill.number % len(nonces) == 0:
                 kills.forget()
             outcome = kills.run(kill)
             outcomes.append(outcome)
             told = "; ".join(outcome.problems) or "right"
-            print(f"{kill} hit {outcome.hit}, {outcome.ended}; {told}", file=sys.stderr, flush=True)
-        outcomes[-1].problems += kills.verify()
+            print(
+                f"{kill} hit {outcome.hit} after {outcome.after:.2f} s, ended {outcome.ended}: {told}", file=sys.stderr
+            )
+        outcomes[-1].problems += verify(kills.place.layers, sys.executable)
     finally:
         kills.end()
     return outcomes
 
 
-def table(outcomes: List[Outcome]) -> str:
+def table(outcomes: Sequence[Outcome]) -> str:
     """Who was killed, how often, and how the runs ended."""
     lines = [f"{'killed':8}{'runs':>6}{'hit':>6}{'wrong':>7}  the killed runs ended"]
     for victim in VICTIMS:
@@ -292,31 +227,20 @@ def table(outcomes: List[Outcome]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python3 -m tests.faults.kills", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python3 -m tests.faults.kills", description=str(__doc__).partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="how many (default: 200)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="another number kills at other moments")
+    parser.add_argument("--victim", action="append", choices=VICTIMS, help="whom (repeatable; default: all in turn)")
     parser.add_argument(
-        "--victim", action="append", choices=VICTIMS, help="whom to kill (repeatable; default: all four in turn)"
+        "--store", type=Path, default=user_store(), help="Pants' store to copy the base from (this user's)"
     )
-    parser.add_argument(
-        "--store",
-        type=Path,
-        default=user_store(),
-        metavar="DIRECTORY",
-        help="Pants' store to take the base from; no Pants may be at work in it (default: this user's)",
-    )
-    parser.add_argument(
-        "--work", type=Path, metavar="DIRECTORY", help="an empty directory (default: one below /var/tmp)"
-    )
+    parser.add_argument("--work", type=Path, default="/var/tmp", help="where to work (default: /var/tmp)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all outcomes to this file")
     options = parser.parse_args()
     if os.geteuid() != 0:
         print("error: mounts and processes of others are looked at, which needs root", file=sys.stderr)
         return 1
-    work = Path(tempfile.mkdtemp(prefix="opam-oci-kills-", dir=options.work or "/var/tmp"))
-    os.environ["TMPDIR"] = tempfile.tempdir = str(work)
+    work = Path(tempfile.mkdtemp(prefix="opam-oci-kills-", dir=options.work))
     try:
         outcomes = run(work, options.store, options.kills, options.seed, options.victim or VICTIMS)
     finally:
