@@ -9,8 +9,12 @@ from opam_sandbox.sandbox import syscalls
 _MOUNT = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 
 # root of the namespace would be let in there, although it is the whole machine's: as OCI runtimes have it by default.
-_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "asound")
-_HIDDEN = ("kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kmsg", "kallsyms", "interrupts")
+_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "asound", "pressure", "mtrr")
+_HIDDEN = (
+    *("kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kmsg", "kallsyms", "interrupts"),
+    # What the machine's memory is used for.
+    *("kpagecount", "kpageflags", "kpagecgroup", "pagetypeinfo", "slabinfo", "vmallocinfo"),
+)
 
 
 def mount_proc(target: Path, masked: bool = True) -> None:
