@@ -28,6 +28,7 @@ from opam_sandbox.layer.compress import GZIP
 from opam_sandbox.layer.store import Store
 from opam_sandbox.locking import repositories
 from opam_sandbox.running.image_config import find_user
+from opam_sandbox.sandbox import syscalls
 from opam_sandbox.sandbox.overlay import Overlay
 from tests.unit.conftest import Collected, Namespaces
 
@@ -233,7 +234,7 @@ class HostileGcc:
         for name in ("tmp/readdir.c", "tmp/sorted-readdir.so", "dev/sorted-readdir.so"):
             (root / name).symlink_to(host / "made")
         self._host, self._output = host, output
-        self.bound: List[str] = []
+        self.shown: Dict[str, bytes] = {}
 
     def run(self, argv: List[str], env: object, log: object, *, user: bool) -> Any:
         made = self.root / "tmp/sorted-readdir.so"
@@ -244,9 +245,8 @@ class HostileGcc:
             made.write_text("library")
         return SimpleNamespace(returncode=0)
 
-    def bind(self, source: Path, target: str) -> None:
-        assert (self.root / target).is_file() and not (self.root / target).is_symlink()
-        self.bound.append(target)
+    def show_in_dev(self, name: str, content: bytes) -> None:
+        self.shown[name] = content
 
 
 @pytest.mark.parametrize("output", ["", "file"])
@@ -266,7 +266,9 @@ def test_the_library_that_sorts_directories(
         return
     building: Any = object.__new__(build._Build)
     building._view, building._overlay, building._library = view, gcc, made
-    assert building._preload() == {"LD_PRELOAD": "/dev/sorted-readdir.so"} and gcc.bound == ["dev/sorted-readdir.so"]
+    assert building._preload() == {"LD_PRELOAD": "/dev/sorted-readdir.so"} and gcc.shown == {
+        "sorted-readdir.so": b"library"
+    }
 
 
 def test_opam_files_of_dependencies(tmp_path: Path, host: Path) -> None:
@@ -323,22 +325,43 @@ def test_nothing_is_bound_or_unbound_through_a_link(work: Any, host: Path, tmp_p
                     said.append(str(error).partition(" is a symlink")[0])
         (overlay.root / "c").write_text("")
         overlay.bind(tmp_path / "source", "c")
+
+        def show() -> None:
+            """As in a command's own mount namespace."""
+            try:
+                overlay._show_to_root()
+            finally:
+                for name in ("proc", "dev"):
+                    syscalls.umount(overlay.root / name, syscalls.MNT_DETACH)
+
+        show()
         shown = (overlay.root / "c").read_text()
         try:
             (overlay.root / "c").write_text("changed")
         except OSError as error:
             shown += f" {errno.errorcode[error.errno or 0]}"
+        syscalls.umount(overlay.root / "c")
         overlay.unbind("c")
-        # What a package has moved away is no mount any more.
-        try:
-            overlay.unbind("c")
-        except ToolError as error:
-            shown += f" {error}"
-        return said, (host / "file").read_text(), shown, (overlay.root / "c").read_text()
+        # What a package has moved away is no mount any more, nor what it has put a link in the place of.
+        for make in ("moved", "linked"):
+            overlay.bind(tmp_path / "source", "c")
+            (overlay.root / "c").rename(overlay.root / make)
+            if make == "moved":
+                (overlay.root / "c").write_text("")
+            else:
+                (overlay.root / "c").symlink_to(host / "file")
+            for function in (show, lambda: overlay.unbind("c")):
+                try:
+                    function()
+                    syscalls.umount(overlay.root / "c")
+                except ToolError as error:
+                    shown += f" {error}."
+        return said, (host / "file").read_text(), shown
 
     links = {"a": os.fspath(host), "b": os.fspath(host / "file")}
     refused = ["/a", "/a", "/b", "/b"]
-    expected = (refused, SECRET, "source EROFS /c was moved away while it was in use", "")
+    link = " /c is a symlink that a package's layer has made. Nothing is written through it.."
+    expected = (refused, SECRET, f"source EROFS /c was moved away while it was in use.{link}{link}")
     assert work(bind, links) == expected
 
 

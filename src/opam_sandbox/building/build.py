@@ -7,7 +7,6 @@ by opam once more, where opam keeps downloads. The original opam file is put bac
 
 from __future__ import annotations
 
-import os
 import posixpath
 import shutil
 from pathlib import Path
@@ -47,9 +46,9 @@ def run(request: BuildRequest, jobs: int) -> int:
 
     def make(store: Store, library: Optional[Path], room: int) -> None:
         def work(view: View) -> Facts:
-            return _Build(view, library, layers, package, request, jobs, room).run()
+            return _Build(view, library, layers, package, request, jobs).run()
 
-        make_layer(Identity("package", package.name, package.version), layers, store, work)
+        make_layer(Identity("package", package.name, package.version), layers, store, work, room=room)
 
     def inside() -> int:
         store = Store(Path(request["store"]), rootless)
@@ -69,8 +68,7 @@ class _OutOfMemory(BuildFailed):
 
 
 class _Build:
-    """library: what sorts directories, if the base can have it. room: the bytes of memory that what opam unpacks and builds may
-    take; 0: it is on disk."""
+    """library: what sorts directories, if the base can have it."""
 
     def __init__(
         self,
@@ -80,7 +78,6 @@ class _Build:
         package: OpamPackage,
         request: BuildRequest,
         jobs: int,
-        room: int,
     ) -> None:
         self._view = view
         self._library = library
@@ -91,8 +88,6 @@ class _Build:
         self._debs: Sequence[Deb] = request["package"]["debs"]
         self._with_test = request.get("with_test", False)
         self._jobs = jobs
-        self._room = room
-        self._memory: Optional[Path] = None
 
     def run(self) -> Facts:
         """Change the view by the package, and nothing else. Raises BuildFailed."""
@@ -145,14 +140,13 @@ class _Build:
         self._overlay.bind(repository, _REPOSITORY)
         self._overlay.bind(downloads, _DOWNLOADS)
         self._overlay.bind(packages, _PACKAGES, writable=True)
-        if self._room:
+        if self._overlay.room:
             self._bind_memory()
 
     def _bind_memory(self) -> None:
         """Have opam unpack and build in memory. Nothing of it is the layer's: see `ownership`."""
-        self._memory = self._overlay.make_memory(self._room)
         for name in ("build", "sources"):
-            directory, target = self._memory / name, f"{SWITCH_STATE_DIR}/{name}"
+            directory, target = self._overlay.scratch_files / name, f"{SWITCH_STATE_DIR}/{name}"
             directory.mkdir()
             view_files.make_directories(self._view.root, target, owner=self._overlay.opam)
             self._overlay.chown_to_opam(directory)
@@ -197,9 +191,12 @@ class _Build:
         command = ["dpkg", "--force-unsafe-io", "--force-confnew", "--install", *names]
         done = self._overlay.run(command, env, self._view.log, user=False)
         if done.returncode != 0:
+            self._raise_if_memory_is_full()
             raise BuildFailed(
                 f"{self._package.title}: dpkg failed (exit status {done.returncode}) to install its depexts"
             )
+        for name in names:
+            self._overlay.unbind(name[1:])
         return dpkg.difference(before, triggers, root)
 
     def _ldconfig(self) -> None:
@@ -215,8 +212,7 @@ class _Build:
         env = {**environment(self._jobs), **self._preload()}
         done = self._overlay.run(argv, env, self._view.log, user=True, cwd=f"/{HOME}")
         if done.returncode != 0:
-            if self._memory_is_full():
-                raise _OutOfMemory(f"opam package {self._package.title} does not build in {self._room} bytes of memory")
+            self._raise_if_memory_is_full()
             raise BuildFailed(
                 f"opam package {self._package.title} failed to build (opam's exit status {done.returncode}); "
                 f"what it printed is in {LOG}"
@@ -226,19 +222,16 @@ class _Build:
         """The variable that has programs see directories in one order on every machine, if the base can do so."""
         if self._library is None:
             return {}
-        # Among the devices: nothing of these is in a layer.
-        view_files.write(self._view.root / "dev", sorted_readdir.LIBRARY, b"")
-        self._overlay.bind(self._library, f"dev/{sorted_readdir.LIBRARY}")
+        # Among the devices: nothing of these is in a layer. Its content, as a mount would say where the store is.
+        self._overlay.show_in_dev(sorted_readdir.LIBRARY, self._library.read_bytes())
         return {"LD_PRELOAD": f"/dev/{sorted_readdir.LIBRARY}"}
 
-    def _memory_is_full(self) -> bool:
-        if self._memory is None:
-            return False
-        status = os.statvfs(self._memory)
-        if status.f_bavail < status.f_blocks // 16:
-            return True
+    def _raise_if_memory_is_full(self) -> None:
+        """Raises _OutOfMemory where a command failed that found no room for its scratch files."""
+        room = self._overlay.room
         # The program that found no room may have removed what it had written.
-        return memory.ran_out(Path(LOG))
+        if self._overlay.is_full() or (room and memory.ran_out(Path(LOG))):
+            raise _OutOfMemory(f"opam package {self._package.title} does not build in {room} bytes of memory")
 
     # -- after ---------------------------------------------------------------
 

@@ -80,6 +80,14 @@ def difference(tree: Path, recorded: bytes, contents: bool) -> str:
     return ""
 
 
+def modes(recorded: bytes) -> Optional[List[Tuple[bytes, int]]]:
+    """(path, st_mode) of every entry; None for a damaged inventory."""
+    expected = _parse(recorded)
+    if expected is None:
+        return None
+    return [(path, int(outside.partition(b" ")[0], 8)) for path, (outside, _, _) in expected.items()]
+
+
 def _parse(recorded: bytes) -> Optional[Dict[bytes, Tuple[bytes, bytes, bytes]]]:
     head, _, body = recorded.partition(b"\n")
     lines = body.split(b"\0")[:-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Sequence, Tuple, TypeVar
+from typing import Callable, Optional, Sequence, Tuple, TypeVar
 
 from opam_sandbox.files import write_json
 from opam_sandbox.layer import ownership
@@ -46,15 +46,16 @@ def make_layer(
     store: Store,
     work: Callable[[View], Facts],
     skip: Callable[[bytes, bool], bool] = ownership.is_shared,
+    room: Optional[int] = None,
 ) -> None:
     """Merge `layers` (bottom first), let `work` change the view, and write the change as a layer into this directory.
 
-    Only inside `run_isolated`. skip(path, is a directory): what the layer leaves out. Raises ToolError.
+    Only inside `run_isolated`. skip(path, is a directory): what the layer leaves out. room: see `Overlay`. Raises ToolError.
     """
     timer = Timer()
     Path(LOG).write_bytes(b"")
     try:
-        with mounted(store, layers, timer) as view:
+        with mounted(store, layers, timer, room=room) as view:
             facts = work(view)
             kill_stragglers()  # nobody is to write any more while the change is captured
             overlay = view.overlay

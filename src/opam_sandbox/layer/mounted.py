@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
 
+from opam_sandbox.layer import closed
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
 from opam_sandbox.sandbox.namespaces import kill_stragglers
@@ -15,12 +16,17 @@ from opam_sandbox.sandbox.view import LOG, Timer, View
 
 @contextmanager
 def mounted(
-    store: Store, layers: Sequence[Layer], timer: Optional[Timer] = None, name: str = "scratch"
+    store: Store,
+    layers: Sequence[Layer],
+    timer: Optional[Timer] = None,
+    name: str = "scratch",
+    room: Optional[int] = None,
 ) -> Iterator[View]:
     """The merged view of `layers` (bottom first), with build.log for what its commands print.
 
-    Only inside `run_isolated`. `name`: the scratch directory, below the current one. At the end whatever runs in the
-    namespaces is killed, and what was written is removed. Raises ToolError.
+    Only inside `run_isolated`. `name`: the scratch directory, below the current one. room: see `Overlay`.
+
+    At the end whatever runs in the namespaces is killed, and what was written is removed. Raises ToolError.
     """
     timer = timer or Timer()
     with timer.step("unpack"):
@@ -29,7 +35,7 @@ def mounted(
         # Set-uid programs that a package makes are for nobody else.
         directory = stack.enter_context(store.scratch(Path(name), mode=0o700))
         log = stack.enter_context(open(LOG, "ab"))
-        overlay = Overlay(lower, directory, store.rootless)
+        overlay = Overlay(lower, directory, store.rootless, room, closed.names)
         try:
             with timer.step("mount"):
                 overlay.mount()

@@ -38,7 +38,7 @@ from opam_sandbox.running.requests import RunRequest
 from opam_sandbox.running.runtime_bundle import Container, write_bundle
 from opam_sandbox.running.scratch import ContainerScratch
 from opam_sandbox.sandbox import syscalls
-from opam_sandbox.sandbox.overlay import Overlay
+from opam_sandbox.sandbox.stack import Stack
 
 # What a terminal or a supervisor sends; the others are for nobody else, or cannot be caught.
 _PASSED_ON = [
@@ -168,13 +168,6 @@ def _exit_code(status: int) -> int:
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-class _Root(Overlay):
-    """The merged view only: the runtime mounts /proc, /dev and the like."""
-
-    def _mount_kernel_files(self) -> None:
-        pass
-
-
 def _contain(
     runtime: str, kind: str, container: Container, lower: Sequence[Path], scratch: Path, rootless: bool
 ) -> int:
@@ -182,7 +175,7 @@ def _contain(
     # The runtime looks processes up by the numbers that they have in here.
     syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
     _hide_cgroups(kind)
-    root = _Root(lower, scratch, rootless)
+    root = Stack(lower, scratch, rootless)
     root.mount()
     if not container.mounts:  # they may bring the command
         code = find_command.check(root.root, container.argv[0], container.env, container.workdir)

@@ -34,6 +34,8 @@ def run_isolated(main: Callable[[], int], foreign: bool = False) -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    # A caller that ignores it would have the kernel forget how children ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     parent = os.getpid()
     child = os.fork()
     if child == 0:
@@ -101,6 +103,8 @@ def _enter(parent: int, main: Callable[[], int], foreign: bool) -> int:
             os.umask(0o022)  # modes of what is made here end up in layers
             _loopback_up()
             privileges.leave_keyring()
+            # What has no handler does not come to process 1 from inside.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             return main()
 
         os._exit(_guarded(inner))

@@ -1,146 +1,122 @@
 """The merged view of a build: an overlay of unpacked layers, and commands that run inside it.
 
 Only usable inside `namespaces.run_isolated`.
+
+In this process's own view (`root`) nothing is mounted but /tmp. Each command sees it in a mount namespace of its own, with what
+`command_view` adds. root's commands, such as dpkg, write where they like. opam's write below /home/opam, and for that directory
+there is an overlay of its own; all else is an overlay that nobody can write to. That is so for root, whom modes and owners would
+do, and for a user, whose are all files of a view: the same is refused, with the same errors. For that time the view is not
+mounted here, as an upper directory is one overlay's at a time.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from pathlib import Path
-from typing import BinaryIO, Dict, Optional, Sequence, Tuple
+from typing import BinaryIO, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import memory, privileges, seccomp, syscalls, view_files
-from opam_sandbox.sandbox.kernel_files import mount_proc
-from opam_sandbox.sandbox.namespaces import become_mapped
+from opam_sandbox.sandbox import closed, command, memory, stack, syscalls, view_files
+from opam_sandbox.sandbox.command_view import Bind, Shown, show
+from opam_sandbox.sandbox.stack import Stack
 
-OPAM_UID = 1000
+OPAM_UID = command.OPAM_UID
+MAX_LOWER = stack.MAX_LOWER
+HOME = "home/opam"
 
-# overlayfs takes at most 500 lower directories, and mount options one page (with names as short as ours, about 800).
-MAX_LOWER = 500
+# Directories for scratch files that everybody may write to. root's commands see the layers' own /var/tmp and /run/lock.
+_PLACES = ("tmp", "dev/shm", "var/tmp", "run/lock")
 
 
-class Overlay:
-    """`lower`: unpacked layers, bottom first; the attribute has them topmost first, as bytes. `scratch`: a directory of this
-    process, on a file system that can hold an overlay's upper directory.
+class Overlay(Stack):
+    """room: the bytes of memory that all scratch files of its commands may take (/tmp, /dev/shm and what `scratch_files` holds),
+    0: they are on disk; None: what this machine has for one build. closed_names: as `closed.names`, perhaps from a record."""
 
-    `root`: where the view is mounted. `upper`: what was written into it.
-    """
-
-    def __init__(self, lower: Sequence[Path], scratch: Path, rootless: bool) -> None:
-        if len(lower) > MAX_LOWER:
-            raise ToolError(f"{len(lower)} layers are needed, but overlayfs stacks at most {MAX_LOWER}")
-        self.lower = [os.fsencode(path) for path in reversed(lower)]
-        self._scratch = scratch.resolve()
-        self.rootless = rootless
-        self.upper = self._scratch / "upper"
-        self.root = self._scratch / "merged"
-        self._mounted = False
-        self._memory: Optional[Path] = None
+    def __init__(
+        self,
+        lower: Sequence[Path],
+        scratch: Path,
+        rootless: bool,
+        room: Optional[int] = None,
+        closed_names: Callable[[Path], Iterable[str]] = closed.names,
+    ) -> None:
+        super().__init__(lower, scratch, rootless)
+        self.room = memory.room_for_one() if room is None else room
+        # For scratch files of this process's commands: they are in memory if there is room. Gone with the overlay.
+        self.scratch_files = self.scratch / "files"
+        self._closed_names = closed_names
+        self._binds: Dict[str, Bind] = {}
+        self._devices: Dict[str, bytes] = {}
+        self._root_ran = False
+        self._has_files = False
 
     def mount(self) -> None:
-        """Mount the view, and in it /proc, /dev and /tmp. Raises ToolError where overlayfs does not mount."""
-        links = self._scratch / "l"
-        for directory in (links, self.upper, self._scratch / "work", self.root):
-            directory.mkdir(parents=True)
-        os.chmod(self.upper, 0o755)
-        for number, path in enumerate(self.lower):
-            os.symlink(path, os.path.join(os.fsencode(links), b"%x" % number))
-        options = [
-            "lowerdir=" + ":".join(f"{number:x}" for number in range(len(self.lower))),
-            "upperdir=../upper,workdir=../work",
-            # Renames and metadata changes are to leave whole files behind, which a tar can say.
-            "redirect_dir=nofollow,index=off,metacopy=off",
-            # Nothing here outlives this process but what is copied out: no fsync, and no sync of the disk at the end.
-            "volatile",
-        ]
-        if self.rootless:
-            options.append("userxattr")
-        else:
-            options.append("xino=off")
-        here = os.getcwd()
-        os.chdir(links)
-        try:
-            syscalls.mount(
-                "overlay", self.root, "overlay", syscalls.MS_NODEV if not self.rootless else 0, ",".join(options)
-            )
-        except OSError as error:
-            raise ToolError(
-                f"overlayfs does not mount here ({error.strerror}). The sandboxes' directory "
-                f"({self._scratch}) must be on a file system that can hold an overlay's upper directory (ext4, xfs, btrfs, "
-                "tmpfs; not overlayfs itself): set Pants' [GLOBAL].local_execution_root_dir."
-            ) from None
-        finally:
-            os.chdir(here)
-        self._mounted = True
-        self._mount_kernel_files()
+        """Mount the view, and in it /tmp. Raises ToolError where overlayfs does not mount."""
+        self.scratch_files.mkdir(parents=True)
+        if self.room:
+            # As the upper directory: no devices, but programs may run, and a build's may be set-uid.
+            memory.mount(self.scratch_files, self.room, syscalls.MS_NODEV)
+            self._has_files = True
+        for name in _PLACES:
+            self._place(name).mkdir()
+            os.chmod(self._place(name), 0o1777)
+        for name in ("view", "masks", "nothing"):
+            (self.scratch / name).mkdir()
+        super().mount()
 
-    def _mount_kernel_files(self) -> None:
+    def _place(self, name: str) -> Path:
+        return self.scratch_files / name.replace("/", "-")
+
+    def mount_merged(self) -> None:
+        """Mount the view, also once more after `unmount`, with what was written until then."""
+        super().mount_merged()
         for name in ("proc", "dev", "tmp"):
             if not view_files.is_directory(self.root, name):
                 raise ToolError(f"/{name} of the layers is no directory: nothing is mounted there")
-        mount_proc(self.root / "proc")
-        dev = self.root / "dev"
-        syscalls.mount("tmpfs", dev, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=16m")
-        for name in ("null", "zero", "full", "random", "urandom", "tty"):
-            (dev / name).touch()
-            syscalls.mount(f"/dev/{name}", dev / name, flags=syscalls.MS_BIND)
-        for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
-            os.symlink(f"/proc/self/{target}", dev / name)
-        (dev / "shm").mkdir(mode=0o1777)
-        os.chmod(dev / "shm", 0o1777)
-        syscalls.mount("tmpfs", self.root / "tmp", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=1777")
+        syscalls.mount(self._place("tmp"), self.root / "tmp", flags=syscalls.MS_BIND)
 
     def bind(self, source: Path, target: str, writable: bool = False) -> None:
-        """Show a file or directory of the sandbox at `target` (relative to the root, existing) of the merged view."""
-        # The source may be a symlink that Pants made to a shared input.
-        real = os.path.realpath(source)
-        with view_files.mount_point(self.root, target) as destination:
-            syscalls.mount(real, destination, flags=syscalls.MS_BIND)
-        if writable:
-            return
-        # Looked up again: what is mounted there now is another thing than what it is mounted on.
-        with view_files.mount_point(self.root, target) as destination:
-            if not os.path.samefile(real, destination):
-                raise ToolError(f"/{target} was moved away while something was mounted there")
-            flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
-            if self.rootless:
-                flags |= syscalls.locked_flags(destination)
-            syscalls.mount("none", destination, flags=flags)
+        """Show commands a file or directory of the sandbox at `target` (relative to the root, existing) of the merged view."""
+        with view_files.mount_point(self.root, target):
+            # The source may be a symlink that Pants made to a shared input.
+            self._binds[target] = Bind(os.path.realpath(source), writable, self._inode(target))
 
     def unbind(self, target: str) -> None:
-        """Take away what `bind` has put there. Raises ToolError where it is not there any more."""
-        with view_files.mount_point(self.root, target) as mounted:
-            try:
-                syscalls.umount(mounted, syscalls.MNT_DETACH)
-            except OSError:
-                raise ToolError(f"/{target} was moved away while it was in use") from None
+        """Take away what `bind` has put there. Raises ToolError where its place is not there any more."""
+        with view_files.mount_point(self.root, target):
+            bind = self._binds.pop(target, None)
+            if bind is None:
+                raise ToolError(f"nothing is shown at /{target}")
+            if bind.inode is not None and bind.inode != self._inode(target):
+                raise ToolError(f"/{target} was moved away while it was in use")
 
-    def make_memory(self, size: int) -> Path:
-        """A directory for up to `size` bytes of scratch files, in memory. Gone with the overlay."""
-        directory = self._scratch / "memory"
-        directory.mkdir()
-        # As the upper directory: no devices, but programs may run, and a build's may be set-uid.
-        memory.mount(directory, size, syscalls.MS_NODEV)
-        self._memory = directory
-        return directory
+    def _inode(self, target: str) -> Optional[int]:
+        """Of what was written into the view there."""
+        found = view_files.status(self.upper, target)
+        return None if found is None else found.st_ino
 
-    def unmount(self) -> None:
-        """Take the merged view away; what was written stays in `upper`."""
-        syscalls.umount(self.root, syscalls.MNT_DETACH)
-        self._mounted = False
+    def show_in_dev(self, name: str, content: bytes) -> None:
+        """Have commands see a file in /dev, of which nothing is in a layer."""
+        self._devices[name] = content
+
+    def is_full(self) -> bool:
+        """Whether the memory for scratch files is."""
+        if not self.room:
+            return False
+        status = os.statvfs(self.scratch_files)
+        return status.f_bavail < status.f_blocks // 16
 
     def remove(self) -> None:
         """Take the view away, and remove what was written. Raises OSError while processes still write."""
-        # Never through the view: the host's devices and the sandbox's inputs are bound in there.
         if self._mounted:
             self.unmount()
-        if self._memory is not None:
-            syscalls.umount(self._memory, syscalls.MNT_DETACH)
-            self._memory = None
-        remove_tree(self._scratch)
+        if self._has_files:
+            syscalls.umount(self.scratch_files, syscalls.MNT_DETACH)
+            self._has_files = False
+        super().remove()
 
     def run(
         self,
@@ -153,35 +129,73 @@ class Overlay:
         stdout: Optional[int] = None,
     ) -> "subprocess.CompletedProcess[bytes]":
         """Run a command with the merged view as its root: as opam (1000:1000) if `user`, else as root without the
-        capabilities that could leave it. Output goes to `log` (standard output to `stdout` if given)."""
+        capabilities that could leave it. Output goes to `log` (standard output to `stdout` if given). What it leaves running is
+        ended. Raises ToolError where it cannot be run."""
         log.flush()
-        return subprocess.run(
-            list(argv),
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=log if stdout is None else stdout,
-            stderr=log,
-            preexec_fn=lambda: self._enter(user, cwd),
-            check=False,
+        what = command.Command(argv, env, cwd, user, self.rootless, log.fileno(), stdout)
+        if user:
+            code = self._run_as_opam(what)
+        else:
+            self._root_ran = True
+            code = command.run(what, self._show_to_root)
+        return subprocess.CompletedProcess(list(argv), code)
+
+    def _show_to_root(self) -> Path:
+        show(self.root, self._shown(["dev/shm"]))  # /tmp is there already
+        return self.root
+
+    def _shown(
+        self, places: Sequence[str], *, read_only: bool = False, closed_files: Sequence[Tuple[str, str]] = ()
+    ) -> Shown:
+        return Shown(
+            {name: self._place(name) for name in places},
+            self._devices,
+            self._binds,
+            self.scratch / "masks",
+            closed_files,
+            read_only,
         )
 
-    def _enter(self, user: bool, cwd: str) -> None:
-        # pivot_root rather than chroot: afterwards there is no way back, the old root is not even mounted.
-        syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWCGROUP)
-        os.chdir(self.root)
-        syscalls.pivot_root(".", ".")
-        syscalls.umount(".", syscalls.MNT_DETACH)
-        os.chdir(cwd)
-        os.umask(0o022)
-        privileges.keep_only(privileges.DPKG)
-        if user and self.rootless:
-            become_mapped(OPAM_UID, OPAM_UID)
-        elif user:
-            os.setgroups([])
-            os.setresgid(OPAM_UID, OPAM_UID, OPAM_UID)
-            os.setresuid(OPAM_UID, OPAM_UID, OPAM_UID)
-        syscalls.no_new_privileges()
-        seccomp.load()
+    # -- opam's commands -------------------------------------------------------
+
+    def _run_as_opam(self, what: command.Command) -> int:
+        has_home = view_files.is_directory(self.root, HOME)
+        if has_home:
+            # So that it is in the upper directory, where it is an upper directory of its own.
+            view_files.change_owner(self.root, HOME, self.opam or (0, 0))
+        hidden = closed.of_view(self.root, self.upper, self.lower, self._closed_names)
+        self.unmount()
+        try:
+            if self._root_ran:
+                self._take_from_root(has_home)
+            self.chown_to_opam(*(self._place(name) for name in _PLACES))
+            return command.run(what, lambda: self._show_to_opam(has_home, hidden))
+        finally:
+            self.mount_merged()
+
+    def _take_from_root(self, has_home: bool) -> None:
+        """Nothing that root's commands left behind is in opam's way: without privileges it would not be."""
+        self._root_ran = False
+        for name in ("tmp", "dev/shm"):
+            place = self._place(name)
+            targets = {target for target in self._binds if target.startswith(name + "/")}
+            if not targets:
+                for path in place.iterdir():
+                    remove_tree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        if has_home and self.opam:
+            _give(os.fsencode(self.upper / HOME), self.opam)
+
+    def _show_to_opam(self, has_home: bool, hidden: List[Tuple[str, str]]) -> Path:
+        view, upper = self.scratch / "view", os.fsencode(self.upper)
+        flags = syscalls.MS_NOSUID | (0 if self.rootless else syscalls.MS_NODEV)
+        self.mount_overlay(view, [upper, *self.lower], None, flags)
+        if has_home:
+            below = stack.merged_directories([upper, *self.lower], HOME)[1:]
+            with view_files.mount_point(view, HOME) as point:
+                nothing = os.fsencode(self.scratch / "nothing")
+                self.mount_overlay(Path(point), below or [nothing], self.upper / HOME, flags)
+        show(view, self._shown(_PLACES, read_only=True, closed_files=hidden))
+        return view
 
     @property
     def opam(self) -> Optional[Tuple[int, int]]:
@@ -193,3 +207,19 @@ class Overlay:
         if not self.rootless:
             for path in paths:
                 os.chown(path, OPAM_UID, OPAM_UID, follow_symlinks=False)
+
+
+def _give(directory: bytes, owner: Tuple[int, int]) -> None:
+    """Give all that is in an unmounted upper directory to somebody."""
+    with os.scandir(directory) as entries:
+        found = [(entry.path, entry.stat(follow_symlinks=False)) for entry in entries]
+    for path, status in found:
+        mode = status.st_mode
+        if stat.S_ISCHR(mode):
+            continue  # says that a name is deleted
+        if (status.st_uid, status.st_gid) != owner:
+            os.chown(path, *owner, follow_symlinks=False)
+            if not stat.S_ISLNK(mode):
+                os.chmod(path, stat.S_IMODE(mode))  # a change of the owner takes set-uid away
+        if stat.S_ISDIR(mode):
+            _give(path, owner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from typing import FrozenSet
 
 from opam_sandbox.sandbox import syscalls
@@ -36,3 +37,11 @@ def leave_keyring() -> None:
         # A kernel without keys, or a container engine that lets nobody near them: there are none to read.
         if error.errno not in (errno.ENOSYS, errno.EPERM):
             raise
+
+
+def map_same_ids(pid: int) -> None:
+    """Give a process's new user namespace the ids of this one. /proc must be of this PID namespace. Raises OSError."""
+    for kind in ("uid", "gid"):
+        ranges = [line.split() for line in Path(f"/proc/self/{kind}_map").read_text().splitlines()]
+        text = "".join(f"{inside} {inside} {count}\n" for inside, _, count in ranges)
+        Path(f"/proc/{pid}/{kind}_map").write_text(text)

@@ -87,6 +87,22 @@ _ABSENT: Dict[str, _Numbers] = {
     "io_uring_setup": (425, 425),
 }
 
+# Calls that take ids, and which arguments these are. The kernel refuses opam other ids all the same, but with another error where
+# a user namespace knows no others.
+_WITH_IDS: Dict[str, Tuple[_Numbers, Tuple[int, ...]]] = {
+    "chown": ((92, None), (1, 2)),
+    "fchown": ((93, 55), (1, 2)),
+    "fchownat": ((260, 54), (2, 3)),
+    "lchown": ((94, None), (1, 2)),
+    "setgid": ((106, 144), (0,)),
+    "setregid": ((114, 143), (0, 1)),
+    "setresgid": ((119, 149), (0, 1, 2)),
+    "setresuid": ((117, 147), (0, 1, 2)),
+    "setreuid": ((113, 145), (0, 1)),
+    "setuid": ((105, 146), (0,)),
+}
+_IDS = (1000, 0xFFFFFFFF)  # opam, "as it is"
+
 _CLONE: _Numbers = (56, 220)
 _UNSHARE: _Numbers = (272, 97)
 _SOCKET: _Numbers = (41, 198)
@@ -111,13 +127,13 @@ _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 _X32 = 0x40000000
 
 
-def load(mounts: bool = False) -> None:
+def load(mounts: bool = False, ids: bool = False) -> None:
     """Filter this process's system calls, and those of all that it starts. It must have no_new_privs, or CAP_SYS_ADMIN.
 
-    mounts: it may mount, and have mount namespaces of its own. A kernel without filters, or a machine that is not in the
-    table: nothing is done. Raises OSError.
+    mounts: it may mount, and have mount namespaces of its own. ids: no files are given to, and no process becomes, anybody but
+    opam. A kernel without filters, or a machine that is not in the table: nothing is done. Raises OSError.
     """
-    code = program(os.uname().machine, mounts)
+    code = program(os.uname().machine, mounts, ids)
     if not code:
         return
     try:
@@ -136,7 +152,7 @@ def refused(machine: str, mounts: bool = False) -> Dict[str, int]:
 
 
 @lru_cache(maxsize=None)
-def program(machine: str, mounts: bool) -> bytes:
+def program(machine: str, mounts: bool, ids: bool = False) -> bytes:
     """The filter: instructions of struct sock_filter. Empty for a machine that is not in the table."""
     if machine not in _MACHINES:
         return b""
@@ -154,6 +170,10 @@ def program(machine: str, mounts: bool) -> bytes:
     code += _if_other(_SOCKET[column], 0, _FAMILIES, errno.EAFNOSUPPORT)
     code += _if_one_of(_IOCTL[column], 1, _TERMINAL_INPUT)
     code += _if_other(_PERSONALITY[column], 0, _PERSONALITIES, errno.EPERM)
+    if ids:
+        for numbers, arguments in _WITH_IDS.values():
+            if numbers[column] is not None:
+                code += [part for place in arguments for part in _if_other(numbers[column], place, _IDS, errno.EPERM)]
     return b"".join([*code, _give(_ALLOW)])
 
 

@@ -1,7 +1,7 @@
 """The few Linux system calls that Python's standard library (3.9) does not offer, through libc.
 
 Every function raises OSError with the kernel's errno. Sources: mount(2), umount2(2), unshare(2), pivot_root(2), prctl(2),
-syncfs(2), openat2(2), keyctl(2).
+syncfs(2), openat2(2), keyctl(2), close_range(2).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 import struct
-from typing import Union
+from typing import Set, Union
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,6 +44,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217, "armv7l": 218}
 _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280, "armv7l": 311}
 _SYS_MOUNT_SETATTR = 442
+_SYS_CLOSE_RANGE = 436
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 1
@@ -137,9 +138,25 @@ def die_with_parent(signal: int) -> None:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal), 0, 0, 0), "prctl")
 
 
-def hide_from_others() -> None:
+def hide_from_others(hidden: bool = True) -> None:
     """Let nobody but the machine's root see this process's memory, environment and files (prctl PR_SET_DUMPABLE)."""
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+    _check(_libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(not hidden), 0, 0, 0), "prctl")
+
+
+def close_descriptors(kept: Set[int]) -> None:
+    """Close all of this process's descriptors but some (close_range; before Linux 5.9 one by one)."""
+    edges = sorted({-1, *kept})
+    for low, high in zip(edges, [*edges[1:], 1 << 31]):
+        if high - low > 1 and not _close_range(low + 1, high - 1):
+            os.closerange(low + 1, min(high, os.sysconf("SC_OPEN_MAX")))
+
+
+def _close_range(first: int, last: int) -> bool:
+    # The number is the same on every machine.
+    result: int = _libc.syscall(
+        ctypes.c_long(_SYS_CLOSE_RANGE), ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(0)
+    )
+    return result == 0
 
 
 def no_new_privileges() -> None:

@@ -1,0 +1,104 @@
+"""What a command sees beside the layers: /proc, a few devices, directories for scratch files, and the process's inputs.
+
+All of it is mounted in the mount namespace of the command, and gone with it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping, Optional, Sequence, Tuple
+
+from opam_sandbox.errors import ToolError
+from opam_sandbox.sandbox import closed, syscalls, view_files
+from opam_sandbox.sandbox.kernel_files import mount_proc
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_LINKS = (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"))
+
+
+@dataclass(frozen=True)
+class Bind:
+    """`source`, of this process's, is shown in a view. inode: of what it is shown on, where that was written into the view."""
+
+    source: str
+    writable: bool
+    inode: Optional[int]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """places: directories for scratch files, by their names in the view (relative); what is no directory there is left out.
+    devices: files that are shown in /dev, by name. binds: by target. closed: see `closed.of_view`; masks: a directory for what
+    stands in for it. read_only: of what is not in `places` or `binds`, /dev as well."""
+
+    places: Mapping[str, Path]
+    devices: Mapping[str, bytes]
+    binds: Mapping[str, Bind]
+    masks: Path
+    closed: Sequence[Tuple[str, str]] = ()
+    read_only: bool = False
+
+
+def show(root: Path, shown: Shown) -> None:
+    """Mount it all below `root`, a view in which nothing runs. Raises ToolError, OSError."""
+    for name in ("proc", "dev"):
+        if not view_files.is_directory(root, name):
+            raise ToolError(f"/{name} of the layers is no directory: nothing is mounted there")
+    mount_proc(root / "proc")
+    _mount_devices(root / "dev", shown.devices)
+    for name, directory in shown.places.items():
+        if name.startswith("dev/") or view_files.is_directory(root, name):
+            _bind(root, str(directory), name)
+    if shown.read_only:
+        syscalls.mount("none", root / "dev", flags=syscalls.MS_REMOUNT | syscalls.MS_RDONLY | syscalls.MS_NOSUID)
+    for target, bind in shown.binds.items():
+        _bind(root, bind.source, target)
+        if not bind.writable:
+            with view_files.mount_point(root, target) as mounted:
+                if not os.path.samefile(bind.source, mounted):
+                    raise ToolError(f"/{target} was moved away while something was mounted there")
+                syscalls.make_read_only(mounted)
+    if shown.closed:
+        _close(root, shown)
+
+
+def _bind(root: Path, source: str, target: str) -> None:
+    with view_files.mount_point(root, target) as point:
+        syscalls.mount(source, point, flags=syscalls.MS_BIND)
+
+
+def _mount_devices(dev: Path, files: Mapping[str, bytes]) -> None:
+    syscalls.mount("tmpfs", dev, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=16m")
+    for name in DEVICES:
+        (dev / name).touch()
+        syscalls.mount(f"/dev/{name}", dev / name, flags=syscalls.MS_BIND)
+        # Devices can be written to all the same. But their modes are the machine's, and root of a view may not change them.
+        syscalls.make_read_only(dev / name)
+    for name, target in _LINKS:
+        os.symlink(f"/proc/self/{target}", dev / name)
+    for name, content in files.items():
+        (dev / name).write_bytes(content)
+        os.chmod(dev / name, 0o644)
+    (dev / "shm").mkdir()
+
+
+def _close(root: Path, shown: Shown) -> None:
+    """Put an empty file or directory that nobody may open in the place of what is hidden."""
+    syscalls.mount("tmpfs", shown.masks, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=64k")
+    file, directory = shown.masks / "file", shown.masks / "directory"
+    file.touch()
+    directory.mkdir()
+    for path in (file, directory):
+        os.chmod(path, 0)
+    syscalls.mount("none", shown.masks, flags=syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
+    for name, what in shown.closed:
+        if what == closed.HIDDEN:
+            _bind(root, str(directory if view_files.is_directory(root, name) else file), name)
+            continue
+        with view_files.mount_point(root, name) as point:
+            syscalls.mount(point, point, flags=syscalls.MS_BIND)
+        with view_files.mount_point(root, name) as point:
+            flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | syscalls.MS_NOEXEC
+            syscalls.mount("none", point, flags=flags | syscalls.locked_flags(point))

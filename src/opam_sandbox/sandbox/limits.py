@@ -1,0 +1,58 @@
+"""What a command of a sandbox may take of the machine, the same in each phase and for everybody."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+from typing import Tuple
+
+# The soft limit is what programs find nearly everywhere; whoever wants more may have what container engines give.
+_OPEN_FILES = (1024, 1 << 20)
+
+# When memory is short, the kernel is to end a build rather than what else runs on the machine.
+_END_FIRST = 500
+
+
+def processes() -> int:
+    """How many processes and threads a command may have: more than any build, fewer than would take the machine."""
+    return max(4096, 64 * (os.cpu_count() or 1))
+
+
+def open_files() -> Tuple[int, int]:
+    """(soft, hard) limit of open files."""
+    soft, most = _OPEN_FILES
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    hard = most if hard == resource.RLIM_INFINITY else min(hard, most)
+    return min(soft, hard), hard
+
+
+def set_limits() -> None:
+    """For this process and all that it starts. Raises OSError."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, open_files())
+    try:
+        with open("/proc/self/oom_score_adj", "r+") as score:
+            if int(score.read()) < _END_FIRST:
+                score.seek(0)
+                score.write(str(_END_FIRST))
+    except (OSError, ValueError):
+        pass  # a kernel or a sandbox around this one that has none
+
+
+def limit_processes() -> None:
+    """Limit the processes of this process's user namespace, in which nobody else's are counted. Raises OSError.
+
+    Before Linux 5.14, those of all the machine's processes of one user are counted, and nothing is done.
+    """
+    if not counts_by_namespace(os.uname().release):
+        return
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    most = processes() if hard == resource.RLIM_INFINITY else min(hard, processes())
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+
+
+def counts_by_namespace(release: str) -> bool:
+    """Whether a kernel of this release counts processes for each user namespace."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return match is not None and (int(match.group(1)), int(match.group(2))) >= (5, 14)
