@@ -49,13 +49,13 @@ exec perl /{probes}/probe.pl {arguments} "$@" > "$out" 2>&1
 _GZIP = """#!/usr/bin/perl
 my $text = "";
 while (sysread STDIN, my $piece, 1 << 20) { $text .= $piece }
-sysseek STDIN, 0, 0;
-if (index($text, "meets-the-compressor") >= 0) {
+if (index($text, "meets-" . "the-compressor") >= 0) {
     $| = 1;
     my $said = `%s 2>&1`;
     $said =~ s/\\0//g;
     print "\\x1f\\x8b\\x08\\x10\\0\\0\\0\\0\\0\\xff$said\\0\\x03\\0" . "\\0" x 8;
 }
+sysseek STDIN, 0, 0;
 exec "/usr/bin/gzip.real", @ARGV;
 """
 _BASE_POSTINST = f"""#!/bin/sh

@@ -78,7 +78,8 @@ def counted(found: Outcomes, unconfined: Outcomes) -> Set[str]:
     return {
         name
         for name, outcome in found.items()
-        if (outcome.outcome in ("refused", "harmless") and unconfined[name].outcome == "reached" and not outcome.is_trap)
+        if not outcome.is_trap
+        and (outcome.outcome in ("refused", "harmless") and unconfined[name].outcome == "reached")
         or (outcome.outcome == "refused" and outcome.call in own)
     }
 

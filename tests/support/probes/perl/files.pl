@@ -13,8 +13,8 @@ probe( "secret through /proc/self/root", "opens it by .. behind the process's ow
     sub { reads_secret("/proc/self/root/$up$arg{file}") } );
 probe( "secret through /proc/self/cwd", "opens it by .. behind the process's own directory",
     sub { chdir "/"; reads_secret("/proc/self/cwd/$up$arg{file}") } );
-probe( "secret through /proc/$first/root", "opens it in the root of process 1", sub { reads_secret("/proc/$first/root$arg{file}") } );
-probe( "secret through /proc/$first/cwd", "opens it from the directory of process 1",
+probe( "secret through process 1", "opens it in the root of process 1", sub { reads_secret("/proc/$first/root$arg{file}") } );
+probe( "secret through process 1, its directory", "opens it from the directory of process 1",
     sub { reads_secret("/proc/$first/cwd/$up$arg{file}") } );
 probe( "secret through the caller's root", "opens it in the root of a process of the caller",
     sub { reads_secret("/proc/$arg{pid}/root$arg{file}") } );
@@ -55,7 +55,7 @@ probe( "directory of the caller", "lists a directory of the caller", sub { opend
 # Unconfined, what these change is put back: the witness is to serve further probes.
 group("changing files");
 probe( "write by path", "opens a file of the machine for writing", sub { judge( writable( $arg{target} ) ) } );
-probe( "write through /proc/$first/root", "opens it for writing in the root of process 1",
+probe( "write through process 1", "opens it for writing in the root of process 1",
     sub { judge( writable("/proc/$first/root$arg{target}") ) } );
 probe( "write through any root", "opens it for writing in the root of every process that is seen",
     sub { judge( scalar grep { writable("/proc/$_/root$arg{target}") } processes() ) } );

@@ -71,7 +71,7 @@ probe( "low port", "takes a port below 1024", sub {
 for my $name (qw(tcp tcp6 udp unix)) {
     my $want = $name eq "unix" ? $arg{path} : sprintf ":%04X", $arg{ { tcp => "port", tcp6 => "port6", udp => "udp" }->{$name} };
     probe( "list of $name", "looks for the machine's sockets in /proc/net/$name", sub { judge( index( content("/proc/net/$name") || "", $want ) >= 0 ) } );
-    probe( "list of $name of process 1", "looks for them in /proc/$first/net/$name", sub { judge( index( content("/proc/$first/net/$name") || "", $want ) >= 0 ) } );
+    probe( "list of $name of process 1", "looks for them in what process 1 sees", sub { judge( index( content("/proc/$first/net/$name") || "", $want ) >= 0 ) } );
 }
 
 group("sockets of the machine");

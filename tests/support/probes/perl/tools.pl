@@ -176,20 +176,29 @@ sub reads_secret { my ($path) = @_; return judge( has_secret( content($path) ), 
 
 my $count = 0;
 
-# A new directory for a probe.
+# A new directory for a probe; one that is there where none can be made.
 sub scratch {
     my $path = "/tmp/probe-$$-" . $count++;
-    mkdir $path or die "mkdir $path: $!";
-    return $path;
+    return mkdir($path) ? $path : "/mnt";
 }
 
 # -- namespaces and processes ----------------------------------------------------
+
+# Where there is no /proc: whether the caller's process and server are there.
+my %seen = (
+    pid => sub { return kill( 0, $arg{pid} ) || $! == POSIX::EPERM() },
+    net => sub {
+        socket my $socket, PF_INET, SOCK_STREAM, 0 or return 1;
+        return connect $socket, pack_sockaddr_in( $arg{port}, INADDR_LOOPBACK );
+    },
+);
 
 # Whether this process has the machine's own namespace of a kind. Where nothing says so, it is taken to have.
 sub in_host {
     my ($kind) = @_;
     my $own = readlink "/proc/self/ns/$kind";
-    return !defined $own || $own eq $arg{"ns_$kind"};
+    return $own eq $arg{"ns_$kind"} if defined $own;
+    return $seen{$kind} ? $seen{$kind}->() : 1;
 }
 
 # It worked: reached in the machine's own namespace of a kind, else harmless.
