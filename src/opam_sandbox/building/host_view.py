@@ -17,7 +17,7 @@ from typing import BinaryIO, Dict, List, Optional, Sequence
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import memory, privileges, seccomp, syscalls
+from opam_sandbox.sandbox import limits, memory, privileges, seccomp, syscalls
 from opam_sandbox.sandbox.kernel_files import mount_proc
 from opam_sandbox.sandbox.namespaces import is_rootless, kill_stragglers, run_isolated
 from opam_sandbox.sandbox.view import LOG
@@ -29,6 +29,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Directories of the host's programs, and what their own dynamic linker and interpreters read.
 _PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu")
 _SETTINGS = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "perl")
+_SMALL = 64 << 20  # bytes, as container engines have it
 _DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 _ACCOUNTS = {
     "etc/passwd": "root:x:0:0::/root:/bin/sh\n_apt:x:42:65534::/nonexistent:/bin/false\n"
@@ -117,16 +118,18 @@ def _inside(job: Job, foreign: bool, start: int) -> int:
             log.write(f"the base's sandbox: {error}\n".encode())
         return 1
     os.write(start, b"x")
-    done = subprocess.run(
-        list(job.argv),
-        env=job.env,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=job.stdout,
-        stderr=job.log,
-        preexec_fn=lambda: _restrict(foreign),
-        check=False,
-    )
+    with open("/dev/null", "rb") as null:  # the view's, which cannot be changed
+        done = subprocess.run(
+            list(job.argv),
+            env=job.env,
+            cwd="/",
+            stdin=null,
+            stdout=job.stdout,
+            stderr=job.log,
+            start_new_session=True,  # the caller's terminal is not the program's
+            preexec_fn=lambda: _restrict(foreign),
+            check=False,
+        )
     kill_stragglers()
     if not job.room:
         # Files of ids that only this namespace may remove. A program that ends well has left none.
@@ -147,10 +150,13 @@ def _mount_view(job: Job, foreign: bool) -> None:
     syscalls.make_read_only(root / INPUTS[1:])
     for name in _DEVICES:
         syscalls.mount(f"/dev/{name}", root / "dev" / name, flags=syscalls.MS_BIND)
+        # Devices can be written to all the same; their modes are the machine's.
+        syscalls.make_read_only(root / "dev" / name)
     # The owner is said, as this process may have an id that the namespace does not know.
     owner = "uid=0,gid=0,"
-    syscalls.mount("tmpfs", root / "dev/shm", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, owner + "mode=1777")
-    syscalls.mount("tmpfs", root / "run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, owner + "mode=755")
+    safe = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    memory.mount(root / "dev/shm", _SMALL, safe, owner + "mode=1777")
+    memory.mount(root / "run", _SMALL, safe, owner + "mode=755")
     mount_proc(root / "proc", masked=not foreign)
     if job.room:
         memory.mount(root / "tmp", job.room, syscalls.MS_NODEV, owner + "mode=1777")
@@ -182,5 +188,7 @@ def _restrict(foreign: bool) -> None:
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWCGROUP)
     # In a user namespace, SYS_ADMIN can mount what belongs to the namespace, and no more.
     privileges.keep_only(privileges.DPKG | ({privileges.SYS_ADMIN} if foreign else frozenset()))
+    limits.set_limits()
+    limits.limit_processes()
     syscalls.no_new_privileges()
     seccomp.load(mounts=True)

@@ -71,7 +71,7 @@ def _unpack(stream: Readable, root: bytes, rootless: bool) -> int:
         for member in archive:
             count += 1
             unpacking.add(member)
-        unpacking.set_times()
+        unpacking.finish()
     return count
 
 
@@ -83,6 +83,7 @@ class _Unpacking:
         self._root = root
         self._rootless = rootless
         self._directories: List[Tuple[bytes, float]] = []
+        self._closed: Dict[bytes, int] = {}
         self._parents: Set[bytes] = {root}
         self._deleted: Set[bytes] = set()
 
@@ -102,15 +103,25 @@ class _Unpacking:
             self._make_directory(path, relative)
             self._directories.append((path, member.mtime))
             _set_metadata(member, path, self._rootless)
+            self._open(path, member.mode)
         elif member.islnk():
             self._link(member, path)  # one inode: everything was set with its first name
         elif self._make_file(member, path):
             _set_metadata(member, path, self._rootless)
 
-    def set_times(self) -> None:
-        """Last of all, since making an entry changes its directory's time."""
+    def finish(self) -> None:
+        """Last of all, since making an entry changes its directory's time, and needs its directory's permission."""
         for path, mtime in reversed(self._directories):
             os.utime(path, (mtime, mtime))
+            if path in self._closed:
+                os.chmod(path, self._closed.pop(path))
+
+    def _open(self, path: bytes, mode: int) -> None:
+        """Let this user make what is in a directory, whatever the mode that the directory is to have."""
+        self._closed.pop(path, None)
+        if self._rootless and mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(path, mode | stat.S_IRWXU)
+            self._closed[path] = mode
 
     def _make_directory(self, path: bytes, relative: bytes) -> None:
         if relative and not _is_directory(path):

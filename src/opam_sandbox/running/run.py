@@ -37,7 +37,7 @@ from opam_sandbox.running.image_config import find_user, read_image, under
 from opam_sandbox.running.requests import RunRequest
 from opam_sandbox.running.runtime_bundle import Container, write_bundle
 from opam_sandbox.running.scratch import ContainerScratch
-from opam_sandbox.sandbox import syscalls
+from opam_sandbox.sandbox import privileges, syscalls
 from opam_sandbox.sandbox.stack import Stack
 
 # What a terminal or a supervisor sends; the others are for nobody else, or cannot be caught.
@@ -175,6 +175,9 @@ def _contain(
     # The runtime looks processes up by the numbers that they have in here.
     syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
     _hide_cgroups(kind)
+    # The container is to have neither its caller's keys nor a look at this process, which is in its PID namespace.
+    privileges.leave_keyring()
+    syscalls.hide_from_others()
     root = Stack(lower, scratch, rootless)
     root.mount()
     if not container.mounts:  # they may bring the command

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
 from opam_sandbox.running.image_config import Ids
+from opam_sandbox.sandbox import kernel_files, limits, seccomp
 
-# What docker and podman leave to root of a container.
+# What podman leaves to root of a container (docker also MKNOD, NET_RAW and AUDIT_WRITE). Others have none, and get none.
 _CAPABILITIES = [
     f"CAP_{name}"
     for name in (
         "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP".split()
     )
 ]
-_MASKED = ["acpi", "asound", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi"]
-_READ_ONLY = ["bus", "fs", "irq", "sys", "sysrq-trigger"]
+# As container engines have it, and what is hidden from builds.
+_MASKED = sorted({"acpi", "asound", "scsi", "timer_stats", *kernel_files.HIDDEN})
+_MASKED_IN_SYS = ["firmware", "devices/virtual/powercap"]
+_READ_ONLY = sorted(set(kernel_files.READ_ONLY) - set(_MASKED))
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,7 @@ def write_bundle(bundle: Path, root: Path, container: Container) -> None:
 
 def _config(root: Path, container: Container) -> Dict[str, Any]:
     ids = container.ids
-    capabilities = _CAPABILITIES
-    own = capabilities if ids.uid == 0 else []
+    capabilities = _CAPABILITIES if ids.uid == 0 else []
     env = dict(entry.partition("=")[::2] for entry in container.env)
     if container.terminal:
         env.setdefault("TERM", os.environ.get("TERM", "xterm"))
@@ -53,7 +55,7 @@ def _config(root: Path, container: Container) -> Dict[str, Any]:
     if container.terminal:
         columns, lines = os.get_terminal_size(0)
         size = {"consoleSize": {"height": lines, "width": columns}}
-    namespaces = ["mount", "ipc", "uts"] + ([] if container.host_network else ["network"])
+    namespaces = ["mount", "ipc", "uts", "cgroup"] + ([] if container.host_network else ["network"])
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -65,12 +67,16 @@ def _config(root: Path, container: Container) -> Dict[str, Any]:
             "cwd": container.workdir,
             "capabilities": {
                 "bounding": capabilities,
-                "effective": own,
-                "permitted": own,
+                "effective": capabilities,
+                "permitted": capabilities,
                 "inheritable": [],
                 "ambient": [],
             },
-            "noNewPrivileges": False,
+            # Set-uid programs give nothing to who is not root. (root's do: sudo, for one, refuses to run otherwise.)
+            "noNewPrivileges": ids.uid != 0,
+            "rlimits": [
+                {"type": f"RLIMIT_{name}", "soft": soft, "hard": hard} for name, soft, hard in _limits(container)
+            ],
         },
         "root": {"path": str(root), "readonly": False},
         "hostname": container.hostname,
@@ -78,16 +84,27 @@ def _config(root: Path, container: Container) -> Dict[str, Any]:
         "linux": {
             # No PID namespace: it shares the one that ends with the caller.
             "namespaces": [{"type": kind} for kind in namespaces],
-            "maskedPaths": [f"/proc/{name}" for name in _MASKED] + ["/sys/firmware"],
+            "maskedPaths": [f"/proc/{name}" for name in _MASKED] + [f"/sys/{name}" for name in _MASKED_IN_SYS],
             "readonlyPaths": [f"/proc/{name}" for name in _READ_ONLY],
+            "seccomp": seccomp.oci_profile(os.uname().machine),
         },
     }
+
+
+def _limits(container: Container) -> List[Tuple[str, int, int]]:
+    found = [("CORE", 0, 0), ("NOFILE", *limits.open_files())]
+    if container.rootless and limits.counts_by_namespace(os.uname().release):
+        # Else all processes of that id on this machine would count.
+        found.append(("NPROC", *limits.processes()))
+    return found
 
 
 def _mounts(container: Container) -> List[Dict[str, Any]]:
     safe = ["nosuid", "noexec", "nodev"]
     # Processes of others cannot be seen: those outside of the container are in the same PID namespace.
     proc = [*safe, "hidepid=2"]
+    if not container.rootless:
+        proc.append("gid=65533")  # one of nobody: who is in it sees all, and by default that is root's
     # Its group can only be given where it is mapped.
     pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
     if container.ids.uid or not container.rootless:

@@ -14,9 +14,12 @@ _OPEN_FILES = (1024, 1 << 20)
 _END_FIRST = 500
 
 
-def processes() -> int:
-    """How many processes and threads a command may have: more than any build, fewer than would take the machine."""
-    return max(4096, 64 * (os.cpu_count() or 1))
+def processes() -> Tuple[int, int]:
+    """(soft, hard) limit of processes and threads: more than any build has, fewer than would take the machine."""
+    most = max(4096, 64 * (os.cpu_count() or 1))
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(hard, most)
+    return most, most
 
 
 def open_files() -> Tuple[int, int]:
@@ -47,9 +50,7 @@ def limit_processes() -> None:
     """
     if not counts_by_namespace(os.uname().release):
         return
-    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    most = processes() if hard == resource.RLIM_INFINITY else min(hard, processes())
-    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+    resource.setrlimit(resource.RLIMIT_NPROC, processes())
 
 
 def counts_by_namespace(release: str) -> bool:

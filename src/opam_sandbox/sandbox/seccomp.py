@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 from functools import lru_cache
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from opam_sandbox.sandbox import syscalls
 
@@ -19,6 +19,9 @@ class _Machine(NamedTuple):
     column: int
     audit_arch: int  # AUDIT_ARCH_* of linux/audit.h
 
+
+# What a machine runs besides: programs of images may be of these kinds.
+_SCMP_ARCH = {"x86_64": ("X86_64", "X86", "X32"), "aarch64": ("AARCH64", "ARM")}
 
 _MACHINES = {"x86_64": _Machine(0, 0xC000003E), "aarch64": _Machine(1, 0xC00000B7)}
 
@@ -117,6 +120,7 @@ _FAMILIES = (
     10,
     16,
 )  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: others leave the network namespace, or are seldom used
+_ALL_FAMILIES = 64  # more than there are
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: type into the caller's terminal
 _PERSONALITIES = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32 bit addresses, uname of 2.6, both, "which is it?"
 
@@ -149,6 +153,49 @@ def refused(machine: str, mounts: bool = False) -> Dict[str, int]:
     tables = [_REFUSED, _ABSENT] + ([] if mounts else [_MOUNTS, {"unshare": _UNSHARE}])
     found = {name: numbers[column] for table in tables for name, numbers in table.items()}
     return {name: number for name, number in found.items() if number is not None}
+
+
+def oci_profile(machine: str) -> Dict[str, Any]:
+    """`linux.seccomp` of an OCI runtime's configuration, from the same tables. Whoever reads it knows the numbers.
+
+    Source: runtime-spec 1.0, config-linux.md.
+    """
+    every = [*_REFUSED, *_MOUNTS, "unshare"]
+    rules = [
+        _rule(every, errno.EPERM),
+        _rule([*_ABSENT], errno.ENOSYS),
+        *(_rule(["clone"], errno.EPERM, 0, "MASKED_EQ", bit, bit) for bit in _bits(_NAMESPACES)),
+        *(_rule(["ioctl"], errno.EPERM, 1, "MASKED_EQ", 0xFFFFFFFF, value) for value in _TERMINAL_INPUT),
+        *(
+            _rule(["socket"], errno.EAFNOSUPPORT, 0, "EQ", family)
+            for family in range(_ALL_FAMILIES)
+            if family not in _FAMILIES
+        ),
+        _rule(["socket"], errno.EAFNOSUPPORT, 0, "GE", _ALL_FAMILIES),
+        # With the highest bit it is the question which personality there is.
+        *(
+            _rule(["personality"], errno.EPERM, 0, "MASKED_EQ", 1 << 31 | bit, bit)
+            for bit in _bits(0x7FFFFFFF)
+            if bit not in _PERSONALITIES
+        ),
+    ]
+    profile: Dict[str, Any] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+    if machine in _SCMP_ARCH:
+        profile["architectures"] = [f"SCMP_ARCH_{name}" for name in _SCMP_ARCH[machine]]
+    return profile
+
+
+def _bits(value: int) -> List[int]:
+    return [1 << place for place in range(32) if value >> place & 1]
+
+
+def _rule(
+    names: List[str], error: int, argument: Optional[int] = None, test: str = "", value: int = 0, second: int = 0
+) -> Dict[str, Any]:
+    rule: Dict[str, Any] = {"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": error}
+    if argument is not None:
+        rule["args"] = [{"index": argument, "value": value, "valueTwo": second, "op": f"SCMP_CMP_{test}"}]
+    return rule
 
 
 @lru_cache(maxsize=None)

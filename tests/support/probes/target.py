@@ -19,7 +19,7 @@ from tests.support.probes.servers import Servers
 
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 # They change by themselves.
-_RESTLESS = ("cgroup.procs", "ns_last_pid", "pressure/cpu")
+_RESTLESS = ("cgroup.procs", "ns_last_pid", "pressure/cpu", "uevent")
 CANARY = "OPAM_OCI_PROBE"
 
 # A process of the caller: a secret in its environment and arguments, an open file to write; it tells of signals.

@@ -212,7 +212,8 @@ sub judge_namespace {
 sub own_mounts {
     return unless $arg{unconfined} || $arg{mounts};
     works( "unshare", 0x20000 ) or die "unshare: $!";
-    works( "mount", "none", "/", 0, 0x44000, 0 ) or die "making mounts private: $!";
+    # In a chroot, / is no mount: what is above is private already.
+    works( "mount", "none", "/", 0, 0x44000, 0 ) or $arg{mounts} or die "making mounts private: $!";
 }
 
 sub processes {
