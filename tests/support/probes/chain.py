@@ -12,9 +12,6 @@ What they print is in what they leave behind: files of layers, and a comment in 
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 import json
 import os
 import shutil
@@ -87,9 +84,11 @@ run-test: [["{_RUN}" "%{{lib}}%/outcome-test"]]
 
 @dataclass
 class Downloads:
-    """top: a directory that everybody may read, with `debs`, the tool and a request for the base."""
+    """top: a directory that everybody may read, with `debs`, the tool and a request for the base. left: by layer, what the first
+    chain's probes left behind (see `traps`)."""
 
     top: Path
+    left: Dict[str, List[Any]] = field(default_factory=dict)
 
     @classmethod
     def make(cls, top: Path) -> "Downloads":

@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from tests.support.probes import shared_memory
 from tests.support.probes.program import parameters
@@ -73,8 +73,9 @@ class Target:
 
 
 @contextmanager
-def target(directory: Path, owner: int = 0) -> Iterator[Target]:
-    """Things to reach, made in `directory`, which is empty, for a caller with this id."""
+def target(directory: Path, owner: int = 0, above: Optional[Path] = None) -> Iterator[Target]:
+    """Things to reach, made in `directory`, which is empty, for a caller with this id. above: a directory that no sandbox is to
+    know of, in which all of the caller's work lies; by default `directory`."""
     secret = "secret-" + secrets.token_hex(8)
     with ExitStack() as stack:
         files = _files(directory, secret, owner)
@@ -93,7 +94,7 @@ def target(directory: Path, owner: int = 0) -> Iterator[Target]:
         values: Dict[str, object] = {
             **files,
             "dir": directory,
-            "home": directory.name,
+            "home": (above or directory).name,
             "home_name": marker.name,
             "pid": process,
             "secret": secret[::-1],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import tarfile
-from pathlib import Path
 from typing import List, Tuple
 
 from tests.support.probes.chain import Chain
@@ -49,8 +48,3 @@ def forbidden(entries: List[Entry]) -> List[Entry]:
         for entry in entries
         if entry[0] in (tarfile.CHRTYPE.decode(), tarfile.BLKTYPE.decode()) or any("overlay" in key for key in entry[5])
     ]
-
-
-def blob_of(directory: Path) -> Path:
-    [blob] = (directory / "blobs/sha256").iterdir()
-    return blob
