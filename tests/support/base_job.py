@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Optional, Sequence
 
 import tomli
 
@@ -14,19 +15,18 @@ from opam_oci.downloads.apt_sources import apt_mirrors
 from tests.support.checkout import ROOT, tool
 
 LOCK = ROOT / "3rdparty/debian/trixie-slim.lock"
+LARGER_LOCK = ROOT / "3rdparty/debian/trixie.lock"
 
 
-def download(top: Path) -> None:
-    """Fill `top`. Raises OSError where this machine's mirror does not have the .debs."""
+def download(top: Path, more: Sequence[str] = ()) -> None:
+    """Fill `top`. `more`: packages of the larger base that come with it. Raises OSError where this machine's mirror does not
+    have the .debs."""
     lock = tomli.loads(LOCK.read_text())
-    [mirror, *_] = apt_mirrors(Path("/etc/apt"))
+    wanted = lock["deb"] + [deb for deb in tomli.loads(LARGER_LOCK.read_text())["deb"] if deb["name"] in more]
     (top / "debs").mkdir()
     (top / "store").mkdir()
-    debs: List[Dict[str, Any]] = []
-    for deb in lock["deb"]:
-        file = f"debs/{deb['path'].rpartition('/')[2]}"
-        urllib.request.urlretrieve(f"{mirror.rstrip('/')}/{deb['path']}", top / file)
-        debs.append({key: deb[key] for key in ("name", "version", "architecture", "sha256", "size")} | {"file": file})
+    with ThreadPoolExecutor(8) as pool:
+        debs = list(pool.map(lambda deb: fetch(top, deb), wanted))
     metadata = lock["metadata"]
     request = {
         "store": "store",
@@ -40,20 +40,37 @@ def download(top: Path) -> None:
     (top / "request.json").write_text(json.dumps(request))
 
 
+def fetch(top: Path, deb: Dict[str, Any]) -> Dict[str, Any]:
+    """Download a lockfile's .deb into `top`/debs; returns it as requests have it."""
+    [mirror, *_] = apt_mirrors(Path("/etc/apt"))
+    file = f"debs/{deb['path'].rpartition('/')[2]}"
+    urllib.request.urlretrieve(f"{mirror.rstrip('/')}/{deb['path']}", top / file)
+    return {key: deb[key] for key in ("name", "version", "architecture", "sha256", "size")} | {"file": file}
+
+
 def add_package(top: Path, name: str, postinst: str, files: Dict[str, str]) -> None:
     """Make a .deb with a maintainer script, and lock it with the others. files: paths below the root -> texts."""
-    tree = top / "tree"
+    entry = make_package(top, name, postinst, files)
+    request = json.loads((top / "request.json").read_text())
+    request["debs"].append(entry)
+    (top / "request.json").write_text(json.dumps(request))
+
+
+def make_package(
+    top: Path, name: str, postinst: str, files: Dict[str, str], programs: Sequence[str] = (), tree: Optional[Path] = None
+) -> Dict[str, Any]:
+    """Make a .deb in `top`/debs; returns it as requests have it. programs: which files are executable. tree: a directory that
+    has more of its files."""
+    tree = tree or top / f"tree-{name}"
     for path, text in {"DEBIAN/postinst": postinst, **files}.items():
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).write_text(text)
-    (tree / "DEBIAN/postinst").chmod(0o755)
+        (tree / path).chmod(0o755 if path in ("DEBIAN/postinst", *programs) else 0o644)
     (tree / "DEBIAN/control").write_text(
         f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\nDescription: a test's\n"
     )
     file = f"debs/{name}_1_all.deb"
     tool("dpkg-deb", "--root-owner-group", "--build", str(tree), str(top / file))
     data = (top / file).read_bytes()
-    request = json.loads((top / "request.json").read_text())
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "file": file}
-    request["debs"].append({"name": name, "version": "1", "architecture": "all", **entry})
-    (top / "request.json").write_text(json.dumps(request))
+    return {"name": name, "version": "1", "architecture": "all", **entry}

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import random
+import shutil
 import subprocess
 from pathlib import Path
 from typing import List
@@ -86,3 +87,22 @@ def test_a_root_without_gzip(tmp_path: Path) -> None:
     writer.write(b"x")
     with pytest.raises(ToolError, match="the base's gzip does not run"):
         writer.close()
+
+
+def test_the_program_reaches_nothing(tiny_root: Path, tmp_path: Path) -> None:
+    """It is a package's as much as the base's: it changes nothing of the store's files, and sees no process and no device."""
+    root = tmp_path / "root"
+    shutil.copytree(tiny_root, root, symlinks=True)
+    (root / "bin/gzip").rename(root / "bin/gzip.real")
+    attempts = ("touch /written", "mknod /etc/n b 8 0", "chown 5:5 /etc", "mknod /tmp/null c 1 3")
+    script = "".join(f"if {attempt} 2> /dev/null; then exit 9; fi\n" for attempt in attempts).replace("2> /dev/null", "")
+    see = 'for x in /proc/* /dev/*; do if [ -e "$x" ]; then exit 8; fi; done\n'
+    (root / "bin/gzip").write_text(f'#!/bin/sh\nexec 2>&-\n{script}{see}exec /bin/gzip.real "$@"\n')
+    (root / "bin/gzip").chmod(0o755)
+    before = sorted(path.relative_to(root) for path in root.rglob("*"))
+    out = io.BytesIO()
+    writer = PackedWriter(out, root)
+    writer.write(b"x")
+    writer.close()
+    assert gzip.decompress(out.getvalue()) == b"x"
+    assert sorted(path.relative_to(root) for path in root.rglob("*")) == before

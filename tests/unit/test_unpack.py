@@ -292,3 +292,33 @@ def test_rootless_leaves_devices_out(world: World) -> None:
     assert os.listdir(world.target) == ["d"]
     assert (world.target / "d").stat().st_uid == os.getuid()
     assert os.getxattr(world.target / "d", "user.overlay.opaque") == b"y"
+
+
+def test_a_user_fills_directories_that_are_closed_to_him(tmp_path: Path) -> None:
+    """What is in a directory that its owner may not enter or write is made all the same, and the modes are right in the end."""
+    members = []
+    for number, mode in enumerate((0o000, 0o555, 0o500, 0o777)):
+        directory = f"d{number}"
+        members += [
+            member(directory, tarfile.DIRTYPE, mode=mode),
+            member(f"{directory}/inner", tarfile.DIRTYPE, mode=mode),
+            member(f"{directory}/inner/f", content=b"x", mode=0),
+            member(f"{directory}/g", content=b"x"),
+        ]
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.chown(tmp_path, 47010, 47010)
+                os.chmod(tmp_path, 0o755)
+                os.chdir(tmp_path)
+                os.setresgid(47010, 47010, 47010)
+                os.setresuid(47010, 47010, 47010)
+            os._exit(0 if unpack(io.BytesIO(make_tar(members)), Path("."), rootless=True) == 16 else 2)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    modes = [stat.S_IMODE((tmp_path / f"d{number}" / name).stat().st_mode) for number in range(4) for name in ("", "inner")]
+    if os.geteuid() == 0:
+        assert modes == [0o000, 0o000, 0o555, 0o555, 0o500, 0o500, 0o777, 0o777]
+        assert (tmp_path / "d0/inner/f").read_bytes() == b"x" and (tmp_path / "d1/g").read_bytes() == b"x"

@@ -85,7 +85,10 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/make.py", "write_description"): ({"write_json"}, "layer.json, a file of the process"),
     ("layer/mounted.py", "mounted"): ({"open"}, "the log, a file of the process"),
     ("layer/compress.py", "_in_memory"): ({"open"}, "a memfd"),
-    ("layer/compress.py", "_run.enter"): ({"os.chroot", "os.chdir"}, "the child: from there on inside"),
+    ("sandbox/bare_program.py", "enter"): (
+        {"os.chroot", "os.chdir", "syscalls.mount"},
+        "the child: from there on inside; a directory of the store, in a mount namespace of the child's",
+    ),
     ("sandbox/view.py", "write"): ({"write_json"}, "the timings, a file of the process"),
     ("sandbox/view.py", "log_text"): ({".read_text"}, "the log, a file of the process"),
     ("sandbox/stack.py", "__init__"): ({".resolve"}, "the scratch directory, above the view"),

@@ -185,7 +185,7 @@ def _enter_view(job: Job, foreign: bool) -> None:
 
 def _restrict(foreign: bool) -> None:
     # What the program mounts is gone with it, and no removal goes through that.
-    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWCGROUP)
     # In a user namespace, SYS_ADMIN can mount what belongs to the namespace, and no more.
     privileges.keep_only(privileges.DPKG | ({privileges.SYS_ADMIN} if foreign else frozenset()))
     limits.set_limits()

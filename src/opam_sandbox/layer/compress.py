@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Deque, List, Optional
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.sandbox import view_files
+from opam_sandbox.sandbox import bare_program, view_files
 
 PIECE = 4 << 20
 # Against 6, measured on a compiler's layer: gzip makes 1.7 % more bytes in 3/5 of the time, libdeflate 0.8 % in 4/5.
@@ -80,7 +80,7 @@ class Written:
 class PackedWriter:
     """A sink for the bytes of a tar stream: hashes, compresses and hashes again in one pass.
 
-    `root`: a directory with the base's files, in which the program runs. The caller must be allowed to chroot.
+    `root`: a directory with the base's files, in which the program runs. The caller must be allowed to mount.
     """
 
     def __init__(self, out: BinaryIO, root: Path, packing: Packing = GZIP, workers: int = 0) -> None:
@@ -146,10 +146,6 @@ class PackedWriter:
     def _run(self, piece: BinaryIO, size: int) -> bytes:
         root, name = self._root, self._packing.compression
 
-        def enter() -> None:
-            os.chroot(root)
-            os.chdir("/")
-
         try:
             with _in_memory("packed") as packed:
                 run = subprocess.run(
@@ -158,7 +154,7 @@ class PackedWriter:
                     stdout=packed,
                     stderr=subprocess.PIPE,
                     env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-                    preexec_fn=enter,
+                    preexec_fn=lambda: bare_program.enter(root),
                 )
                 packed.seek(0)
                 result = packed.read()

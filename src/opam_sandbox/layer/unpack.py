@@ -94,9 +94,10 @@ class _Unpacking:
             _set_metadata(member, path, self._rootless)
 
     def finish(self) -> None:
-        """Directories' own metadata, last of all: an entry changes its directory's time, and gets its default attributes."""
-        for path, member in reversed(self._directories.items()):
-            _set_metadata(member, path, self._rootless)
+        """Directories' own metadata, last of all and the innermost first: an entry changes its directory's time, gets its
+        default attributes, and needs its permission, which a user's own mode may withhold."""
+        for path in sorted(self._directories, key=lambda path: path.count(b"/"), reverse=True):
+            _set_metadata(self._directories[path], path, self._rootless)
 
     def _make_parents(self, parent: bytes) -> None:
         missing: List[bytes] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
 from opam_sandbox.running.image_config import Ids
-from opam_sandbox.sandbox import limits, seccomp
+from opam_sandbox.sandbox import kernel_files, limits, seccomp
 
 # What podman leaves to root of a container (docker also MKNOD, NET_RAW and AUDIT_WRITE). Others have none, and get none.
 _CAPABILITIES = [
@@ -18,10 +18,10 @@ _CAPABILITIES = [
         "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP".split()
     )
 ]
-# As container engines have it.
-_MASKED = "acpi asound interrupts kcore keys latency_stats timer_list timer_stats sched_debug scsi".split()
+# As container engines have it, and what is hidden from builds.
+_MASKED = sorted({"acpi", "asound", "scsi", "timer_stats", *kernel_files.HIDDEN})
 _MASKED_IN_SYS = ["firmware", "devices/virtual/powercap"]
-_READ_ONLY = ["bus", "fs", "irq", "sys", "sysrq-trigger"]
+_READ_ONLY = sorted(set(kernel_files.READ_ONLY) - set(_MASKED))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""/proc of a sandbox, without what is the whole machine's."""
+"""/proc of a sandbox or a container, without what is the whole machine's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from opam_sandbox.sandbox import syscalls
 _MOUNT = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 
 # root of the namespace would be let in there, although it is the whole machine's: as OCI runtimes have it by default.
-_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "asound")
-_HIDDEN = ("kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kmsg", "kallsyms", "interrupts")
+READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "asound", "pressure", "mtrr")
+HIDDEN = (
+    *("kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kmsg", "kallsyms", "interrupts"),
+    # What the machine's memory is used for.
+    *("kpagecount", "kpageflags", "kpagecgroup", "pagetypeinfo", "slabinfo", "vmallocinfo"),
+)
 
 
 def mount_proc(target: Path, masked: bool = True) -> None:
@@ -22,12 +26,12 @@ def mount_proc(target: Path, masked: bool = True) -> None:
     syscalls.mount("proc", target, "proc", _MOUNT)
     if not masked:
         return
-    for name in _READ_ONLY:
+    for name in READ_ONLY:
         path = target / name
         if path.exists():
             syscalls.mount(path, path, flags=syscalls.MS_BIND)
             syscalls.mount("none", path, flags=syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | _MOUNT)
-    for name in _HIDDEN:
+    for name in HIDDEN:
         path = target / name
         if path.exists():
             syscalls.mount("/dev/null", path, flags=syscalls.MS_BIND)

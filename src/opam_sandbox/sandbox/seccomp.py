@@ -113,6 +113,7 @@ _IOCTL: _Numbers = (16, 29)
 _PERSONALITY: _Numbers = (135, 92)
 
 _NAMESPACES = 0x7E020000  # CLONE_NEW*: mount, control group, UTS, IPC, user, PID, network
+_NEW_TIME = 0x80  # CLONE_NEWTIME, of unshare only: for clone it is part of a signal's number
 _FAMILIES = (
     1,
     2,
@@ -212,7 +213,7 @@ def program(machine: str, mounts: bool, ids: bool = False) -> bytes:
         code += [_jump(_EQUAL, number, 0, 1), _error(errno.ENOSYS if number in absent else errno.EPERM)]
     code += _if_bits(_CLONE[column], _NAMESPACES)
     if mounts:
-        code += _if_bits(_UNSHARE[column], _NAMESPACES & ~syscalls.CLONE_NEWNS)
+        code += _if_bits(_UNSHARE[column], (_NAMESPACES | _NEW_TIME) & ~syscalls.CLONE_NEWNS)
     code += _if_other(_SOCKET[column], 0, _FAMILIES, errno.EAFNOSUPPORT)
     code += _if_one_of(_IOCTL[column], 1, _TERMINAL_INPUT)
     code += _if_other(_PERSONALITY[column], 0, _PERSONALITIES, errno.EPERM)
