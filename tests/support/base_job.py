@@ -57,7 +57,12 @@ def add_package(top: Path, name: str, postinst: str, files: Dict[str, str]) -> N
 
 
 def make_package(
-    top: Path, name: str, postinst: str, files: Dict[str, str], programs: Sequence[str] = (), tree: Optional[Path] = None
+    top: Path,
+    name: str,
+    postinst: str,
+    files: Dict[str, str],
+    programs: Sequence[str] = (),
+    tree: Optional[Path] = None,
 ) -> Dict[str, Any]:
     """Make a .deb in `top`/debs; returns it as requests have it. programs: which files are executable. tree: a directory that
     has more of its files."""

@@ -95,7 +95,9 @@ def test_the_program_reaches_nothing(tiny_root: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_root, root, symlinks=True)
     (root / "bin/gzip").rename(root / "bin/gzip.real")
     attempts = ("touch /written", "mknod /etc/n b 8 0", "chown 5:5 /etc", "mknod /tmp/null c 1 3")
-    script = "".join(f"if {attempt} 2> /dev/null; then exit 9; fi\n" for attempt in attempts).replace("2> /dev/null", "")
+    script = "".join(f"if {attempt} 2> /dev/null; then exit 9; fi\n" for attempt in attempts).replace(
+        "2> /dev/null", ""
+    )
     see = 'for x in /proc/* /dev/*; do if [ -e "$x" ]; then exit 8; fi; done\n'
     (root / "bin/gzip").write_text(f'#!/bin/sh\nexec 2>&-\n{script}{see}exec /bin/gzip.real "$@"\n')
     (root / "bin/gzip").chmod(0o755)

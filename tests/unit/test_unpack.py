@@ -318,7 +318,9 @@ def test_a_user_fills_directories_that_are_closed_to_him(tmp_path: Path) -> None
         finally:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
-    modes = [stat.S_IMODE((tmp_path / f"d{number}" / name).stat().st_mode) for number in range(4) for name in ("", "inner")]
+    modes = [
+        stat.S_IMODE((tmp_path / f"d{number}" / name).stat().st_mode) for number in range(4) for name in ("", "inner")
+    ]
     if os.geteuid() == 0:
         assert modes == [0o000, 0o000, 0o555, 0o555, 0o500, 0o500, 0o777, 0o777]
         assert (tmp_path / "d0/inner/f").read_bytes() == b"x" and (tmp_path / "d1/g").read_bytes() == b"x"

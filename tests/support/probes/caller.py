@@ -45,7 +45,7 @@ def unconfined(target: Target, prefix: Sequence[str] = ()) -> str:
     """What the probes say where nothing confines them but mounts of their own, and what they change is put back."""
     directory = target.directory
     # One mount of which /proc says where it comes from, as a sandbox has many.
-    script = f"mount --bind {directory} {directory} && exec \"$@\""
+    script = f'mount --bind {directory} {directory} && exec "$@"'
     command = [*prefix, "perl", str(PERL / "probe.pl"), *target.arguments, "unconfined=yes"]
     wrapped: List[str] = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh", *command]
     done = call(target, wrapped, directory)

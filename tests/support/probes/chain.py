@@ -28,8 +28,11 @@ from tests.support.probes.target import Target
 from tests.support.sandbox_tool import copy_tool
 from tests.support.small_images import CONFIG_TYPE, MANIFEST_TYPE, write_index, write_json_blob
 
-PACKAGES = ("opam", "bzip2", "libamd3", "libcolamd3", "libglpk40", "libgomp1", "libltdl7", "libpopt0", "libsuitesparseconfig7")
-PACKAGES += ("make", "patch", "rsync", "unzip", "wget")
+# What opam needs beside the small base.
+PACKAGES = (
+    *("opam", "bzip2", "libamd3", "libcolamd3", "libglpk40", "libgomp1", "libltdl7", "libpopt0", "libsuitesparseconfig7"),
+    *("make", "patch", "rsync", "unzip", "wget"),
+)
 PROBES = "usr/share/probe"
 _RUN = f"/{PROBES}/run"
 _SWITCH = "home/opam/.opam/default"
@@ -119,7 +122,13 @@ class Chain:
             "depexts": self._build,
             "state-root": self._state,
         }
-        same = {"build": "depexts", "install": "depexts", "test": "depexts", "compress": "depexts", "state-user": "state-root"}
+        same = {
+            "build": "depexts",
+            "install": "depexts",
+            "test": "depexts",
+            "compress": "depexts",
+            "state-user": "state-root",
+        }
         if phase not in self.found:
             makers.get(same.get(phase, phase), lambda: self._run(phase))()
         return self.found[phase]
@@ -127,15 +136,15 @@ class Chain:
     # -- phases ---------------------------------------------------------------
 
     def _base(self) -> None:
-        job = self.directory / "base"
-        shutil.copytree(self.downloads.top, job, ignore=shutil.ignore_patterns("tool", "root", "user"))
+        job = self._job("base")
+        shutil.copytree(self.downloads.top / "debs", job / "debs")
         self._add_opam(job)
         words = " ".join("'%s'" % word for word in self.target.arguments)
         files = {f"{PROBES}/{name}": text for name, text in probes.probe_files().items()}
         files[f"{PROBES}/run"] = _SCRIPT.format(probes=PROBES, arguments=words)
         files[f"{PROBES}/gzip"] = _GZIP % f"perl /{PROBES}/probe.pl {words}"
         entry = base_job.make_package(job, "probe", _BASE_POSTINST, files, (f"{PROBES}/run", f"{PROBES}/gzip"))
-        request = json.loads((job / "request.json").read_text())
+        request = json.loads((self.downloads.top / "request.json").read_text())
         request["debs"] = [deb for deb in request["debs"] if deb["name"] != "opam"] + [self._opam, entry]
         request["store"] = "../store"
         self._tool(job, "building rootfs", request)
@@ -160,7 +169,9 @@ class Chain:
         deb = base_job.make_package(job, "depext", _DEPEXT_POSTINST, files, (f"{PROBES}/ldconfig",))
         package = {"name": "t", "version": "1", "opam": _OPAM_FILE, "files": [], "sources": [], "debs": [deb]}
         layers = ["../base", "../opam-root"]
-        self._tool(job, "building build", {"store": "../store", "layers": layers, "package": package, "with_test": True})
+        self._tool(
+            job, "building build", {"store": "../store", "layers": layers, "package": package, "with_test": True}
+        )
         self.layers += ["opam-root", "build"]
         names = {name: f"{_SWITCH}/lib/outcome-{name}" for name in ("build", "install", "test")}
         self._read(job, {"depexts": f"{PROBES}/outcome-depexts", **names})
@@ -172,7 +183,9 @@ class Chain:
         job = self._job("state")
         packages = [{"name": "t", "version": "1", "opam": _OPAM_FILE, "files": []}]
         layers = [f"../{name}" for name in self.layers]
-        self._tool(job, "imaging state", {"store": "../store", "layers": layers, "packages": packages, "roots": ["t.1"]})
+        self._tool(
+            job, "imaging state", {"store": "../store", "layers": layers, "packages": packages, "roots": ["t.1"]}
+        )
         self.layers.append("state")
         self._read(job, {"state-root": f"{PROBES}/outcome-state-root", "state-user": "home/opam/outcome-state-user"})
 
@@ -184,7 +197,12 @@ class Chain:
         if not layout.exists():
             self._write_image(layout, user)
         job = self._job(phase)
-        values: Dict[str, Any] = {"image": str(layout), "store": "../store", "runtime": shutil.which(kind), "kind": kind}
+        values: Dict[str, Any] = {
+            "image": str(layout),
+            "store": "../store",
+            "runtime": shutil.which(kind),
+            "kind": kind,
+        }
         values.update({"env": [], "network": network, "hostname": "probe", "volumes": []})
         script = f"{_RUN} /tmp/outcome; cat /tmp/outcome"
         said = self._tool(job, "publishing run", values, "--", "sh", "-c", script)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List
 
 
 class Servers:
@@ -46,21 +46,21 @@ class Servers:
                 pass  # one that is not connected
             server.close()
 
-    def _listen(self, name: str, family: int, address: object) -> int:
+    def _listen(self, name: str, family: int, address: Any) -> int:
         server = self._bind(family, socket.SOCK_STREAM, address)
         server.listen()
         threading.Thread(target=self._accept, args=(server, name), daemon=True).start()
         return _port(server)
 
-    def _receive(self, name: str, family: int, address: object) -> int:
+    def _receive(self, name: str, family: int, address: Any) -> int:
         server = self._bind(family, socket.SOCK_DGRAM, address)
         threading.Thread(target=self._answer, args=(server, name), daemon=True).start()
         return _port(server)
 
-    def _bind(self, family: int, kind: int, address: object) -> socket.socket:
+    def _bind(self, family: int, kind: int, address: Any) -> socket.socket:
         server = socket.socket(family, kind)
         self._sockets.append(server)
-        server.bind(address)  # type: ignore[arg-type]  # which depends on the family
+        server.bind(address)
         return server
 
     def _accept(self, server: socket.socket, name: str) -> None:

@@ -1,7 +1,7 @@
 """The table of what the probes found: phase x caller x (tried, refused, harmless, reached), and each probe by phase.
 
-    OPAM_OCI_PROBE_RESULTS=/tmp/results.json build-support/test tests/e2e/test_confinement.py
-    python3 -m tests.support.probes.table /tmp/results.json > docs/confinement-probes.md
+OPAM_OCI_PROBE_RESULTS=/tmp/results.json build-support/test tests/e2e/test_confinement.py
+python3 -m tests.support.probes.table /tmp/results.json > docs/confinement-probes.md
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ def page(results: Results) -> str:
         "",
         "## The probes",
         "",
-        f"Found on Linux {os.uname().release.split('-')[0]}. Where \"unconfined\" does not say *reached*, that kernel lacks what the",
-        "probe is after, or keeps it from root as well.",
+        f'Found on Linux {os.uname().release.split("-")[0]}. Where "unconfined" does not say *reached*, that kernel lacks what',
+        "the probe is after, or keeps it from root as well.",
         *_probes(results),
     ]
     return "\n".join(lines) + "\n"

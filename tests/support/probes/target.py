@@ -52,7 +52,9 @@ class Target:
     def changes(self) -> List[str]:
         """What of the machine was changed, or spoken to, since this was made."""
         now = self.state()
-        found = [f"{name}: {value!r} -> {now.get(name)!r}" for name, value in self.before.items() if now.get(name) != value]
+        found = [
+            f"{name}: {value!r} -> {now.get(name)!r}" for name, value in self.before.items() if now.get(name) != value
+        ]
         found += [f"{name}: new" for name in now if name not in self.before]
         return found + [f"a connection to {name}" for name in self.servers.connections]
 
@@ -61,7 +63,9 @@ class Target:
         found = {f"hostname of {kind}": value for kind, value in zip(("node", "domain"), _names())}
         for path in sorted(self.directory.rglob("*")):
             status = path.lstat()
-            found[str(path)] = f"{status.st_mode:o} {status.st_uid} {status.st_size} {status.st_mtime_ns} {status.st_nlink}"
+            found[str(path)] = (
+                f"{status.st_mode:o} {status.st_uid} {status.st_size} {status.st_mtime_ns} {status.st_nlink}"
+            )
         for pattern in parameters():
             for name in sorted(glob.glob(pattern))[:1]:
                 if not name.endswith(_RESTLESS):

@@ -43,13 +43,15 @@ for my $device (@devices) {
     ( $kind, $major, $minor ) = split /:/, $arg{"device $name"} if $arg{"device $name"};
     probe( "device $name", "opens /dev/$name", sub {
         # A terminal of its own file system is another one.
-        return harmless("of a file system of its own") if $name eq "ptmx" && !$arg{unconfined} && -l "/dev/ptmx" && opens("/dev/ptmx");
+        my $own = $name eq "ptmx" && !$arg{unconfined} && -l "/dev/ptmx";
+        return harmless("of a file system of its own") if $own && opens("/dev/ptmx");
         return judge( opens("/dev/$name") );
     } );
     probe( "new device $name", "makes a node $kind $major:$minor, and opens it", sub {
         my $node = scratch() . "/node";
         my $mode = $kind eq "b" ? 060666 : 020666;
-        works( "mknodat", -100, $node, $mode, ( $major & 0xfff ) << 8 | $minor & 0xff | ( $minor & ~0xff ) << 12 ) or return refused();
+        my $numbers = ( $major & 0xfff ) << 8 | $minor & 0xff | ( $minor & ~0xff ) << 12;
+        works( "mknodat", -100, $node, $mode, $numbers ) or return refused();
         return judge( opens($node) );
     } );
 }
@@ -72,11 +74,14 @@ sub control {
     sysopen my $file, $path, $flags | O_NONBLOCK | O_NOCTTY or return refused();
     return judge( defined ioctl $file, $request, $argument );
 }
-probe( "entropy", "says that the machine has gained randomness", sub { control( "/dev/random", O_RDWR, 0x40045201, pack "i", 0 ) } );
-probe( "entropy cleared", "has the machine forget its randomness", sub { control( "/dev/random", O_RDWR, 0x5206, 0 ) } );
+probe( "entropy", "says that the machine has gained randomness",
+    sub { control( "/dev/random", O_RDWR, 0x40045201, pack "i", 0 ) } );
+probe( "entropy cleared", "has the machine forget its randomness",
+    sub { control( "/dev/random", O_RDWR, 0x5206, 0 ) } );
 probe( "virtual machine", "makes one (KVM_CREATE_VM)", sub { control( "/dev/kvm", O_RDWR, 0xae01, 0 ) } );
 probe( "loop device", "asks for a free one", sub { control( "/dev/loop-control", O_RDWR, 0x4c82, 0 ) } );
-probe( "tun device", "makes a network interface", sub { control( "/dev/net/tun", O_RDWR, 0x400454ca, pack "a16S x22", "probe0", 2 ) } );
+probe( "tun device", "makes a network interface",
+    sub { control( "/dev/net/tun", O_RDWR, 0x400454ca, pack "a16S x22", "probe0", 2 ) } );
 probe( "immutable file", "makes a file that nobody can remove, the builder included", sub {
     my $path = scratch() . "/file";
     open my $file, ">", $path or return refused();
@@ -119,7 +124,8 @@ probe( "terminal", "opens the terminal that controls the caller's session", sub 
     sysopen my $file, "/dev/tty", O_RDWR | O_NONBLOCK | O_NOCTTY or return refused();
     return reached();
 } );
-probe( "terminals", "opens what it was left with that is a terminal", sub { judge( scalar grep { -t $_ } map { my $f; open( $f, "<&=", $_ ) ? $f : () } 0 .. 255 ) } );
+probe( "terminals", "opens what it was left with that is a terminal",
+    sub { judge( scalar grep { -t $_ } map { my $f; open( $f, "<&=", $_ ) ? $f : () } 0 .. 255 ) } );
 probe( "typing", "types into the terminal (TIOCSTI)", sub { on_terminal( 0x5412, "\0" ) } );
 probe( "selection", "types by the selection (TIOCLINUX)", sub { on_terminal( 0x541c, pack "C", 6 ) } );
 probe( "terminal's settings", "reads how the terminal is set", sub { on_terminal( 0x5401, "\0" x 64 ) } );

@@ -13,7 +13,8 @@ probe( "secret through /proc/self/root", "opens it by .. behind the process's ow
     sub { reads_secret("/proc/self/root/$up$arg{file}") } );
 probe( "secret through /proc/self/cwd", "opens it by .. behind the process's own directory",
     sub { chdir "/"; reads_secret("/proc/self/cwd/$up$arg{file}") } );
-probe( "secret through process 1", "opens it in the root of process 1", sub { reads_secret("/proc/$first/root$arg{file}") } );
+probe( "secret through process 1", "opens it in the root of process 1",
+    sub { reads_secret("/proc/$first/root$arg{file}") } );
 probe( "secret through process 1, its directory", "opens it from the directory of process 1",
     sub { reads_secret("/proc/$first/cwd/$up$arg{file}") } );
 probe( "secret through the caller's root", "opens it in the root of a process of the caller",
@@ -23,7 +24,8 @@ probe( "secret through any root", "opens it in the root of every process that is
 probe( "secret through any directory", "opens it from the directory of every process that is seen",
     sub { judge( scalar grep { has_secret( content("/proc/$_/cwd/$up$arg{file}") ) } processes() ) } );
 probe( "secret in any descriptor", "reads what files other processes have open", sub {
-    my @found = grep { has_secret( content($_) ) } grep { -f } map { glob "/proc/$_/fd/*" } grep { $_ != $$ && $_ != getppid } processes();
+    my @others = grep { $_ != $$ && $_ != getppid } processes();
+    my @found = grep { has_secret( content($_) ) } grep { -f } map { glob "/proc/$_/fd/*" } @others;
     return judge( scalar @found );
 } );
 probe( "inherited descriptors", "reads what files this process was left with", sub {
@@ -37,7 +39,8 @@ probe( "inherited descriptors", "reads what files this process was left with", s
     $! = POSIX::EBADF();
     return refused();
 } );
-probe( "inherited directories", "changes into a directory that this process was left with, and goes up from there", sub {
+probe( "inherited directories", "changes into a directory that this process was left with, and goes up from there",
+    sub {
     my $found = "";
     for my $number ( 3 .. 1023 ) {
         next unless works( "fchdir", $number );
@@ -50,7 +53,8 @@ probe( "root's home", "lists /root of the machine", sub {
     my @names = grep { $_ eq $arg{home_name} } readdir $home;
     return judge( scalar @names );
 } );
-probe( "directory of the caller", "lists a directory of the caller", sub { opendir my $files, $arg{dir} or return refused(); reached() } );
+probe( "directory of the caller", "lists a directory of the caller",
+    sub { opendir my $files, $arg{dir} or return refused(); reached() } );
 
 # Unconfined, what these change is put back: the witness is to serve further probes.
 group("changing files");
@@ -62,7 +66,10 @@ probe( "write through any root", "opens it for writing in the root of every proc
 probe( "write through any directory", "opens it for writing from the directory of every process that is seen",
     sub { judge( scalar grep { writable("/proc/$_/cwd/$up$arg{target}") } processes() ) } );
 probe( "write through any descriptor", "opens for writing what the caller's processes have open",
-    sub { judge( scalar grep { $_ eq $arg{target} && writable($_) } map { readlink($_) || "" } map { glob "/proc/$_/fd/*" } processes() ) } );
+    sub {
+        my @paths = map { readlink($_) || "" } map { glob "/proc/$_/fd/*" } processes();
+        return judge( scalar grep { $_ eq $arg{target} && writable($_) } @paths );
+    } );
 probe( "new file", "makes a file beside it", sub {
     sysopen my $file, "$arg{dir}/new", O_WRONLY | O_CREAT or return refused();
     unlink "$arg{dir}/new" if $arg{unconfined};
@@ -97,7 +104,8 @@ probe( "chown", "changes its owner", sub {
     my @stat = stat $arg{target};
     return judge( @stat ? chown $stat[4], $stat[5], $arg{target} : chown 0, 0, $arg{target} );
 } );
-probe( "times", "changes its times", sub { my @stat = stat $arg{target}; judge( utime $stat[8], $stat[9], $arg{target} ) } );
+probe( "times", "changes its times",
+    sub { my @stat = stat $arg{target}; judge( utime $stat[8], $stat[9], $arg{target} ) } );
 probe( "attribute", "gives it an extended attribute",
     sub { judge( works( "setxattr", $arg{target}, "user.probe", "x", 1, 0 ) ) } );
 probe( "watch by inotify", "watches it", sub {
@@ -108,7 +116,8 @@ probe( "program of process 1", "opens the program file that process 1 runs", sub
     sysopen my $file, "/proc/$first/exe", O_RDONLY or return refused();
     return reached();
 } );
-probe( "program of any process", "opens, to write, the program file of a process that does not run one of this root directory", sub {
+probe( "program of any process", "opens, to write, the program file of a process that runs one of another root directory",
+    sub {
     for my $pid ( processes() ) {
         my $path = readlink "/proc/$pid/exe" or next;
         my ( $program, $own ) = map { join ":", ( stat $_ )[ 0, 1 ] } "/proc/$pid/exe", $path;
@@ -125,7 +134,8 @@ probe( "file handle", "makes a handle of a file for open_by_handle_at", sub {
     return refused() unless works( "name_to_handle_at", -100, "/", $handle, $id, 0 );
     return harmless("a handle is a number: it opens nothing without open_by_handle_at");
 } );
-probe( "open by file handle", "opens the machine's files by their inode numbers, through any directory of the same file system", sub {
+probe( "open by file handle", "opens the machine's files by their inode numbers",
+    sub {
     my $handle = pack( "Ii", 8, 1 ) . pack( "II", 2, 0 );    # the root directory of ext4
     my $directory = open_directory("/");
     my ( $result, $error ) = call( "open_by_handle_at", $directory, $handle, 0 );

@@ -8,7 +8,8 @@ our ( %arg, $first );
 group("the machine");
 probe( "clock", "sets it, to the time that it is",
     sub { my $now = pack "qq", time, 0; judge( works( "clock_settime", 0, $now ) ) }, "clock_settime" );
-probe( "clock, by the old call", "asks whether it may set it", sub { judge( works( "settimeofday", 0, 0 ) ) }, "settimeofday" );
+probe( "clock, by the old call", "asks whether it may set it",
+    sub { judge( works( "settimeofday", 0, 0 ) ) }, "settimeofday" );
 for my $name (qw(adjtimex clock_adjtime)) {
     my @clock = $name eq "clock_adjtime" ? 0 : ();
     probe( "clock's speed by $name", "sets it, to what it is", sub {
@@ -45,19 +46,32 @@ probe_call( "ports", "may use all ports of the processor", "iopl", 3 );
 probe_call( "some ports", "may use some of them", "ioperm", 0x80, 1, 1 );
 probe_call( "the server of NFS", "speaks to it", "nfsservctl", 0, 0, 0 );
 probe_call( "a library by its path", "loads one by the old call", "uselib", "/nonexistent" );
-probe( "kernel's log", "reads it", sub { my $room = "\0" x 4096; judge( works( "syslog", 3, $room, 4096 ) ) }, "syslog" );
+probe( "kernel's log", "reads it",
+    sub { my $room = "\0" x 4096; judge( works( "syslog", 3, $room, 4096 ) ) }, "syslog" );
 probe( "kernel's log: size", "asks how long it is", sub { judge( works( "syslog", 10, 0, 0 ) ) }, "syslog" );
 probe( "kernel's log: unread", "asks how much nobody has read", sub { judge( works( "syslog", 9, 0, 0 ) ) }, "syslog" );
 
 group("the kernel's parts");
-probe( "bpf maps", "makes one", sub { my $attributes = pack "L4 x112", 2, 4, 4, 1; looked_at( "bpf", 0, $attributes, 72 ) }, "bpf" );
-probe( "bpf programs", "lists them", sub { my $attributes = "\0" x 128; looked_at( "bpf", 11, $attributes, 12 ) }, "bpf" );
+probe( "bpf maps", "makes one",
+    sub { my $attributes = pack "L4 x112", 2, 4, 4, 1; looked_at( "bpf", 0, $attributes, 72 ) }, "bpf" );
+probe( "bpf programs", "lists them",
+    sub { my $attributes = "\0" x 128; looked_at( "bpf", 11, $attributes, 12 ) }, "bpf" );
 probe( "bpf objects", "opens one by its path",
-    sub { my $path = "/sys/fs/bpf/none"; my $attributes = pack( "P", $path ) . "\0" x 64; looked_at( "bpf", 7, $attributes, 16 ) }, "bpf" );
+    sub {
+        my $path       = "/sys/fs/bpf/none";
+        my $attributes = pack( "P", $path ) . "\0" x 64;
+        return looked_at( "bpf", 7, $attributes, 16 );
+    }, "bpf" );
 probe( "performance counters", "counts what the machine does",
-    sub { my $event = pack( "LLQ", 1, 64, 0 ) . "\0" x 48; looked_at( "perf_event_open", $event, -1, 0, -1, 0 ) }, "perf_event_open" );
+    sub {
+        my $event = pack( "LLQ", 1, 64, 0 ) . "\0" x 48;
+        return looked_at( "perf_event_open", $event, -1, 0, -1, 0 );
+    }, "perf_event_open" );
 probe( "performance counters of a process", "counts what process 1 does",
-    sub { my $event = pack( "LLQ", 1, 64, 0 ) . "\0" x 48; looked_at( "perf_event_open", $event, $first, -1, -1, 0 ) }, "perf_event_open" );
+    sub {
+        my $event = pack( "LLQ", 1, 64, 0 ) . "\0" x 48;
+        return looked_at( "perf_event_open", $event, $first, -1, -1, 0 );
+    }, "perf_event_open" );
 probe_call( "userfaultfd", "answers faults of the kernel", "userfaultfd", 0 );
 probe_call( "userfaultfd of programs", "answers faults of programs", "userfaultfd", 1 );
 probe_call( "io_uring", "makes a ring", "io_uring_setup", 0, 0 );
@@ -65,9 +79,12 @@ probe_call( "io_uring's registers", "registers buffers", "io_uring_register", -1
 probe_call( "io_uring's work", "has it done", "io_uring_enter", -1, 0, 0, 0, 0, 0 );
 probe_call( "fanotify", "watches a whole file system", "fanotify_init", 0x04, 0 );
 probe_call( "fanotify of a user", "watches files without privileges", "fanotify_init", 0x200, 0 );
-probe( "personality", "has programs loaded at known addresses", sub { judge( works( "personality", 0x0040000 ) ) }, "personality" );
-probe( "personality: page zero", "has memory at address 0", sub { judge( works( "personality", 0x0100000 ) ) }, "personality" );
-probe( "personality: reading is running", "has all memory executable", sub { judge( works( "personality", 0x0400000 ) ) }, "personality" );
+probe( "personality", "has programs loaded at known addresses",
+    sub { judge( works( "personality", 0x0040000 ) ) }, "personality" );
+probe( "personality: page zero", "has memory at address 0",
+    sub { judge( works( "personality", 0x0100000 ) ) }, "personality" );
+probe( "personality: reading is running", "has all memory executable",
+    sub { judge( works( "personality", 0x0400000 ) ) }, "personality" );
 probe( "descriptor tables", "reads its own descriptor table (modify_ldt)", sub {
     my $room = "\0" x 16;
     my ($result) = call( "modify_ldt", 0, $room, 16 );

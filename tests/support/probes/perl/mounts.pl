@@ -64,7 +64,8 @@ probe( "mount overlay", "mounts an overlay over /", sub {
     own_mounts();
     works( "mount", "none", $at[2], "tmpfs", 0, 0 ) or return refused();
     mkdir "$at[2]/$_" for qw(upper work);
-    return judge_mount( works( "mount", "overlay", $at[0], "overlay", 0, "lowerdir=/,upperdir=$at[2]/upper,workdir=$at[2]/work" ) );
+    my $options = "lowerdir=/,upperdir=$at[2]/upper,workdir=$at[2]/work";
+    return judge_mount( works( "mount", "overlay", $at[0], "overlay", 0, $options ) );
 }, "mount" );
 probe( "mount the disk", "makes a node for the machine's disk, and mounts it", sub {
     own_mounts();
@@ -76,7 +77,8 @@ probe( "mount the disk", "makes a node for the machine's disk, and mounts it", s
     }
     return refused();
 } );
-probe( "bind", "mounts / at another place", sub { own_mounts(); judge_mount( works( "mount", "/", scratch(), 0, $bind | $rec, 0 ) ) }, "mount" );
+probe( "bind", "mounts / at another place",
+    sub { own_mounts(); judge_mount( works( "mount", "/", scratch(), 0, $bind | $rec, 0 ) ) }, "mount" );
 probe( "uncover", "mounts / without what is mounted below, to see what is hidden", sub {
     own_mounts();
     my $at = scratch();
@@ -85,15 +87,19 @@ probe( "uncover", "mounts / without what is mounted below, to see what is hidden
 }, "mount" );
 probe( "remount", "makes /proc/sys writable", sub {
     own_mounts();
-    works( "mount", "none", "/proc/sys", 0, $bind | $remount, 0 ) or works( "mount", "none", "/proc", 0, $remount, 0 ) or return refused();
+    works( "mount", "none", "/proc/sys", 0, $bind | $remount, 0 )
+        or works( "mount", "none", "/proc", 0, $remount, 0 )
+        or return refused();
     return judge_mount( 1, writable("/proc/sys/kernel/core_pattern") );
 }, "mount" );
-probe( "move a mount", "moves /proc away", sub { own_mounts(); judge_mount( works( "mount", "/proc", scratch(), 0, $move, 0 ) ) }, "mount" );
+probe( "move a mount", "moves /proc away",
+    sub { own_mounts(); judge_mount( works( "mount", "/proc", scratch(), 0, $move, 0 ) ) }, "mount" );
 probe( "shared mounts", "has what it mounts seen by others", sub {
     own_mounts();
     return judge_mount( works( "mount", "none", "/", 0, $shared | $rec, 0 ) );
 }, "mount" );
-probe( "unmount /proc", "takes /proc away, to see what is below", sub { own_mounts(); judge_mount( works( "umount2", "/proc", 2 ) ) }, "umount2" );
+probe( "unmount /proc", "takes /proc away, to see what is below",
+    sub { own_mounts(); judge_mount( works( "umount2", "/proc", 2 ) ) }, "umount2" );
 probe( "unmount a mask", "takes away what hides a file of /proc, and reads it", sub {
     own_mounts();
     for my $name (qw(kcore keys sys timer_list)) {
@@ -135,8 +141,10 @@ probe( "fsmount", "makes a mount of a tmpfs", sub {
     if ( defined $context ) { works( "fsconfig", $context, 6, 0, 0, 0 ) or return refused() }
     return judge_mount( works( "fsmount", defined $context ? $context : 0, 0, 0 ) );
 }, "fsmount" );
-probe( "fspick", "takes the mount of / to change it", sub { judge_mount( works( "fspick", -100, "/", 0 ) ) }, "fspick" );
-probe( "open_tree", "makes a copy of the mounts below /", sub { judge_mount( works( "open_tree", -100, "/", 0x8001 ) ) }, "open_tree" );
+probe( "fspick", "takes the mount of / to change it",
+    sub { judge_mount( works( "fspick", -100, "/", 0 ) ) }, "fspick" );
+probe( "open_tree", "makes a copy of the mounts below /",
+    sub { judge_mount( works( "open_tree", -100, "/", 0x8001 ) ) }, "open_tree" );
 probe( "open_tree of process 1", "makes a copy of the mounts of process 1",
     sub { my ($found) = call( "open_tree", -100, "/proc/$first/root/", 0x8001 ); judge( defined opened($found) ) }, "open_tree" );
 probe( "move_mount", "mounts a copy of / elsewhere", sub {

@@ -20,7 +20,8 @@ my %flags = (
 sub judge_new {
     my ( $kind, $works ) = @_;
     return refused() unless $works;
-    return harmless("mmdebstrap makes a root directory: mounts of its own, in a user namespace") if $kind eq "mnt" && $arg{mounts};
+    my $mounts = $kind eq "mnt" && $arg{mounts};
+    return harmless("mmdebstrap makes a root directory: mounts of its own, in a user namespace") if $mounts;
     return reached("a namespace of its own ($kind)");
 }
 
@@ -33,7 +34,8 @@ for my $kind ( sort keys %flags ) {
             return judge( works( "setns", fileno $file, 0 ) );
         }, "setns" );
     }
-    probe( "new $kind namespace", "makes one by unshare", sub { judge_new( $kind, works( "unshare", $flags{$kind} ) ) }, "unshare" );
+    probe( "new $kind namespace", "makes one by unshare",
+        sub { judge_new( $kind, works( "unshare", $flags{$kind} ) ) }, "unshare" );
     probe( "new $kind namespace by clone", "makes one by clone", sub {
         return absent("clone has no flag for it") if $kind eq "time";
         my ($child) = call( "clone", $flags{$kind} | 17, 0, 0, 0, 0 );

@@ -7,7 +7,8 @@ use Fcntl;
 our %arg;
 
 # In the phase of mmdebstrap nothing of /proc is hidden but what a user namespace may not have anyway.
-my $whole  = "every user of the machine may; mmdebstrap mounts /proc anew, which the kernel allows only where nothing of it is hidden";
+my $whole = "every user of the machine may; mmdebstrap mounts /proc anew, which the kernel allows only where nothing of it is "
+    . "hidden";
 my %public = map { $_ => 1 } qw(/proc/interrupts /proc/pressure/cpu);
 
 group("what /proc tells");
@@ -48,7 +49,8 @@ probe( "addresses of its memory", "looks for the places of its own pages in /pro
     sysread $file, my $entry, 8 or return refused();
     return judge( unpack( "Q", $entry ) & 0x7fffffffffffff );
 } );
-probe( "/sys/firmware", "lists it", sub { opendir my $directory, "/sys/firmware" or return refused(); judge( scalar grep { !/^\./ } readdir $directory ) } );
+probe( "/sys/firmware", "lists it",
+    sub { opendir my $directory, "/sys/firmware" or return refused(); judge( scalar grep { !/^\./ } readdir $directory ) } );
 
 # In a namespace of its own, these are its own.
 my @owners = (

@@ -41,24 +41,32 @@ for my $of ( [ "process 1", $first ], [ "the caller", $arg{pid} + 0 ] ) {
         probe( "$name of $who", $what, sub { my $found = $try->(); $caller ? of_caller($found) : $found }, $call );
     };
     $add->( "environment", "reads its environment", sub { judge( length( content("$proc/environ") || "" ) ) } );
-    $add->( "memory", "opens its memory for reading", sub { sysopen my $file, "$proc/mem", O_RDONLY or return refused(); reached() } );
+    $add->( "memory", "opens its memory for reading",
+        sub { sysopen my $file, "$proc/mem", O_RDONLY or return refused(); reached() } );
     $add->( "memory's change", "opens its memory for writing", sub { judge( writable("$proc/mem") ) } );
     $add->( "memory's map", "reads where its memory lies", sub { judge( length( content("$proc/maps") || "" ) ) } );
     $add->( "auxiliary vector", "reads its auxiliary vector", sub { judge( length( content("$proc/auxv") || "" ) ) } );
     $add->( "kernel stack", "reads its stack in the kernel", sub { judge( length( content("$proc/stack") || "" ) ) } );
-    $add->( "system call", "reads which system call it is in", sub { judge( length( content("$proc/syscall") || "" ) ) } );
+    $add->( "system call", "reads which system call it is in",
+        sub { judge( length( content("$proc/syscall") || "" ) ) } );
     $add->( "input and output", "reads its counts of bytes", sub { judge( length( content("$proc/io") || "" ) ) } );
-    $add->( "descriptors", "looks what it has open", sub { judge( scalar grep { defined readlink $_ } glob "$proc/fd/*" ) } );
-    $add->( "root", "opens its root directory", sub { opendir my $directory, "$proc/root/" or return refused(); reached() } );
-    $add->( "working directory", "opens its working directory", sub { opendir my $directory, "$proc/cwd/" or return refused(); reached() } );
-    $add->( "mapped files", "lists the files that it has mapped", sub { judge( scalar grep { defined readlink $_ } glob "$proc/map_files/*" ) } );
+    $add->( "descriptors", "looks what it has open",
+        sub { judge( scalar grep { defined readlink $_ } glob "$proc/fd/*" ) } );
+    $add->( "root", "opens its root directory",
+        sub { opendir my $directory, "$proc/root/" or return refused(); reached() } );
+    $add->( "working directory", "opens its working directory",
+        sub { opendir my $directory, "$proc/cwd/" or return refused(); reached() } );
+    $add->( "mapped files", "lists the files that it has mapped",
+        sub { judge( scalar grep { defined readlink $_ } glob "$proc/map_files/*" ) } );
     $add->( "core filter", "changes what its core dump holds", sub {
         return refused() unless writable("$proc/coredump_filter");
         return judge_namespace( "pid", 1, "it says what a core dump of the tool would hold, and nothing else" );
     } );
     $add->( "trace", "traces it (PTRACE_SEIZE)", sub { judge( works( "ptrace", 0x4206, $pid, 0, 0 ) ) }, "ptrace" );
-    $add->( "process_vm_readv", "copies out of its memory", sub { memory_call( "process_vm_readv", $pid ) }, "process_vm_readv" );
-    $add->( "process_vm_writev", "copies into its memory", sub { memory_call( "process_vm_writev", $pid ) }, "process_vm_writev" );
+    $add->( "process_vm_readv", "copies out of its memory",
+        sub { memory_call( "process_vm_readv", $pid ) }, "process_vm_readv" );
+    $add->( "process_vm_writev", "copies into its memory",
+        sub { memory_call( "process_vm_writev", $pid ) }, "process_vm_writev" );
     $add->( "pidfd_getfd", "takes a descriptor of it", sub {
         my $handle = handle($pid);
         return refused() if !defined $handle || $handle == -1;
@@ -135,7 +143,8 @@ probe( "oom_score_adj below", "has the kernel kill everybody else first", sub {
     open my $file, ">", "/proc/self/oom_score_adj" or return refused();
     return judge( syswrite $file, "-999" );
 } );
-probe( "higher priority", "takes the cores from everybody else (nice -20)", sub { judge( eval { setpriority 0, 0, -20 } ) } );
+probe( "higher priority", "takes the cores from everybody else (nice -20)",
+    sub { judge( eval { setpriority 0, 0, -20 } ) } );
 probe( "real time", "takes the cores from everybody else (SCHED_FIFO)",
     sub { my $parameter = pack "i", 1; judge( works( "sched_setscheduler", 0, 1, $parameter ) ) } );
 probe( "deadlines", "takes the cores from everybody else (SCHED_DEADLINE)", sub {
@@ -144,8 +153,16 @@ probe( "deadlines", "takes the cores from everybody else (SCHED_DEADLINE)", sub 
 } );
 probe( "real time for disks", "takes the disks from everybody else",
     sub { judge( works( "ioprio_set", 1, 0, 1 << 13 ) ) } );
-for my $limit ( [ "locked memory", 8 ], [ "priority", 13 ], [ "real time", 14 ], [ "waiting signals", 11 ], [ "message queues", 12 ], [ "open files", 7 ] ) {
-    my ( $what, $number ) = @$limit;
+my %limits = (
+    "locked memory"   => 8,
+    "message queues"  => 12,
+    "open files"      => 7,
+    "priority"        => 13,
+    "real time"       => 14,
+    "waiting signals" => 11,
+);
+for my $what ( sort keys %limits ) {
+    my $number = $limits{$what};
     probe( "limit of $what", "raises its own hard limit of $what", sub {
         my $old = "\0" x 16;
         return refused() unless works( "prlimit64", 0, $number, 0, $old );

@@ -24,8 +24,10 @@ sub inet6 { my ( $host, $port ) = @_; return Socket::pack_sockaddr_in6( $port, S
 sub unix_address { my ($name) = @_; return pack "Sa*", AF_UNIX, $name }
 
 group("networks");
-probe( "loopback TCP", "connects to a server on 127.0.0.1", sub { connects( PF_INET, SOCK_STREAM, inet( "127.0.0.1", $arg{port} ) ) } );
-probe( "loopback TCP, IPv6", "connects to a server on ::1", sub { connects( PF_INET6, SOCK_STREAM, inet6( "::1", $arg{port6} ) ) } );
+probe( "loopback TCP", "connects to a server on 127.0.0.1",
+    sub { connects( PF_INET, SOCK_STREAM, inet( "127.0.0.1", $arg{port} ) ) } );
+probe( "loopback TCP, IPv6", "connects to a server on ::1",
+    sub { connects( PF_INET6, SOCK_STREAM, inet6( "::1", $arg{port6} ) ) } );
 probe( "loopback TCP, mapped", "connects to it by ::ffff:127.0.0.1",
     sub { connects( PF_INET6, SOCK_STREAM, inet6( "::ffff:127.0.0.1", $arg{port} ) ) } );
 probe( "loopback UDP", "sends a datagram to 127.0.0.1, and waits for the answer", sub {
@@ -38,13 +40,17 @@ probe( "loopback UDP", "sends a datagram to 127.0.0.1, and waits for the answer"
     my $text = "";
     return judge( defined recv $socket, $text, 64, 0 );
 } );
-probe( "any address", "connects to a server on 0.0.0.0", sub { connects( PF_INET, SOCK_STREAM, inet( "0.0.0.0", $arg{port} ) ) } );
+probe( "any address", "connects to a server on 0.0.0.0",
+    sub { connects( PF_INET, SOCK_STREAM, inet( "0.0.0.0", $arg{port} ) ) } );
 probe( "the machine's address", "connects to a server on an address of the machine",
     sub { $arg{address} ? connects( PF_INET, SOCK_STREAM, inet( $arg{address}, $arg{port_any} ) ) : absent("it has none") } );
 probe( "route to a network", "asks the kernel for a way to another network",
     sub { socket my $socket, PF_INET, SOCK_DGRAM, 0 or return refused(); judge( connect $socket, inet( "192.0.2.1", 9 ) ) } );
 probe( "route to metadata", "asks the kernel for a way to the metadata server of clouds",
-    sub { socket my $socket, PF_INET, SOCK_DGRAM, 0 or return refused(); judge( connect $socket, inet( "169.254.169.254", 80 ) ) } );
+    sub {
+        socket my $socket, PF_INET, SOCK_DGRAM, 0 or return refused();
+        return judge( connect $socket, inet( "169.254.169.254", 80 ) );
+    } );
 probe( "interfaces", "lists network interfaces other than lo", sub {
     socket my $socket, PF_INET, SOCK_DGRAM, 0 or return refused();
     for my $number ( 1 .. 64 ) {
@@ -69,13 +75,17 @@ probe( "low port", "takes a port below 1024", sub {
     return judge_namespace( "net", $bound || $! == POSIX::EADDRINUSE(), "in its own network" );
 } );
 for my $name (qw(tcp tcp6 udp unix)) {
-    my $want = $name eq "unix" ? $arg{path} : sprintf ":%04X", $arg{ { tcp => "port", tcp6 => "port6", udp => "udp" }->{$name} };
-    probe( "list of $name", "looks for the machine's sockets in /proc/net/$name", sub { judge( index( content("/proc/net/$name") || "", $want ) >= 0 ) } );
-    probe( "list of $name of process 1", "looks for them in what process 1 sees", sub { judge( index( content("/proc/$first/net/$name") || "", $want ) >= 0 ) } );
+    my %ports = ( tcp => "port", tcp6 => "port6", udp => "udp" );
+    my $want  = $name eq "unix" ? $arg{path} : sprintf ":%04X", $arg{ $ports{$name} };
+    probe( "list of $name", "looks for the machine's sockets in /proc/net/$name",
+        sub { judge( index( content("/proc/net/$name") || "", $want ) >= 0 ) } );
+    probe( "list of $name of process 1", "looks for them in what process 1 sees",
+        sub { judge( index( content("/proc/$first/net/$name") || "", $want ) >= 0 ) } );
 }
 
 group("sockets of the machine");
-probe( "abstract socket", "connects to one", sub { connects( PF_UNIX, SOCK_STREAM, unix_address("\0$arg{abstract}") ) } );
+probe( "abstract socket", "connects to one",
+    sub { connects( PF_UNIX, SOCK_STREAM, unix_address("\0$arg{abstract}") ) } );
 probe( "abstract socket, datagrams", "sends to one", sub {
     socket my $socket, PF_UNIX, SOCK_DGRAM, 0 or return refused();
     return judge( connect $socket, unix_address("\0$arg{datagram}") );

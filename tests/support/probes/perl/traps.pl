@@ -28,8 +28,10 @@ for my $name ( sort keys %links ) {
     $file = "loop" if $name eq "link to itself";
     probe( $name, "leaves a symlink in its layer", sub { left( symlink $links{$name}, "$at/$file" ) } );
 }
-probe( "link in /tmp", "leaves a symlink where the tool puts .debs and sources", sub { left( symlink $arg{dir}, "/tmp/debs-probe" ) } );
-probe( "link in /dev", "leaves a symlink where the tool puts its library", sub { left( symlink "$arg{dir}/made", "/dev/probe-library" ) } );
+probe( "link in /tmp", "leaves a symlink where the tool puts .debs and sources",
+    sub { left( symlink $arg{dir}, "/tmp/debs-probe" ) } );
+probe( "link in /dev", "leaves a symlink where the tool puts its library",
+    sub { left( symlink "$arg{dir}/made", "/dev/probe-library" ) } );
 probe( "hard link to a set-uid program", "keeps su beside it", sub { left( link "/usr/bin/su", "$at/su" ) } );
 # A base that has one of these is refused: arguments say so.
 my $refused = "a base with one is refused";
@@ -41,8 +43,10 @@ probe( "socket file", "leaves one", sub {
 } );
 probe( "whiteout", "leaves what overlayfs takes for a removed file",
     sub { $arg{only_files} ? absent($refused) : left( works( "mknodat", -100, "$at/whiteout", 020000, 0 ) ) } );
-probe( "set-uid file", "leaves a program that runs as its owner", sub { new_file("$at/set-uid"); left( chmod 06755, "$at/set-uid" ) } );
-probe( "sticky file", "leaves a file with the sticky bit", sub { new_file("$at/sticky"); left( chmod 01755, "$at/sticky" ) } );
+probe( "set-uid file", "leaves a program that runs as its owner",
+    sub { new_file("$at/set-uid"); left( chmod 06755, "$at/set-uid" ) } );
+probe( "sticky file", "leaves a file with the sticky bit",
+    sub { new_file("$at/sticky"); left( chmod 01755, "$at/sticky" ) } );
 for my $attribute (
     [ "capabilities", "security.capability", pack "L5", 0x02000001, 0xffffffff, 0, 0xffffffff, 0 ],
     [ "opaque (root)", "trusted.overlay.opaque", "y" ],
@@ -77,6 +81,7 @@ probe( "deep directories", "leaves a hundred directories below each other", sub 
     for ( 1 .. 100 ) { mkdir "directory-of-a-long-name" and chdir "directory-of-a-long-name" or return refused() }
     return left(1);
 } );
-probe( "a file without permissions", "leaves a directory that nobody may enter", sub { mkdir "$at/closed"; new_file("$at/closed/file"); left( chmod 0, "$at/closed" ) } );
+probe( "a file without permissions", "leaves a directory that nobody may enter",
+    sub { mkdir "$at/closed"; new_file("$at/closed/file"); left( chmod 0, "$at/closed" ) } );
 
 1;
