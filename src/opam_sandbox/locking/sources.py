@@ -11,6 +11,7 @@ import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
@@ -236,7 +237,7 @@ class SourceFinder:
             try:
                 with urllib.request.urlopen(request, timeout=_TIMEOUT):
                     return True
-            except (OSError, ValueError):
+            except (OSError, ValueError, HTTPException):
                 continue
         return False
 
@@ -284,7 +285,7 @@ class SourceFinder:
                         raise ValueError(f"it has more than {_LARGEST >> 30} GiB, or no end")
                     for one in hashes.values():
                         one.update(chunk)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             reason = str(getattr(error, "reason", error))
             tried.append(f"{_public(url)}: {reason}")
             # A host that does not answer would cost its timeout once for each of its archives.
