@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 @lru_cache(maxsize=None)
 def place(name: str) -> Path:
     """A directory of this process, which is removed at its end."""
-    directory = tempfile.TemporaryDirectory(prefix=f"fuzz-{name}-")
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    directory = tempfile.TemporaryDirectory(prefix=f"fuzz-{name}-", dir=memory)
     _KEPT.append(directory)
     return Path(directory.name)
 

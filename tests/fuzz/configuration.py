@@ -31,9 +31,8 @@ TOKENS = [
     b"Types: deb\n",
     b"level=fatal msg=",
     b"\xc2\xb2",
-    b"@",
-    b"//[",
 ]
+TOKENS += [b"@", b"//["]
 _PLACE = skopeo.Destination("example.org:5000/x:y", True, "")
 
 

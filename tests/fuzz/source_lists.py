@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import List
 
 from opam_sandbox.errors import ToolError
@@ -33,7 +32,6 @@ TOKENS = [
     b"https://example.org/debian",
     b"SHA256:",
     b"%00",
-    b"%3a",
 ]
 
 
@@ -62,6 +60,5 @@ def run(data: bytes) -> None:
     (directory / "answers").mkdir(exist_ok=True)
     (directory / "answers/key").write_bytes(data)
     answer = memo.get("key")
-    if answer is not None and apt._is_answer(answer):
-        assert "error" in answer or all(apt.LockedDeb(**deb).name for deb in answer["debs"])
-        json.dumps(answer)
+    if answer is not None and apt._is_answer(answer) and "error" not in answer:
+        assert len({apt.LockedDeb(**deb) for deb in answer["debs"]}) <= len(answer["debs"])

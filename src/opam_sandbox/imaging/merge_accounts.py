@@ -60,6 +60,8 @@ def _merge(
     numbered = name in ("passwd", "group")
     for place, table in found:
         for key, entry in table.items():
+            if ":" in key:
+                continue
             if key in result:
                 _unite_members(name, result[key], entry)
                 if numbered and len(entry) > 2 and len(result[key]) > 2:
@@ -105,7 +107,7 @@ def _read(root: Path, name: str) -> Optional[Table]:
     for line in text.split("\n"):
         fields = line.split(":")
         if line:
-            # A second entry of a name is kept, but nobody finds it by the name: it goes by the whole line.
+            # A second entry of a name, which nobody finds by the name, goes by the whole line.
             table.setdefault(line if fields[0] in table else fields[0], fields)
     return table
 

@@ -35,16 +35,7 @@ from opam_sandbox.sandbox.view import View
 
 PREPARED = "prepared"
 # What zipfile raises for an archive that is not whole, or is not one of its own.
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    struct.error,
-)
+DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, LookupError, RuntimeError)
 
 # Bytes of one file of a package. A lockfile has them all in it.
 _LARGEST_FILE = 64 << 20

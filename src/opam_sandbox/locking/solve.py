@@ -33,7 +33,7 @@ from opam_sandbox.sandbox.view import LOG, View
 
 ROOTS = "pants-requirements"
 SOLUTION = "solution.json"
-_BOUNDS = r"(?:\s*[,&]?\s*(?:=|!=|<=|>=|<|>)\s*[^\s<>=!,&]+)*"
+_BOUNDS = r"(?:\s*(?:[,&]\s*)?(?:=|!=|<=|>=|<|>)\s*[^\s<>=!,&]+)*"
 _REQUIREMENT = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9_+-]*)(?:\.([^\s<>=!,&]+)|({_BOUNDS}))\s*$")
 _BOUND = re.compile(r"(=|!=|<=|>=|<|>)\s*([^\s<>=!,&]+)")
 _SWITCH = f"{OPAM_ROOT}/default/.opam-switch"
@@ -106,7 +106,7 @@ def solve(request: SolveRequest) -> int:
     try:
         packages = Packages(prepared / "packages.zip")
         base: BaseFacts = read_request(str(prepared / "base.json"), BaseFacts)
-    except (OSError, RequestError, *DAMAGED) as error:
+    except (RequestError, *DAMAGED) as error:
         raise ToolError(f"{prepared}: what was prepared of the repositories cannot be read: {error}") from None
     check_known(request["requirements"], packages, request["repositories"])
     layers = read_layers(request["layers"])

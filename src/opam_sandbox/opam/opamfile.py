@@ -99,13 +99,13 @@ class Item:
     items: "Tuple[Item, ...]" = field(default=())
 
 
-_SPACE = re.compile(r"(?:\s|#[^\n]*)+")
+_SPACE = re.compile(r"\s+|#[^\n]*")
 _COMMENT = re.compile(r"\(\*|\*\)")
 _IDENT = re.compile(r"(?:[A-Za-z_]|[0-9]+(?=[A-Za-z_]))[A-Za-z0-9_+-]*(?::[A-Za-z_][A-Za-z0-9_+-]*)?")
 _INT = re.compile(r"-?[0-9]+")
 _OPERATOR = re.compile(r"!=|<=|>=|\+=|=\+|:=|=:|=\+=|&|\||=|<|>|~|!|\?|\[|\]|\(|\)|\{|\}|:|,")
-_TRIPLE = re.compile(r'"""((?:[^"\\]|\\.|"(?!""))*)"""', re.DOTALL)
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+# What ends a string, and the escapes in which it does not.
+_ENDS = {quotes: re.compile(rf"\\.|{quotes}", re.DOTALL) for quotes in ('"""', '"')}
 _ESCAPE = re.compile(r"\\(?:(\r?\n[ \t]*)|([0-9]{3})|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
 _NAMED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b"}
 
@@ -131,16 +131,17 @@ def _tokens(text: str, source: str) -> List[Token]:
         space = _SPACE.match(text, at)
         if space:
             at = space.end()
+            continue
         if text.startswith("(*", at):
             at = _comment_end(text, at, source)
             continue
         if at >= len(text):
             tokens.append(Token("end", "", at, at))
             return tokens
-        string = _TRIPLE.match(text, at) or _STRING.match(text, at)
+        string = _string(text, at)
         if string:
-            tokens.append(Token("string", _unescape(string.group(1)), at, string.end()))
-            at = string.end()
+            tokens.append(string)
+            at = string.end
             continue
         for kind, pattern in (("ident", _IDENT), ("int", _INT), ("op", _OPERATOR)):
             match = pattern.match(text, at)
@@ -150,6 +151,16 @@ def _tokens(text: str, source: str) -> List[Token]:
                 break
         else:
             raise ToolError(f"{source}: line {text.count(chr(10), 0, at) + 1}: unexpected {text[at]!r}")
+
+
+def _string(text: str, at: int) -> Optional[Token]:
+    """The string that begins here; None if none does, or if it has no end."""
+    for quotes, ends in _ENDS.items():
+        if text.startswith(quotes, at):
+            for mark in ends.finditer(text, at + len(quotes)):
+                if mark.group() == quotes:
+                    return Token("string", _unescape(text[at + len(quotes) : mark.start()]), at, mark.end())
+    return None
 
 
 def _comment_end(text: str, start: int, source: str) -> int:
