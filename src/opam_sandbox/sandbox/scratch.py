@@ -30,11 +30,17 @@ class Scratch:
         sweep(records)
         self.path = path.absolute()
         self.path.mkdir(mode=mode, parents=True)
-        os.chmod(self.path, mode)  # whatever the umask is
-        found = os.lstat(self.path)
         self._record = records / secrets.token_hex(8)
-        self._held = _lock_new(self._record)
-        os.write(self._held, b"%d %d " % (found.st_dev, found.st_ino) + os.fsencode(self.path))
+        try:
+            os.chmod(self.path, mode)  # whatever the umask is
+            found = os.lstat(self.path)
+            self._held = _lock_new(self._record)
+            os.write(self._held, b"%d %d " % (found.st_dev, found.st_ino) + os.fsencode(self.path))
+        except OSError:
+            # Without a record nobody would remove it, as on a disk that is full.
+            remove_tree(self.path)
+            self._record.unlink(missing_ok=True)
+            raise
 
     def remove(self) -> None:
         """Remove the directory, wherever it was not renamed to, and then the record. Raises OSError."""
