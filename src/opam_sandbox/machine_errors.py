@@ -60,10 +60,32 @@ def at(path: Path, holds: str, remedy: str) -> Iterator[None]:
 def check_room(path: Path, holds: str, remedy: str) -> None:
     """Raise ToolError where the file system of a directory is as good as full: programs that wrote there may have found no room,
     and not have said so. `holds` and `remedy` as of `at`."""
+    problem = _no_room(path, holds, remedy)
+    if problem:
+        raise ToolError(problem)
+
+
+@contextmanager
+def suspecting(path: Path, holds: str, remedy: str) -> Iterator[None]:
+    """Add to an error of this context that the file system of `path` is full, if it is: perhaps programs failed for that reason.
+
+    `holds` and `remedy` as of `at`. Raises ToolError.
+    """
+    try:
+        yield
+    except ToolError as error:
+        problem = _no_room(path, holds, remedy)
+        if problem and problem not in str(error):
+            raise ToolError(f"{error}. Perhaps for this reason: {problem}") from None
+        raise
+
+
+def _no_room(path: Path, holds: str, remedy: str) -> str:
     found = os.statvfs(path)
     free = found.f_bavail if os.geteuid() else found.f_bfree
     if free * found.f_frsize < _LEAST_ROOM or (found.f_files and not found.f_ffree):
-        raise ToolError(_explain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), os.fspath(path), holds, remedy))
+        return _explain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), os.fspath(path), holds, remedy)
+    return ""
 
 
 def explained(error: BaseException) -> Optional[ToolError]:

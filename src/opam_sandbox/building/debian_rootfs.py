@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Sequence
 
+from opam_sandbox import machine_errors
 from opam_sandbox.building.mmdebstrap import make_rootfs
 from opam_sandbox.building.requests import Deb, RootfsRequest
 from opam_sandbox.building.rewrite_rootfs import rewrite_rootfs
@@ -35,7 +36,10 @@ def run(request: RootfsRequest, jobs: int) -> int:
     with timer.step("mmdebstrap"):
         # Not in the process's own sandbox: mmdebstrap works as users who may not enter that.
         with store.scratch(Path("/tmp", f"debian-rootfs-{secrets.token_hex(8)}")) as directory:
-            shutil.move(os.fspath(make_rootfs(request, directory)), _MADE)
+            remedy = "mount more room there"
+            with machine_errors.suspecting(directory, "what mmdebstrap writes", remedy):
+                made = make_rootfs(request, directory)
+            shutil.move(os.fspath(made), _MADE)
     with timer.step("rewrite"):
         plain, entries = rewrite_rootfs(_MADE, _CLEAN, request["epoch"])
         os.unlink(_MADE)

@@ -59,10 +59,11 @@ def difference(tree: Path, recorded: bytes, contents: bool) -> str:
         return "its inventory is damaged"
     closed = {path for path, (_, _, content, _) in expected.items() if content == _UNREADABLE}
     read: Dict[Tuple[int, int], bytes] = {}
+    name = "its top directory"
     try:
         for relative, path, found in _walk(os.fsencode(tree), closed):
             entry = expected.pop(relative, None)
-            name = repr(os.fsdecode(relative)) if relative else "its top directory"
+            name = repr(os.fsdecode(relative)) if relative else name
             if entry is None:
                 return f"{name} is not of it"
             outside, owner, content, xattrs = entry
@@ -77,7 +78,8 @@ def difference(tree: Path, recorded: bytes, contents: bool) -> str:
     except OSError as error:
         if error.errno not in _DAMAGE:
             raise
-        return f"{os.fsdecode(error.filename or tree)!r} cannot be read ({error.strerror})"
+        where = repr(os.path.relpath(os.fsdecode(error.filename), tree)) if error.filename else name
+        return f"{where} cannot be read ({error.strerror})"
     if expected:
         return f"{os.fsdecode(min(expected))!r} is missing"
     return ""

@@ -40,7 +40,8 @@ def mounted(
         try:
             with timer.step("mount"):
                 overlay.mount()
-            with machine_errors.at(directory, "what a build writes", machine_errors.SANDBOXES):
+            place = (directory, "what a build writes", machine_errors.SANDBOXES)
+            with machine_errors.suspecting(*place), machine_errors.at(*place):
                 yield View(overlay, log, timer, directory)
         finally:
             # Nobody is to write any more, and what still runs would keep the directory.

@@ -31,12 +31,14 @@ from typing import Any, Dict, Iterator, List, Sequence
 
 from filelock import FileLock, Timeout
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.oci import layout as oci
 from opam_sandbox.oci import layout_files, stage_blob
 from opam_sandbox.oci.spec import INDEX_FILE, LAYOUT, LAYOUT_FILE, REF_NAME
 
 _OWN = ".opam-oci"
+_HOLDS, _REMEDY = "images", "set the layout to a directory of another file system"
 # Seconds before a waiting process says that it waits.
 _PATIENCE = 5.0
 _POLL = 0.01
@@ -82,6 +84,10 @@ class SharedLayout:
         """
         for name in names:
             oci.check_ref(name)
+        with machine_errors.at(self.directory, _HOLDS, _REMEDY):
+            return self._add(source, names)
+
+    def _add(self, source: Path, names: Sequence[str]) -> Added:
         image, referrers = oci.image_and_referrers(source)
         blobs = oci.closure(source, [image, *referrers])
         self._initialize()
@@ -137,7 +143,8 @@ class SharedLayout:
         except OSError as error:
             raise ToolError(f"{self.directory} cannot be locked: {error}") from None
         try:
-            yield
+            with machine_errors.at(self.directory, _HOLDS, _REMEDY):
+                yield
         except OSError as error:
             raise ToolError(f"{self.directory} cannot be written: {error}") from None
         finally:
@@ -201,6 +208,8 @@ class SharedLayout:
                 stage_blob.sync(path)
                 stage_blob.sync(path.parent)
         except OSError as error:
+            if machine_errors.is_of_machine(error):
+                raise
             raise ToolError(f"{self.directory} cannot be written: {error}") from None
         with self._stage() as stage, self._locked():
             # oci-layout comes last: where it is, the rest is. An index that is missing beside it was lost, and an empty one

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Tuple
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import file_sha256
 from opam_sandbox.oci.layout import Descriptor, blob_path, check_blobs
@@ -27,6 +28,8 @@ def fetch(source: Path, descriptor: Descriptor, target: Path) -> bool:
             )
         sync(target)
     except OSError as error:
+        if machine_errors.is_of_machine(error):
+            raise
         raise ToolError(f"the blob {path} cannot be put into {target.parent}: {error}") from None
     return linked
 

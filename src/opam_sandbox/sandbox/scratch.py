@@ -39,10 +39,15 @@ class Scratch:
             # Before there is a directory that nobody would know of.
             self._write(*_TO_BE)
             self.path.mkdir(mode=mode, parents=True)
+        except OSError:
+            self._end()
+            raise
+        try:
             os.chmod(self.path, mode)  # whatever the umask is
             found = os.lstat(self.path)
             self._write(found.st_dev, found.st_ino)
         except OSError:
+            remove_tree(self.path)
             self._end()
             raise
 
