@@ -9,7 +9,8 @@ from opam_sandbox.sandbox import syscalls
 _MOUNT = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 
 # root of the namespace would be let in there, although it is the whole machine's: as OCI runtimes have it by default.
-_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "asound")
+_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs")
+_EMPTY = ("acpi", "asound", "scsi")
 _HIDDEN = ("kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kmsg", "kallsyms", "interrupts")
 
 
@@ -27,6 +28,9 @@ def mount_proc(target: Path, masked: bool = True) -> None:
         if path.exists():
             syscalls.mount(path, path, flags=syscalls.MS_BIND)
             syscalls.mount("none", path, flags=syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | _MOUNT)
+    for name in _EMPTY:
+        if (target / name).exists():
+            syscalls.mount("tmpfs", target / name, "tmpfs", syscalls.MS_RDONLY | _MOUNT, "mode=555,size=4k")
     for name in _HIDDEN:
         path = target / name
         if path.exists():
