@@ -250,14 +250,14 @@ class Stage:
     def pants(self, *arguments: str, status: int = 0, prefix: "List[str] | None" = None, **env: str) -> str:
         """Run Pants at its most talkative, and have it keep the sandboxes of what fails. Returns what it printed.
 
-        prefix: a command that runs it, without its daemon."""
+        prefix: a command that runs it. Without its daemon, which would not be in the network namespace that this makes."""
         options = [
-            *("-ldebug", "--keep-sandboxes=on_failure", f"--opam-trace-file={self.trace}"),
+            *("--no-pantsd", "-ldebug", "--keep-sandboxes=on_failure", f"--opam-trace-file={self.trace}"),
             f"--local-execution-root-dir={self.sandboxes}",
             f"--remote-oauth-bearer-token-path={self.top / 'token'}",
         ]
         done = subprocess.run(
-            [*(prefix or []), "./pants", *options, *(["--no-pantsd"] if prefix else []), *arguments],
+            [*(prefix or []), "./pants", *options, *arguments],
             cwd=self.project.directory,
             env={**self.env, **env},
             stdin=subprocess.DEVNULL,

@@ -147,9 +147,9 @@ class OpamSubsystem(Subsystem):
             Mirrors of source archives that are asked before the places which the lockfile names, in this order.
 
             Each is a URL (`https://` or `file://`) below which archives stand as in opam's own cache:
-            `sha256/ab/abcd...`. It may have a user and a password, which are neither shown nor kept. Default: none. A mirror
-            that lacks a file costs one request for it per start of Pants' daemon; one with a wrong file is passed over with a
-            warning.
+            `sha256/ab/abcd...`. It may have a user and a password, which are neither shown nor kept. Default: none.
+            A mirror that lacks a file costs one request for it per start of Pants' daemon; one with a wrong file is
+            passed over with a warning.
             """
         ),
     )

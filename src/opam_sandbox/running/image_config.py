@@ -12,7 +12,7 @@ from opam_sandbox import digests
 from opam_sandbox.errors import ToolError
 from opam_sandbox.oci import layout as oci
 from opam_sandbox.sandbox import view_files
-from opam_sandbox.sandbox.overlay import MAX_LOWER
+from opam_sandbox.sandbox.stack import MAX_LOWER
 
 # Of /etc/passwd and /etc/group, in bytes.
 _LARGEST_TABLE = 16 << 20
