@@ -18,7 +18,9 @@ from tests.unit.conftest import REPOSITORY
 # Numbers of x86_64.
 MOUNT, UNSHARE, SETHOSTNAME, KEYCTL, SOCKET = 165, 272, 170, 250, 41
 
-pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="refuses system calls by their numbers of x86_64")
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="refuses system calls by their numbers of x86_64"
+)
 
 
 def refuse(call: int, number: int) -> Callable[[], None]:
