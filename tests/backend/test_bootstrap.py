@@ -194,7 +194,9 @@ def move(checkout: Checkout, name: str) -> Checkout:
     return Checkout(root, checkout.home, checkout.python)
 
 
-@pytest.mark.parametrize("name", ["it's", "back\\slash", "%(buildroot)s", "two\nlines", "a\rreturn", os.fsdecode(b"latin-1 \xe4")])
+@pytest.mark.parametrize(
+    "name", ["it's", "back\\slash", "%(buildroot)s", "two\nlines", "a\rreturn", os.fsdecode(b"latin-1 \xe4")]
+)
 def test_a_path_that_pants_does_not_take(checkout: Checkout, name: str) -> None:
     result = move(checkout, name).start()
     assert (result.returncode, result.stdout, checkout.marks()) == (1, "", [])
@@ -222,6 +224,19 @@ def test_a_home_that_nothing_can_be_written_to(checkout: Checkout, home: str) ->
     result = checkout.start(HOME=home)
     assert (result.returncode, result.stdout, checkout.marks()) == (1, "", [])
     assert f"cannot be installed in {home}/.cache/opam-oci-pants" in result.stderr and "XDG_CACHE_HOME" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts: needs root")
+def test_caches_that_nothing_can_be_written_to(checkout: Checkout) -> None:
+    checkout.start()
+    (checkout.home / ".cache/pants").mkdir()
+    script = 'mount --bind "$HOME" "$HOME" && mount -o remount,bind,ro "$HOME" && exec "$0" list'
+    argv = ["unshare", "--mount", "sh", "-c", script, str(checkout.root / "pants")]
+    env = {"PATH": os.defpath, "HOME": str(checkout.home)}
+    result = subprocess.run(argv, env=env, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 0 and f"{checkout.home}/.cache/pants: set XDG_CACHE_HOME" in result.stderr
+    elsewhere = subprocess.run(argv, env={**env, "PANTS_LOCAL_STORE_DIR": "/x"}, stderr=subprocess.PIPE, text=True)
+    assert elsewhere.stderr == ""
 
 
 def test_a_home_that_is_no_absolute_path(checkout: Checkout) -> None:

@@ -96,14 +96,14 @@ class Together:
                 place.end()
 
 
-def run(work: Path, store: Path, rounds: int, seed: int) -> List[str]:
-    """What was wrong; one line for each build goes to standard error."""
+def run(work: Path, store: Path, rounds: int, seed: int, daemons: Sequence[bool] = (False, True)) -> List[str]:
+    """What was wrong; one line for each build goes to standard error. daemons: with or without pantsd."""
     chance = random.Random(seed)
     together = Together(work, store)
     problems: List[str] = []
     try:
         for number in range(rounds):
-            for pantsd in (False, True):
+            for pantsd in daemons:
                 for what, nonces, kill_after in (
                     ("the same image twice", ("first", "first"), 0.0),
                     ("two images", ("first", "second"), 0.0),

@@ -37,6 +37,7 @@ WHOLE = {
     "sandbox/control_group.py": "the kernel's files of control groups",
     "sandbox/limits.py": "the process's own /proc",
     "sandbox/privileges.py": "the process's own maps in /proc",
+    "inherited.py": "/dev/null, in the place of streams",
     "layer/inventory.py": "the store's own directories, by descriptors or without following links",
     "layer/read_blob.py": "blobs",
     "layer/store.py": "the store's own directories",

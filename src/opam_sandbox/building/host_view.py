@@ -60,7 +60,11 @@ def run(job: Job) -> int:
         # root may lack user namespaces. Its ids are the host's then, so that what can mount goes: mmdebstrap does without.
         status = _try(job, foreign=False)
     if status is None:
-        raise ToolError(f"the kernel gives no sandbox to make the base in; what it refused is above or in {LOG}")
+        raise ToolError(
+            f"the kernel gives no sandbox to make the base in; what it refused is above or in {LOG}. A security module such as "
+            "AppArmor may forbid it: on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, in a container "
+            "`--security-opt apparmor=unconfined`."
+        )
     return status
 
 

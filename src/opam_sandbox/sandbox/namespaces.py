@@ -36,19 +36,20 @@ def run_isolated(main: Callable[[], int], foreign: bool = False) -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    caller, parent = os.getppid(), os.getpid()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         os._exit(_guarded(lambda: _enter(parent, main, foreign)))
-    _watch(caller, child)
+    _watch(child)
     return _wait(child)
 
 
-def _watch(caller: int, child: int) -> None:
+def _watch(child: int) -> None:
     """Wait until the child has ended. If this process's caller ends before, kill the child: nobody wants its work any more.
 
     (PR_SET_PDEATHSIG is no way to hear of that: it tells of the end of the caller's thread, and Pants has many.)
     """
+    caller = os.getppid()
     try:
         handles = [os.pidfd_open(pid) for pid in (child, caller)]
     except (AttributeError, OSError):
@@ -125,13 +126,10 @@ def _enter(parent: int, main: Callable[[], int], foreign: bool) -> int:
     if child == 0:
 
         def inner() -> int:
-            # In the new PID namespace the parent has no number: 0 means that it is alive but outside.
-            syscalls.die_with_parent(signal.SIGKILL)
-            syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
-            socket.sethostname("localhost")
-            os.umask(0o022)  # modes of what is made here end up in layers
-            _loopback_up()
-            privileges.leave_keyring()
+            try:
+                _settle_in()
+            except OSError as error:
+                raise ToolError(_no_use_of_namespaces(error)) from None
             # What has no handler does not come to process 1 from inside.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             return main()
@@ -139,6 +137,16 @@ def _enter(parent: int, main: Callable[[], int], foreign: bool) -> int:
         os._exit(_guarded(inner))
     assert middle == os.getpid()
     return _wait(child)
+
+
+def _settle_in() -> None:
+    # In the new PID namespace the parent has no number: 0 means that it is alive but outside.
+    syscalls.die_with_parent(signal.SIGKILL)
+    syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    socket.sethostname("localhost")
+    os.umask(0o022)  # modes of what is made here end up in layers
+    _loopback_up()
+    privileges.leave_keyring()
 
 
 def kill_stragglers() -> None:
@@ -186,4 +194,12 @@ def _no_namespaces(error: OSError, rootless: bool) -> str:
     return message + (
         "User namespaces must be allowed: `sysctl -w user.max_user_namespaces=15000`, on older Debian "
         "`sysctl -w kernel.unprivileged_userns_clone=1`, on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`."
+    )
+
+
+def _no_use_of_namespaces(error: OSError) -> str:
+    return (
+        f"the build's sandbox has namespaces, but may not do in them what it needs ({error.strerror}). A security module such "
+        "as AppArmor or SELinux forbids it: on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, in a "
+        "container `--security-opt apparmor=unconfined` or `--security-opt label=disable`."
     )

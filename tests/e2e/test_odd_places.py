@@ -1,0 +1,152 @@
+"""Surroundings that a run may find itself in have no say in an image, and neither have other runs and kills."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Iterator, Optional, Sequence
+
+import pytest
+
+from tests.e2e.conftest import USER_ID, Layout, as_user
+from tests.faults import kills, processes, together
+from tests.faults.place import IMAGE, Place, copy_store, user_store
+from tests.faults.small_project import SmallProject
+from tests.support.sandbox_tool import copy_tool
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and processes of others: needs root")
+
+
+@pytest.fixture(scope="module")
+def top() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="opam-oci-odd-", dir="/var/tmp"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+class Odd:
+    """A place in which one image is built again and again, all of it but the base."""
+
+    def __init__(self, top: Path) -> None:
+        self._place = Place(top / "place")
+        copy_store(user_store(), self._place.lmdb_store)
+        self._place.pants(False).run("package", IMAGE)
+        self._saved = top / "saved-cache"
+        shutil.copytree(self._place.lmdb_store / "cache", self._saved)
+        before = self._place.image()
+        self.right = self.build()
+        assert self.right != before  # it was built, and not taken from somewhere
+
+    def build(self, prefix: Sequence[str] = (), project: Optional[SmallProject] = None) -> str:
+        """The image's digest. `prefix`: the command that starts Pants; `project`: another clone."""
+        project = project or self._place.project
+        shutil.rmtree(self._place.lmdb_store / "cache")
+        shutil.copytree(self._saved, self._place.lmdb_store / "cache")
+        shutil.rmtree(project.root / "dist", ignore_errors=True)
+        project.change("odd")
+        done = replace(self._place.pants(False), root=project.root, prefix=prefix).run("package", IMAGE)
+        assert "Completed: Build opam package small0.1" in done.stderr
+        assert processes.left_in_store(self._place.layers) == []
+        self._place.empty_sandboxes()
+        return project.digest()
+
+    def end(self) -> None:
+        self._place.end()
+
+
+@pytest.fixture(scope="module")
+def odd(hello: Layout, top: Path) -> Iterator[Odd]:
+    """On the base of //images:hello, which is in the user's store then."""
+    place = Odd(top)
+    yield place
+    place.end()
+
+
+def test_what_a_caller_has_set(odd: Odd, top: Path) -> None:
+    """All at once: signals, umask, priority, cores, network, standard input, locale, time zone, directories for all uses."""
+    directories = {
+        "TMPDIR": top / "tmp, with: odd\\names" / ("long" * 30),
+        "PANTS_LOCAL_EXECUTION_ROOT_DIR": top / "exec:a,b=c\\054'\"%(d)s",
+        "PANTS_NAMED_CACHES_DIR": top / "caches,lowerdir=x:y 'Käse' $HOME",
+    }
+    for path in directories.values():
+        path.mkdir(parents=True)
+    prefix = ["sh", "-c", 'umask 0077; exec "$@" <&-', "sh", "nice", "-n", "19", "taskset", "--cpu-list", "0"]
+    prefix += [
+        "unshare",
+        "--net",
+        "env",
+        "--ignore-signal=HUP,INT,QUIT,CHLD,PIPE,TERM",
+        "LC_ALL=xx_YY.none",
+        "TZ=No/Where",
+    ]
+    assert odd.build([*prefix, *(f"{name}={path}" for name, path in directories.items())]) == odd.right
+
+
+def test_where_temporary_files_may_not_go(odd: Odd) -> None:
+    """A /tmp whose programs do not run, a TMPDIR that is not there, and no home."""
+    mounts = 'mount -t tmpfs -o noexec,nosuid,nodev none /tmp; umask 0; exec "$@"'
+    prefix = ["unshare", "--mount", "sh", "-c", mounts, "sh", "env", "--unset=HOME", "TMPDIR=/nonexistent/tmp"]
+    assert odd.build(prefix) == odd.right
+
+
+def test_a_clone_at_an_odd_path_with_files_of_the_future(odd: Odd, top: Path) -> None:
+    project = SmallProject.make(top / "a,b:c=d" / 'say "Käse"; 100% $HOME `id`' / ("p" * 100) / ("q" * 100))
+    future = time.time() + 365 * 86400
+    for directory, _, names in os.walk(project.root):
+        for name in ("", *names):
+            os.utime(os.path.join(directory, name), (future, future), follow_symlinks=False)
+    assert odd.build(project=project) == odd.right
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from opam_sandbox.sandbox.scratch import scratch
+from opam_sandbox.sandbox.user_namespace import foreign_ids, unshare_user
+with scratch(Path(sys.argv[1]), Path(sys.argv[2]), mode=0o777) as directory:
+    unshare_user(*foreign_ids(os.geteuid()))
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    for name, owner in (("root", 0), ("other", 65535)):
+        (directory / name).mkdir(mode=0o700)
+        (directory / name / "file").write_text("")
+        os.chown(directory / name, owner, owner)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+NEXT = "import sys; from pathlib import Path; from opam_sandbox.sandbox.scratch import sweep; sweep(Path(sys.argv[1]))"
+
+
+def test_what_a_killed_base_of_a_user_leaves(top: Path) -> None:
+    """Files of subordinate ids, which the user can remove in a user namespace only."""
+    home = top / "home"
+    home.mkdir()
+    copy_tool(top / "tool")
+    for path in (top, *(top / "tool").rglob("*")):
+        os.chmod(path, 0o755)
+    os.chown(home, USER_ID, USER_ID)
+    run = [*as_user(home, "true"), "env", f"PYTHONPATH={top}/tool", "python3", "-sB", "-c"]
+    killed = subprocess.run([*run, KILLED, str(home / "records"), str(home / "scratch")], stderr=-1, text=True)
+    assert killed.returncode in (-9, 137), killed.stderr
+    assert sorted(os.listdir(home / "scratch")) == ["other", "root"]
+    assert (home / "scratch/other").stat().st_uid not in (0, USER_ID)
+    swept = subprocess.run([*run, NEXT, str(home / "records")], stderr=-1, text=True)
+    assert swept.returncode == 0, swept.stderr
+    assert os.listdir(home) == ["records"] and os.listdir(home / "records") == []
+
+
+def test_several_at_once(hello: Layout, top: Path) -> None:
+    """On the same caches, from an empty store; one of three is killed."""
+    assert together.run(top / "together", user_store(), 1, seed=1, daemons=[True]) == []
+
+
+def test_kills(hello: Layout, top: Path) -> None:
+    """The short form of `python3 -m tests.faults.kills`."""
+    outcomes = kills.run(top / "kills", user_store(), 12, seed=1)
+    assert [outcome for outcome in outcomes if outcome.problems] == []
+    assert sum(outcome.hit > 0 for outcome in outcomes) > 6

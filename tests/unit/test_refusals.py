@@ -1,0 +1,67 @@
+"""Machines that refuse what a sandbox needs: the message says what, and what to do; nothing else happens."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import struct
+import subprocess
+import sys
+from typing import Callable
+
+import pytest
+
+from opam_sandbox.sandbox import syscalls
+from tests.unit.conftest import REPOSITORY
+
+# Numbers of x86_64.
+MOUNT, UNSHARE, SETHOSTNAME, KEYCTL, SOCKET = 165, 272, 170, 250, 41
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="refuses system calls by their numbers of x86_64"
+)
+
+
+def refuse(call: int, number: int) -> Callable[[], None]:
+    """Have a system call fail, as a security module does. For a child, before it starts its program."""
+    code = [(0x20, 0, 0, 0), (0x15, 0, 1, call), (0x06, 0, 0, 0x00050000 | number), (0x06, 0, 0, 0x7FFF0000)]
+
+    def before() -> None:
+        syscalls.no_new_privileges()
+        syscalls.set_seccomp_filter(b"".join(struct.pack("=HBBI", *one) for one in code))
+
+    return before
+
+
+def isolated(before: Callable[[], None]) -> "subprocess.CompletedProcess[str]":
+    code = (
+        "from opam_sandbox.sandbox.namespaces import run_isolated; from opam_sandbox.errors import ToolError; import sys\n"
+        "try: sys.exit(run_isolated(lambda: print('inside') or 0))\n"
+        "except ToolError as error: sys.exit(f'error: {error}')"
+    )
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    argv = [sys.executable, "-c", code]
+    return subprocess.run(argv, env=env, preexec_fn=before, stdout=-1, stderr=-1, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "call, number, remedy",
+    [
+        (MOUNT, errno.EACCES, "apparmor=unconfined"),
+        (SETHOSTNAME, errno.EPERM, "apparmor=unconfined"),
+        (SOCKET, errno.EACCES, "apparmor_restrict_unprivileged_userns=0"),
+        (UNSHARE, errno.EPERM, "SYS_ADMIN"),
+        (UNSHARE, errno.ENOSPC, "namespaces"),
+    ],
+    ids=["mount", "hostname", "loopback", "unshare", "too many"],
+)
+def test_what_to_do_is_said(root_user: None, call: int, number: int, remedy: str) -> None:
+    done = isolated(refuse(call, number))
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert done.stderr.startswith("error: ") and remedy in done.stderr and os.strerror(number) in done.stderr
+
+
+def test_keys_need_not_be_there(root_user: None) -> None:
+    done = isolated(refuse(KEYCTL, errno.EPERM))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "inside\n", "")
