@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from typing import Sequence
+from typing import Callable, List, Sequence
 
 # What readers stumble over, whatever the format.
 _AWKWARD = (
@@ -24,8 +24,10 @@ class Mutator:
         self._seeds = seeds
         self._tokens = tokens
         self._most = most
-        self._changes = (self._repeat, self._repeat, self._replace, self._insert, self._change_byte)
-        self._changes += (self._change_number, self._delete, self._truncate, self._move, self._splice)
+        self._changes: List[Callable[[bytes, random.Random], bytes]] = [
+            *(self._repeat, self._repeat, self._replace, self._insert, self._change_byte),
+            *(self._change_number, self._delete, self._truncate, self._move, self._splice),
+        ]
 
     def mutate(self, data: bytes, source: random.Random) -> bytes:
         """`data` after one to six changes."""

@@ -129,9 +129,8 @@ def archive(directory: Path, change: Any) -> Path:
         lambda data: data[:40] + b"\xff" * 8 + data[48:],
         lambda data: data.replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00"),
         lambda data: data.replace(b"\x00\x00\x08\x00", b"\x00\x00\x63\x00"),
-        lambda data: b"PK\x05\x06"[:2] + data[2:].replace(b"PK\x03\x04", b"PK\x03\x05"),
     ],
-    ids=["content", "encrypted", "method", "header"],
+    ids=["content", "encrypted", "method"],
 )
 def test_a_damaged_archive_of_packages(tmp_path: Path, change: Any) -> None:
     path = archive(tmp_path, change)

@@ -210,7 +210,7 @@ def _text(request: LockRequest, packages: Sequence[_Package], debs: Sequence[Loc
         "options": request["options"],
         **({"opam_files": request["opam_files"]} if request.get("opam_files") else {}),
     }
-    tables = []
+    tables: List[str] = []
     for package in packages:
         try:
             tables += _package_tables(package)
