@@ -20,7 +20,7 @@ from opam_oci.goals import (
     unpublish,
 )
 from opam_oci.host import checks, programs
-from opam_oci.images import image, packed_layer, parts, runtime_layer
+from opam_oci.images import image, packed_layer, parts, runtime_layer, stored_files
 from opam_oci.layers import base, build_logs, build_plan, foundation, package
 from opam_oci.locking import debian_lockfile, opam_inputs, opam_lockfile
 from opam_oci.publishing import claims, image_layout, naming
@@ -37,7 +37,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(generate_lockfiles, package_image, package_image_index, package_image_layout),
     *(publish, run_image, tailor, unpublish),
     *(checks, programs),
-    *(image, packed_layer, parts, runtime_layer),
+    *(image, packed_layer, parts, runtime_layer, stored_files),
     *(base, build_logs, build_plan, foundation, package),
     *(debian_lockfile, opam_inputs, opam_lockfile),
     *(claims, image_layout, naming),

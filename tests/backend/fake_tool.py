@@ -251,15 +251,6 @@ COMMANDS = {
 }
 
 
-def verify_files(request):
-    for file in request["files"]:
-        data = pathlib.Path("files", file["path"]).read_bytes()
-        assert (hashlib.sha256(data).hexdigest(), len(data)) == (file["sha256"], file["size"]), file
-
-
-COMMANDS["imaging"]["verify-files"] = verify_files
-
-
 def main():
     command, path, *rest = sys.argv[1:]
     # By hand, a request comes without what it should be.

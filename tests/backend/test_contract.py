@@ -130,9 +130,6 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "images": [{"config": "sha256:1", "tags": ["a:b"], "layers": ["in/base"]}],
         }
     ],
-    "verify-files": [
-        {"name": "image //:a", "files": [{"path": "gcc.deb", "sha256": hashlib.sha256(b"deb").hexdigest(), "size": 3}]},
-    ],
     "lock-debian": [
         {
             "store": "store",

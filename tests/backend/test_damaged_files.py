@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pants.engine.internals.scheduler import ExecutionError
 from pants.engine.process import FallibleProcessResult, ProcessResultMetadata
+from pants.testutil.rule_runner import QueryRule, RuleRunner
 
+from opam_oci.images import stored_files
+from opam_oci.images.stored_files import StoredFiles, StoredFilesRequest, problem_of_file
 from opam_oci.sandbox.warnings import pass_on_warnings
 from opam_sandbox.building.requests import OpamRootRequest
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.imaging import cli, verify_files
 from opam_sandbox.request import read_request
 
 
@@ -84,32 +89,67 @@ def test_inputs_stay_below(request_text: bytes) -> None:
         read_request("request.json", OpamRootRequest)
 
 
-def files(**contents: bytes) -> Any:
-    Path("files").mkdir()
-    listed = []
-    for name, data in contents.items():
-        Path("files", name).write_bytes(data)
-        listed.append({"path": name, "sha256": sha256(data), "size": len(data)})
-    return {"name": "image //:a", "files": listed}
+def stored(store: Path, data: bytes) -> Path:
+    name = sha256(data)
+    path = store / "immutable/files" / name[:2] / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
 
 
-def test_files_are_what_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert verify_files.run(files(a=b"a" * 3_000_000, b=b""), 2) == 0
+def test_a_large_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is another file, has another time, the machine was started again, or an hour is over."""
+    data = b"a" * 3_000_000
+    path, marks = stored(tmp_path, data), tmp_path / "marks"
+    assert problem_of_file(tmp_path, marks, sha256(data)) == ""
+    reads = []
+    real = hashlib.sha256
+    monkeypatch.setattr(stored_files.hashlib, "sha256", lambda *a: reads.append(1) or real(*a))
+    assert problem_of_file(tmp_path, marks, sha256(data)) == "" and reads == []
+    os.link(path, tmp_path / "as-for-a-sandbox")
+    assert problem_of_file(tmp_path, marks, sha256(data)) == "" and reads == []
+    os.utime(path, (1, 1))
+    assert problem_of_file(tmp_path, marks, sha256(data)) == "" and len(reads) == 1
+    monkeypatch.setattr(stored_files, "time", SimpleNamespace(time=lambda: time.time() + 4000))
+    assert problem_of_file(tmp_path, marks, sha256(data)) == "" and len(reads) == 2
+    monkeypatch.setattr(stored_files, "_BOOT_ID", path.parent / "boot")
+    (path.parent / "boot").write_text("another\n")
+    assert problem_of_file(tmp_path, marks, sha256(data)) == "" and len(reads) == 3
 
 
-@pytest.mark.parametrize("damage", ["bit", "short", "missing"])
-def test_files_are_not_what_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], damage: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("request.json").write_text(json.dumps(files(a=b"a" * 3_000_000, b=b"b")))
-    if damage == "missing":
-        Path("files/a").unlink()
-    else:
-        data = bytearray(b"a" * 3_000_000)
-        data[2_000_000] ^= 4
-        Path("files/a").write_bytes(data if damage == "bit" else data[:1_000_000])
-    assert cli.main(["verify-files", "request.json"]) == 1
-    said = capfd.readouterr().err
-    assert said.startswith("error: image //:a is damaged: a ") and "local_store_dir" in said and "b has" not in said
+@pytest.mark.parametrize("damage", ["bit", "short", "empty"])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_large_file_is_not_what_it_was(tmp_path: Path, damage: str, known: bool) -> None:
+    data = bytearray(b"a" * 3_000_000)
+    path, marks, name = stored(tmp_path, bytes(data)), tmp_path / "marks", sha256(data)
+    if known:
+        assert problem_of_file(tmp_path, marks, name) == ""
+    data[2_000_000] ^= 4
+    path.write_bytes({"bit": bytes(data), "short": bytes(data[:1_000_000]), "empty": b""}[damage])
+    for _ in range(2):  # what is damaged is never noted as right
+        assert f"sha256:{name} is damaged in Pants' store" in problem_of_file(tmp_path, marks, name)
+
+
+def test_a_file_that_is_elsewhere(tmp_path: Path) -> None:
+    """A remote cache has it: Pants compares what it downloads."""
+    assert problem_of_file(tmp_path, tmp_path / "marks", sha256(b"")) == ""
+
+
+def test_a_damaged_store_ends_a_run(tmp_path: Path) -> None:
+    """Small files are in Pants' database: looked at through the engine, which gives out what was put in."""
+    runner = RuleRunner(
+        rules=[*stored_files.rules(), QueryRule(StoredFiles, [StoredFilesRequest])],
+        isolated_local_store=True,
+        bootstrap_args=[f"--local-store-dir={tmp_path}"],
+    )
+    large = b"l" * 600_000
+    digest = runner.make_snapshot({"blobs/small": b"s".decode(), "blobs/large": large.decode()}).digest
+    assert runner.request(StoredFiles, [StoredFilesRequest(digest, "image //:a")]) == StoredFiles()
+    path = tmp_path / "immutable/files" / sha256(large)[:2] / sha256(large)
+    path.chmod(0o644)
+    path.write_bytes(b"L" + large[1:])
+    runner.new_session("another-run")
+    with pytest.raises(
+        ExecutionError, match="image //:a is not written: sha256:.* is damaged in Pants' store .*delete"
+    ):
+        runner.request(StoredFiles, [StoredFilesRequest(digest, "image //:a")])

@@ -51,7 +51,6 @@ WHOLE = {
     "building/debian_rootfs.py": "the process's own files; no view is there yet",
     "imaging/image.py": "layouts",
     "imaging/archive.py": "layouts",
-    "imaging/verify_files.py": "files as the process was given them",
     "imaging/sbom.py": "requests",
     "running/engine.py": "layouts",
     "running/scratch.py": "the container's directory, which is removed",

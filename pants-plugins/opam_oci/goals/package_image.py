@@ -14,9 +14,9 @@ from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.goals.dist_paths import claim_output
 from opam_oci.images.archive import as_archive, renamed, repository_name
 from opam_oci.images.image import ImageRequest, OciImage, make_image
+from opam_oci.images.stored_files import verified
 from opam_oci.pants_engine.calls import add_prefix, executing_goals, get_digest_entries, merge_digests
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
-from opam_oci.sandbox.run_tool import verified
 
 
 def log_lines(image: OciImage) -> Iterable[str]:

@@ -36,6 +36,7 @@ from opam_oci.images.oci_layout import (
     index_json,
     platform_of,
 )
+from opam_oci.images.stored_files import verified
 from opam_oci.pants_engine.calls import (
     add_prefix,
     addresses_of,
@@ -49,7 +50,6 @@ from opam_oci.pants_engine.calls import (
 from opam_oci.pants_engine.digests import read_files
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.sandbox.layer import blob_path
-from opam_oci.sandbox.run_tool import verified
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from opam_oci.images.archive import as_archive, name_of_target, renamed, reposit
 from opam_oci.images.image import ImageRequest, OciImage, make_image
 from opam_oci.images.layering import image_field_sets
 from opam_oci.images.oci_layout import index_json, tagged
+from opam_oci.images.stored_files import verified
 from opam_oci.pants_engine.calls import (
     add_prefix,
     addresses_of,
@@ -31,7 +32,6 @@ from opam_oci.pants_engine.calls import (
     targets_of,
 )
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
-from opam_oci.sandbox.run_tool import verified
 
 
 @dataclass(frozen=True)

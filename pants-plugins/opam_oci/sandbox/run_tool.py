@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Iterable, Mapping
 
-from pants.engine.fs import AddPrefix, CreateDigest, Digest, MergeDigests
-from pants.engine.process import FallibleProcessResult, ProcessCacheScope
+from pants.engine.fs import CreateDigest, Digest, MergeDigests
+from pants.engine.process import FallibleProcessResult
 
-from opam_oci.pants_engine.calls import add_prefix, create_digest, merge_digests, run_process
-from opam_oci.pants_engine.digests import file_entries
+from opam_oci.pants_engine.calls import create_digest, merge_digests, run_process
 from opam_oci.pants_engine.rules import implicitly
 from opam_oci.sandbox.failure import build_log, failure_text
 from opam_oci.sandbox.layer import Layer, LayerError, layer_of
@@ -46,21 +45,3 @@ async def run_tool(call: Call, digests: Iterable[Digest] = ()) -> FallibleProces
 async def run_layer_tool(call: Call) -> Layer:
     """Run a command that makes a layer. Raises LayerError."""
     return await layer_of(await run_tool(call), call.description)
-
-
-async def verified(digest: Digest, name: str) -> Digest:
-    """The same digest, of which every byte was compared with what the engine says of it, in this very run. Raises LayerError.
-
-    The engine compares nothing when it writes files to dist/.
-    """
-    entries = sorted((await file_entries(digest)).items())
-    files = [
-        {"path": path, "sha256": entry.file_digest.fingerprint, "size": entry.file_digest.serialized_bytes_length}
-        for path, entry in entries
-    ]
-    # By every run: what was right yesterday may be damaged today.
-    call = Call(
-        "verify-files", f"Verify {name}", {"name": name, "files": files}, (), (), (), ProcessCacheScope.PER_SESSION
-    )
-    await run_tool(call, [await add_prefix(AddPrefix(digest, "files"))])
-    return digest

@@ -13,7 +13,6 @@ from opam_sandbox.imaging.requests import (
     RepackRequest,
     RuntimeRequest,
     StateRequest,
-    VerifyFilesRequest,
 )
 
 COMMANDS = {
@@ -25,9 +24,6 @@ COMMANDS = {
         "opam_sandbox.imaging.image", ImageRequest, "write the manifest, config, index and SBOM of an image"
     ),
     "archive": Command("opam_sandbox.imaging.archive", ArchiveRequest, "write an image layout as one file"),
-    "verify-files": Command(
-        "opam_sandbox.imaging.verify_files", VerifyFilesRequest, "compare files with the sha256 that they should have"
-    ),
 }
 
 

@@ -161,18 +161,3 @@ class ArchiveRequest(TypedDict):
     format: Literal["oci-archive", "docker-archive"]
     layout: str
     images: List[ArchivedImage]
-
-
-class WrittenFile(TypedDict):
-    """A file that is to be written to dist/: its path below `files`, sha256 in hex, size in bytes."""
-
-    path: str
-    sha256: str
-    size: int
-
-
-class VerifyFilesRequest(TypedDict):
-    """`verify-files`: what is packaged, of `name`; the files lie in the directory `files`."""
-
-    name: str
-    files: List[WrittenFile]
