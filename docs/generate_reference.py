@@ -25,7 +25,7 @@ from pants.core.goals.publish import PublishFieldSet
 from pants.core.goals.run import RunFieldSet
 from pants.core.goals.tailor import PutativeTargetsRequest
 from pants.engine.goal import GoalSubsystem
-from pants.engine.target import Field, FieldSet, Target
+from pants.engine.target import Field, FieldSet, Target, TargetGenerator
 from pants.engine.unions import UnionMembership
 from pants.help.help_info_extracter import HelpInfoExtracter, OptionHelpInfo, TargetFieldHelpInfo
 from pants.init.extension_loader import load_build_configuration_from_source
@@ -120,7 +120,9 @@ def targets_page(backend: Backend) -> str:
     parts = ["# Targets", "`pants help TARGET` shows the same on a terminal."]
     parts.append("\n".join(f"- [`{target.alias}`](#{target.alias.replace('_', '-')})" for target in backend.targets))
     for target in backend.targets:
-        fields = target.class_field_types(union_membership=backend.unions)
+        fields = list(target.class_field_types(union_membership=backend.unions))
+        if issubclass(target, TargetGenerator):
+            fields += target.moved_fields
         shown = sorted(
             (field for field in fields if has_own_help(field)), key=lambda one: (not one.required, one.alias)
         )

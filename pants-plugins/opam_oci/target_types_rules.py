@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pants.core.goals.generate_lockfiles import GenerateLockfilesSubsystem
+from pants.core.goals.tailor import TailorSubsystem
+from pants.core.goals.update_build_files import UpdateBuildFilesSubsystem
 from pants.engine.addresses import AddressInput
 from pants.engine.target import GeneratedTargets, GenerateTargetsRequest, InvalidFieldException
 from pants.engine.unions import UnionMembership, UnionRule
@@ -28,6 +30,11 @@ from opam_oci.target_types_files import OPAM_LOCKFILE, addresses_of_lockfile
 
 # What `overrides` may say of a package; the lockfile says the rest.
 OVERRIDDEN = frozenset(("description", "tags"))
+
+
+# Goals that look at all targets, and need no lockfile: `generate-lockfiles` is about to write it, for the others BUILD files
+# are all that counts.
+WITHOUT_LOCKFILES = (GenerateLockfilesSubsystem.name, TailorSubsystem.name, UpdateBuildFilesSubsystem.name)
 
 
 class GenerateOpamPackages(GenerateTargetsRequest):
@@ -70,10 +77,8 @@ async def generate_opam_packages(
     try:
         lock = await read_opam_lockfile(OpamLockRequest(resolve), **implicitly())
     except LockfileError:
-        # `generate-lockfiles` looks at all targets, for the sake of other languages: it must get past here to write
-        # the lockfile.
         goals = await executing_goals()
-        if goals.is_running(GenerateLockfilesSubsystem.name):
+        if any(goals.is_running(name) for name in WITHOUT_LOCKFILES):
             return GeneratedTargets(generator, ())
         raise
     base = await parse_address(

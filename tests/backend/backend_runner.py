@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pants.backend.project_info import count_loc, dependencies, dependents, filedeps, list_targets, paths, peek
 from pants.core import register as core
-from pants.core.goals import export, generate_lockfiles, package, publish, run
+from pants.core.goals import export, generate_lockfiles, package, publish, run, tailor
 from pants.core.goals.tailor import PutativeTargets
 from pants.engine.fs import Digest, DownloadFile
 from pants.engine.internals.parametrize import Parametrize
@@ -47,6 +47,7 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             *peek.rules(),
             *publish.rules(),
             *run.rules(),
+            *tailor.rules(),
             *register.rules(),
             QueryRule(changed.ChangedAddresses, [changed.ChangedRequest]),
             QueryRule(Digest, [DownloadFile]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pants.core.goals import tailor
 from pants.core.goals.tailor import PutativeTarget, PutativeTargets
 from pants.testutil.rule_runner import RuleRunner
 
@@ -67,3 +68,21 @@ def test_nothing_for_lockfiles_that_are_read_or_not_there(rule_runner: RuleRunne
 def test_switched_off(rule_runner: RuleRunner, option: str, kept: str) -> None:
     rule_runner.write_files(FILES)
     assert {target.type_alias for target in putative(rule_runner, option)} == {kept}
+
+
+def test_a_target_for_several_resolves_reads_them_all(rule_runner: RuleRunner) -> None:
+    text = 'opam_packages(name="x", resolve=parametrize("default", b="other"))'
+    rule_runner.write_files({**FILES, "elsewhere/BUILD": text})
+    assert putative(rule_runner) == [requirement("src/mine", "mine")]
+
+
+def test_before_there_is_a_lockfile(rule_runner: RuleRunner) -> None:
+    """`tailor` needs none: the real goal looks at all targets."""
+    rule_runner.write_files(
+        {"src/BUILD": 'opam_packages(name="x")\nopam_requirement(name="y", source="y.opam")\n', "src/y.opam": ""}
+    )
+    done = rule_runner.run_goal_rule(tailor.TailorGoal, global_args=OPTIONS, args=["--check", "::"])
+    assert (done.exit_code, done.stdout) == (0, "")
+    rule_runner.write_files({"src/z.opam": ""})
+    done = rule_runner.run_goal_rule(tailor.TailorGoal, global_args=OPTIONS, args=["--check", "::"])
+    assert done.exit_code == 1 and "Add opam_requirement target z" in done.stdout

@@ -28,7 +28,8 @@ class OciLayoutTagsField(DictStringToStringField):
         """
         Tags of images by their address as `images` has it: `{"images:hello": "hello-1.0"}`.
 
-        Default: each image's target name. Two images cannot have the same tag.
+        Default: each image's target name, with the parameters of one that `parametrize` made. Two images cannot have the
+        same tag.
         """
     )
 
@@ -58,7 +59,8 @@ class OciIndexLayoutsField(StringSequenceField):
         """
         Directories, relative to the build root, with OCI image layouts from other machines, such as what
         `package` left in `dist/` there: `["prebuilt/arm64/0install"]`. Each must hold one image. Pants does not read
-        what `[GLOBAL].pants_ignore` names, which includes `dist/`.
+        what `[GLOBAL].pants_ignore` names, which includes `dist/`. For `--changed-since` name a target that owns their
+        files in `dependencies`.
 
         Default: none.
         """
