@@ -4,8 +4,8 @@ it makes of the answers.
 It has the tool's own reader check each request, and its own readers check what it writes, so that it cannot differ from the
 tool in what it takes and in what others read of it (test_contract.py). But it builds nothing: a layer's blob is the text of its
 request. What packages do is said in their opam files: `fail` exits with an error, `corrupt` writes a blob under another
-name than its sha256, `environment` logs argv and the environment, `note_in=FILE` adds a line to a file each time that
-the package is really built. Real builds are tested elsewhere.
+name than its sha256, `environment` logs argv and the environment, `warn` warns, `note_in=FILE` adds a line to a file each time
+that the package is really built. Real builds are tested elsewhere.
 """
 
 import hashlib
@@ -72,6 +72,8 @@ def build(request):
         if word.startswith("fail_if_missing="):
             if not os.path.exists(word.partition("=")[2]):
                 raise SystemExit("error: the file is missing")
+    if "warn" in words:
+        print(f"warning: {package['name']} is damaged", file=sys.stderr)
     if "fail" in words:
         raise SystemExit(f"error: {package['name']} does not compile")
     below = [f"{layer['kind']}:{layer['name']}" for layer in layers]

@@ -172,6 +172,21 @@ def test_what_a_build_can_see(rule_runner: RuleRunner, caplog: pytest.LogCapture
 
 
 @pytest.mark.usefixtures("fake_tool")
+def test_a_warning_is_seen_when_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a build that succeeds. The next Pants finds its result in the cache, where nothing is damaged."""
+    caplog.set_level("WARNING")
+    seen = []
+    for _ in range(2):
+        runner = new_runner(f"--local-store-dir={tmp_path / 'store'}")
+        runner.write_files(project(Pkg("a", opam="warn"), Pkg("b", depends=["a"])))
+        runner.set_options(OPTIONS)
+        assert outcome(runner, "b").ok
+        seen.append([r.getMessage() for r in caplog.records if "damaged" in r.getMessage()])
+        caplog.clear()
+    assert seen == [["Build opam package a.1: a is damaged"], []]
+
+
+@pytest.mark.usefixtures("fake_tool")
 def test_the_same_package_of_two_resolves_is_built_once(rule_runner: RuleRunner) -> None:
     files = project(Pkg("a"), Pkg("b"))
     files["3rdparty/opam/other.lock"] = project(Pkg("a"))["3rdparty/opam/default.lock"].replace('"default"', '"other"')

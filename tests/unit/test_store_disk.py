@@ -140,7 +140,12 @@ def test_a_disk_without_attributes(tmp_path: Path, root_user: None) -> None:
 
 def test_it_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: List[Path] = []
-    monkeypatch.setattr(store_disk, "_lacking", lambda top, rootless: looked.append(top) or [])
+
+    def look(top: Path, rootless: bool) -> List[str]:
+        looked.append(top)
+        return []
+
+    monkeypatch.setattr(store_disk, "_lacking", look)
     for number in range(3):
         Store(tmp_path / "store", ROOTLESS).put(f"{number:064x}", lambda target: None)
     assert len(looked) == 1
@@ -235,7 +240,7 @@ import os, sys
 sys.path[:0] = sys.argv[1:2]
 from pathlib import Path
 from opam_sandbox.layer.store import Store
-from opam_sandbox.running.run import _unpacked
+from opam_sandbox.running.unpacked import unpacked
 from opam_sandbox.sandbox.namespaces import run_isolated
 from opam_sandbox.layer.description import read_layer
 store, layer = Path(sys.argv[2]), read_layer(Path(sys.argv[3]))
@@ -246,7 +251,7 @@ for step in sys.argv[4:]:
     if step == "build":
         assert run_isolated(build) == 0
     else:
-        print("run", _unpacked(Store(store, True), [layer])[0], flush=True)
+        print("run", unpacked(Store(store, True), [layer])[0], flush=True)
 """
 
 

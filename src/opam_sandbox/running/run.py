@@ -31,7 +31,6 @@ from typing import Any, Callable, Dict, List, Sequence
 
 from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer.read_blob import LayerBlob
 from opam_sandbox.layer.store import Store
 from opam_sandbox.request import read_request
 from opam_sandbox.running import engine, find_command, user_namespace
@@ -39,8 +38,9 @@ from opam_sandbox.running.image_config import find_user, read_image, under
 from opam_sandbox.running.requests import RunRequest
 from opam_sandbox.running.runtime_bundle import Container, write_bundle
 from opam_sandbox.running.scratch import ContainerScratch
+from opam_sandbox.running.unpacked import unpacked
 from opam_sandbox.running.variables import variables
-from opam_sandbox.sandbox import namespaces, privileges, syscalls
+from opam_sandbox.sandbox import privileges, syscalls
 from opam_sandbox.sandbox.stack import Stack
 
 # What a terminal or a supervisor sends; the others are for nobody else, or cannot be caught.
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     rootless = os.geteuid() != 0
     store_directory = Path(under(here, request["store"]))
     store = Store(store_directory, rootless)
-    lower = _unpacked(store, image.layers)
+    lower = unpacked(store, image.layers)
     ids = find_user(image.user, lower)
 
     parent = Path(os.path.realpath(store_directory)) / "run" / (f"uid-{os.getuid()}" if rootless else "root")
@@ -94,23 +94,6 @@ def run(options: argparse.Namespace) -> int:
     finally:
         os.close(held)
         _wait(keeper)
-
-
-def _unpacked(store: Store, layers: Sequence[LayerBlob]) -> List[Path]:
-    """The layers' directories, bottom first. A user unpacks as builds do, as root of a user namespace, so that there is one
-    kind of directory for both: modes that keep their owner out do not keep it from looking at them. Raises ToolError."""
-    if store.rootless and not all(store.has(layer.diff_id) for layer in layers):
-
-        def inside() -> int:
-            for layer in layers:
-                store.get(layer)
-            return 0
-
-        code = namespaces.run_isolated(inside)
-        if code:
-            raise ToolError(f"the image's layers cannot be unpacked (exit status {code}), see above")
-        return [store.path(layer.diff_id) for layer in layers]
-    return [store.get(layer) for layer in layers]
 
 
 def _in_namespaces(main: Callable[[], int], terminal: bool) -> int:
