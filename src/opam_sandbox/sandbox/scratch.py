@@ -35,14 +35,18 @@ class Scratch:
         self.path = path.absolute()
         self._record = records / secrets.token_hex(8)
         self._held = _lock_new(self._record)
+        made = False
         try:
             # Before there is a directory that nobody would know of.
             self._write(*_TO_BE)
             self.path.mkdir(mode=mode, parents=True)
+            made = True
             os.chmod(self.path, mode)  # whatever the umask is
             found = os.lstat(self.path)
             self._write(found.st_dev, found.st_ino)
         except OSError:
+            if made:  # such as on a disk that is full: without a record nobody would remove it
+                remove_tree(self.path)
             self._end()
             raise
 
