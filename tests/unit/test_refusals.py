@@ -16,7 +16,7 @@ from opam_sandbox.sandbox import syscalls
 from tests.unit.conftest import REPOSITORY
 
 # Numbers of x86_64.
-MOUNT, UNSHARE, SETHOSTNAME, KEYCTL, SOCKET = 165, 272, 170, 250, 41
+MOUNT, UNSHARE, SETHOSTNAME, KEYCTL, SOCKET, SETUID = 165, 272, 170, 250, 41, 105
 
 pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="refuses system calls by their numbers of x86_64"
@@ -34,10 +34,14 @@ def refuse(call: int, number: int) -> Callable[[], None]:
     return before
 
 
-def isolated(before: Callable[[], None]) -> "subprocess.CompletedProcess[str]":
+INSIDE = "print('inside') or 0"
+
+
+def isolated(before: Callable[[], None], inside: str = INSIDE) -> "subprocess.CompletedProcess[str]":
     code = (
-        "from opam_sandbox.sandbox.namespaces import run_isolated; from opam_sandbox.errors import ToolError; import sys\n"
-        "try: sys.exit(run_isolated(lambda: print('inside') or 0))\n"
+        "from opam_sandbox.sandbox.namespaces import run_isolated; from opam_sandbox.errors import ToolError\n"
+        "import os, subprocess, sys\n"
+        f"try: sys.exit(run_isolated(lambda: {inside}))\n"
         "except ToolError as error: sys.exit(f'error: {error}')"
     )
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
@@ -65,3 +69,11 @@ def test_what_to_do_is_said(root_user: None, call: int, number: int, remedy: str
 def test_keys_need_not_be_there(root_user: None) -> None:
     done = isolated(refuse(KEYCTL, errno.EPERM))
     assert (done.returncode, done.stdout, done.stderr) == (0, "inside\n", "")
+
+
+def test_a_capability_that_is_not_there(root_user: None) -> None:
+    """Of what a child could not do before it became a program, Python does not say what it was."""
+    inside = "subprocess.run(['true'], preexec_fn=lambda: os.setuid(1000)).returncode"
+    done = isolated(refuse(SETUID, errno.EPERM), inside)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert done.stderr.startswith("error: ") and "CAP_SETUID" in done.stderr and "Traceback" not in done.stderr

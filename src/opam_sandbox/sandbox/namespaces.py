@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -82,6 +83,10 @@ def _guarded(main: Callable[[], int]) -> int:
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2 if isinstance(error, RequestError) else 1
+    except subprocess.SubprocessError as error:
+        # Of what a child could not do before it became a program, Python says no more than this.
+        print(f"error: {_no_use_of_capabilities(error)}", file=sys.stderr)
+        code = 1
     except BaseException as error:
         text, code = machine_errors.explained(error), 1
         if text is None:
@@ -202,4 +207,11 @@ def _no_use_of_namespaces(error: OSError) -> str:
         f"the build's sandbox has namespaces, but may not do in them what it needs ({error.strerror}). A security module such "
         "as AppArmor or SELinux forbids it: on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, in a "
         "container `--security-opt apparmor=unconfined` or `--security-opt label=disable`."
+    )
+
+
+def _no_use_of_capabilities(error: Exception) -> str:
+    return (
+        f"a program cannot be started in the build's sandbox ({error}). Root may lack capabilities for it, as in a container "
+        "with `--cap-drop`: CAP_SETUID, CAP_SETGID, CAP_SETPCAP and CAP_SYS_CHROOT are needed besides CAP_SYS_ADMIN."
     )
