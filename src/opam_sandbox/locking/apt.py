@@ -78,7 +78,13 @@ def _run(
         if name in os.environ:
             env[name] = os.environ[name]
     return subprocess.run(
-        [*command, *arguments[1:]], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
+        [*command, *arguments[1:]],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
 
 
