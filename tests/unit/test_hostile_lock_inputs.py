@@ -17,7 +17,6 @@ from opam_sandbox.locking.repositories import Packages, package_files, parse_var
 from opam_sandbox.locking.solve import parse_requirement, read_answer
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
-from opam_sandbox.request import check
 
 LONG = 100_000
 
@@ -111,7 +110,6 @@ def test_a_damaged_memory_is_none(tmp_path: Path, content: str) -> None:
 def test_a_whole_memory() -> None:
     deb = {"name": "a", "version": "1", "architecture": "amd64", "path": "p", "sha256": "00", "size": 1}
     assert apt._is_answer({"debs": [deb]}) and apt._is_answer({"debs": []}) and apt._is_answer({"error": "no"})
-    check({"debs": [deb]}, apt._Debs, "it")
 
 
 def archive(directory: Path, change: Any) -> Path:

@@ -52,7 +52,13 @@ def check_version(program: str, minimum: tuple[int, ...], *, package: str) -> No
     advice = f"Install a newer one, with `apt-get install {package}` (as root) on Debian 12 or newer."
     try:
         done = subprocess.run(
-            [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise MissingProgramError(f"`{program} --version` does not run: {error}. {advice}") from None

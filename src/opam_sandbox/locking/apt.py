@@ -15,12 +15,13 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type, TypedDict
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 from urllib.parse import unquote
 
 from opam_sandbox import deb822
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.locking.cache import Memo
+from opam_sandbox.locking.requests import KeptDebs, KeptError
 from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.request import check
 from opam_sandbox.sandbox import syscalls
@@ -38,20 +39,6 @@ class LockedDeb:
     path: str
     sha256: str
     size: int
-
-
-class _Deb(TypedDict):
-    name: str
-    version: str
-    architecture: str
-    path: str
-    sha256: str
-    size: int
-
-
-# What is kept of apt's answers.
-_Debs = TypedDict("_Debs", {"debs": List[_Deb]})
-_Error = TypedDict("_Error", {"error": str})
 
 
 @dataclass(frozen=True)
@@ -93,7 +80,13 @@ def _run(
         if name in os.environ:
             env[name] = os.environ[name]
     return subprocess.run(
-        [*command, *arguments[1:]], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
+        [*command, *arguments[1:]],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
 
 
@@ -256,7 +249,7 @@ class Apt:
 def _is_answer(value: Dict[str, Any]) -> bool:
     """Whether what was kept is an answer: a file may be damaged."""
     try:
-        check(value, _Error if "error" in value else _Debs, "it")
+        check(value, KeptError if "error" in value else KeptDebs, "it")
     except RequestError:
         return False
     return True

@@ -66,6 +66,29 @@ class Indexes(TypedDict):
     session: str
 
 
+class KeptDeb(TypedDict):
+    """One .deb of an answer of apt's that is kept: see `apt.LockedDeb`."""
+
+    name: str
+    version: str
+    architecture: str
+    path: str
+    sha256: str
+    size: int
+
+
+class KeptDebs(TypedDict):
+    """An answer of apt's."""
+
+    debs: List[KeptDeb]
+
+
+class KeptError(TypedDict):
+    """Why apt has no answer."""
+
+    error: str
+
+
 class LocalPackage(TypedDict):
     """A package of the project itself: `opam` is the text of its opam file."""
 

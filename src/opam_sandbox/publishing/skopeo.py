@@ -118,7 +118,10 @@ def _public(text: str) -> str:
 
 
 def _compare(digestfile: Path, digest: str, destination: Destination) -> None:
-    found = digestfile.read_text().strip()
+    try:
+        found = digestfile.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        raise ToolError(f"skopeo does not say what it pushed to {destination.reference}: {error.strerror}") from None
     if found != digest:
         raise ToolError(f"{destination.reference} was pushed as {found}, but the image is {digest}")
 

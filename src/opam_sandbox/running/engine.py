@@ -62,7 +62,10 @@ def load(request: EngineRequest, layout: Path) -> List[str]:
         # Takes a layout as it is, and leaves out the layers that it has. It names the image after the path, which must
         # therefore look like a name.
         with oci.lone_image(layout, image, parent="/tmp") as lone:
-            loaded = _output([*command, "pull", "--quiet", f"oci:{lone}"]).split()[-1]
+            printed = _output([*command, "pull", "--quiet", f"oci:{lone}"]).split()
+            if not printed:
+                raise ToolError(f"{engine} does not say which image it pulled")
+            loaded = printed[-1]
         _output([*command, "tag", loaded, *names])
         _output([*command, "untag", loaded, f"localhost{lone}"])
     else:
@@ -81,7 +84,13 @@ def load(request: EngineRequest, layout: Path) -> List[str]:
 def _output(argv: Sequence[str]) -> str:
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except OSError as error:
         raise ToolError(f"{argv[0]} does not start: {error.strerror}") from None
