@@ -20,14 +20,17 @@ LARGEST = 16 << 20
 _MOST_DIGITS = 30
 
 
-def parse_object(content: bytes, where: str) -> Dict[str, Any]:
-    """The JSON object that `content` is. Raises ToolError, which begins with `where`, for anything else."""
+def parse_object(content: bytes, where: str, own: bool = False) -> Dict[str, Any]:
+    """The JSON object that `content` is. Raises ToolError, which begins with `where`, for anything else.
+
+    own: a file of this tool, or of its caller, in which a byte that is no UTF-8 is half of a pair (`\\udcff`).
+    """
     try:
         text = content.decode("utf-8")
         data = json.loads(
             text, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer, parse_float=_float
         )
-        if "\\ud" in text or "\\uD" in text:
+        if not own and ("\\ud" in text or "\\uD" in text):
             json.dumps(data, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise ToolError(f"{where}: it cannot be read: {error}") from None
@@ -53,7 +56,7 @@ def read_descriptor(descriptor: int, where: str, largest: int = LARGEST) -> byte
 
 
 def read_object(path: "os.PathLike[str]", largest: int = LARGEST) -> Dict[str, Any]:
-    """The JSON object in a file, of `largest` bytes at most. Raises ToolError, also for a file that is not there."""
+    """The JSON object in a file of this tool, of `largest` bytes at most. Raises ToolError, also where it is not there."""
     try:
         # Nothing is waited for: neither a FIFO's other end nor a terminal.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -63,7 +66,7 @@ def read_object(path: "os.PathLike[str]", largest: int = LARGEST) -> Dict[str, A
             os.close(descriptor)
     except (OSError, ValueError) as error:
         raise ToolError(f"{os.fspath(path)}: it cannot be read: {error}") from None
-    return parse_object(content, os.fspath(path))
+    return parse_object(content, os.fspath(path), own=True)
 
 
 def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
