@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
-import shutil
 import stat
 from pathlib import Path
-from typing import Any, Callable, Tuple, Union
+from typing import Any, Callable, List, Tuple, Union
 
 CHUNK = 1 << 20
 
@@ -42,26 +43,81 @@ def write_json(path: str, data: Any) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree, or a file, if it is there, whatever its directories' modes (overlayfs leaves a work directory of mode 0).
+    """Remove a tree, or a file, if it is there, whatever its directories' modes (overlayfs leaves a work directory of mode 0),
+    and however deep they are. Nothing is removed that is mounted in it.
 
     Raises OSError.
     """
-    if not os.path.lexists(path):
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
         return
-    if not stat.S_ISDIR(os.lstat(path).st_mode):
+    if not stat.S_ISDIR(found.st_mode):
         os.unlink(path)
         return
+    parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        shutil.rmtree(path)
+        _remove_directory(parent, path.name)
+    finally:
+        os.close(parent)
+
+
+def _remove_directory(parent: int, name: str) -> None:
+    """By descriptors, one at a time: neither the length of paths nor the number of open files is a bound."""
+    here = _open_directory(parent, name)
+    try:
+        top = os.fstat(here)
+        # From the top down to `here`: the directory itself, and which directories of it are still to be removed.
+        way: List[Tuple[os.stat_result, List[str]]] = [(top, _remove_files(here))]
+        while True:
+            _, left = way[-1]
+            if left:
+                below = _open_directory(here, left[-1])
+                os.close(here)
+                here = below
+                found = os.fstat(here)
+                if found.st_dev != top.st_dev:
+                    raise OSError(errno.EBUSY, "something is mounted there", left[-1])
+                way.append((found, _remove_files(here)))
+                continue
+            way.pop()
+            if not way:
+                break
+            above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
+            os.close(here)
+            here = above
+            if not os.path.samestat(os.fstat(here), way[-1][0]):
+                raise OSError(errno.EBUSY, "it was moved while it was removed", name)
+            _ignore_missing(os.rmdir, way[-1][1].pop(), here)
+    finally:
+        os.close(here)
+    _ignore_missing(os.rmdir, name, parent)
+
+
+def _open_directory(parent: int, name: str) -> int:
+    """A directory that this process may then empty."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        opened = os.open(name, flags, dir_fd=parent)
     except PermissionError:
-        _open_directories(os.fsencode(path))
-        shutil.rmtree(path)
+        os.chmod(name, stat.S_IRWXU, dir_fd=parent)
+        opened = os.open(name, flags, dir_fd=parent)
+    if os.fstat(opened).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        with contextlib.suppress(PermissionError):  # then it is another user's, and what follows says so
+            os.fchmod(opened, stat.S_IRWXU)
+    return opened
 
 
-def _open_directories(path: bytes) -> None:
-    # Directories only: a file's mode has no say in its removal, and other names of the file may be in use.
-    os.chmod(path, stat.S_IRWXU)
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _open_directories(entry.path)
+def _remove_files(directory: int) -> List[str]:
+    """Remove all of an open directory but the directories in it; returns their names."""
+    with os.scandir(directory) as entries:
+        listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in listed:
+        if not is_directory:
+            _ignore_missing(os.unlink, name, directory)
+    return [name for name, is_directory in listed if is_directory]
+
+
+def _ignore_missing(remove: Callable[..., None], name: str, directory: int) -> None:
+    with contextlib.suppress(FileNotFoundError):  # somebody else removes the same tree
+        remove(name, dir_fd=directory)

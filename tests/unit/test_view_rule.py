@@ -60,16 +60,14 @@ VIEWS = ("locking/repositories.py", "locking/solve.py")
 
 # (module, function) -> what it may call, and why.
 ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
-    ("layer/capture.py", "_walk"): (
-        {"os.scandir", "os.lstat"},
-        "an unmounted view, whose processes are killed; no links",
-    ),
-    ("layer/capture.py", "_is_opaque"): ({"os.getxattr"}, "as _walk; follow_symlinks=False"),
+    ("layer/capture.py", "_names"): ({"os.scandir"}, "an unmounted view, whose processes are killed; no links"),
+    ("layer/capture.py", "_take"): ({"os.lstat"}, "as _names"),
+    ("layer/capture.py", "_is_opaque"): ({"os.getxattr"}, "as _names; follow_symlinks=False"),
     ("layer/capture.py", "_merged_below"): ({"os.lstat"}, "directories of the store: each one above is no link"),
-    ("layer/capture.py", "_is_like"): ({"os.lstat"}, "as _walk and _merged_below"),
-    ("layer/capture.py", "_write"): ({"os.readlink"}, "as _walk: says where a link leads, and does not go there"),
+    ("layer/capture.py", "_is_like"): ({"os.lstat"}, "as _names and _merged_below"),
+    ("layer/capture.py", "_write"): ({"os.readlink"}, "as _names: says where a link leads, and does not go there"),
     ("layer/capture.py", "_write_file"): ({"open"}, "a descriptor of open_in_root"),
-    ("layer/capture.py", "_xattrs"): ({"os.listxattr", "os.getxattr"}, "as _walk; follow_symlinks=False"),
+    ("layer/capture.py", "_xattrs"): ({"os.listxattr", "os.getxattr"}, "as _names; follow_symlinks=False"),
     ("layer/move_to_store.py", "_move"): (
         {"os.mkdir", "os.rename", "os.chown", "os.setxattr", "os.utime"},
         "what was captured, out of an unmounted view whose processes are killed, into directories made here",

@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Dict, Tuple
+from typing import BinaryIO, Dict, List, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK
@@ -56,18 +56,23 @@ class Copies:
 
     def make_directory(self, path: str) -> str:
         """The name without links that this directory has in the slim image; made as in the full one where it is missing."""
-        real = view_files.resolve(self._slim, path)
-        if real is not None:
-            return real
-        target = os.path.join(self.make_directory(os.path.dirname(path)), os.path.basename(path))
-        if view_files.status(self._slim, target) is not None:
-            raise ToolError(
-                f"/{path} is a directory of the image, but the slim base has a link there that leads nowhere"
-            )
-        found = view_files.status(self._full, path)
-        mode = stat.S_IMODE(found.st_mode) if found is not None else 0o755
-        view_files.make_directory(self._slim, target, mode, self._owner(path))
-        return target
+        missing: List[str] = []
+        while True:
+            real = view_files.resolve(self._slim, path)
+            if real is not None:
+                break
+            missing.append(path)
+            path = os.path.dirname(path)
+        for path in reversed(missing):
+            real = os.path.join(real, os.path.basename(path))
+            if view_files.status(self._slim, real) is not None:
+                raise ToolError(
+                    f"/{path} is a directory of the image, but the slim base has a link there that leads nowhere"
+                )
+            found = view_files.status(self._full, path)
+            mode = stat.S_IMODE(found.st_mode) if found is not None else 0o755
+            view_files.make_directory(self._slim, real, mode, self._owner(path))
+        return real
 
     def _owner(self, path: str) -> view_files.Owner:
         return None if self._rootless else ownership.owner(os.fsencode(path))

@@ -11,15 +11,28 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import tar_headers
+from opam_sandbox.layer.read_tar import OPAQUE, WHITEOUT
 from opam_sandbox.layer.tar_headers import Entry
 from opam_sandbox.sandbox import open_in_root
 
 # 1980-01-01, the oldest time that zip archives can hold: no file of a layer is younger.
 EPOCH = 315532800
+
+# What a tree can have in it that is not to be read.
+_UNREADABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOENT,
+    errno.ESTALE,
+    errno.ENXIO,
+)
 
 # How the overlay file system marks directories for itself; none of it means anything in a layer.
 OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
@@ -81,46 +94,93 @@ class _Found:
 
 
 def capture(root: Path, rules: Rules, sink: Sink) -> Captured:
-    """Write the tree below `root` to `sink` as a tar stream. Raises OSError for what cannot be read."""
-    top = os.fsencode(root)
-    found: List[_Found] = []
-    _walk(top, b"", rules, rules.lower, found)
+    """Write the tree below `root` to `sink` as a tar stream. Raises ToolError for what cannot be read or cannot be in a layer,
+    OSError where the stream cannot be written."""
     result = Captured()
     links: Dict[Tuple[int, int], bytes] = {}
-    with open_in_root.directory(root) as directory:
-        for item in found:
-            _write(top, directory, item, rules, links, result, sink)
+    try:
+        with open_in_root.directory(root) as directory:
+            # A path of a few bytes: what a layer can hold does not depend on where it was made.
+            top = b"/proc/self/fd/%d" % directory
+            for item in _Walk(top, rules).found():
+                _write(top, directory, item, rules, links, result, sink)
+    except OSError as error:
+        if error.filename is None or error.errno not in _UNREADABLE:
+            raise  # of who writes the stream, or of the machine
+        raise ToolError(
+            f"the layer cannot be made: {_shown(error.filename)} cannot be read: {error.strerror}"
+        ) from None
     sink.write(tar_headers.END)
     return result
 
 
-def _walk(top: bytes, relative: bytes, rules: Rules, lower: Sequence[bytes], found: List[_Found]) -> None:
-    """Append the entries below a directory, parents first, sorted by name. `lower`: what is merged with it, topmost first."""
-    with os.scandir(os.path.join(top, relative) if relative else top) as entries:
-        names = sorted(entry.name for entry in entries)
-    for name in names:
-        path = os.path.join(relative, name) if relative else name
-        full = os.path.join(top, path)
+def _shown(name: Union[str, bytes, int]) -> str:
+    """A name of an error, as the view has it."""
+    text = os.fsdecode(name) if not isinstance(name, int) else "a file"
+    parts = text.split("/", 5)
+    return "/" + parts[5] if text.startswith("/proc/self/fd/") and len(parts) > 5 else text
+
+
+class _Walk:
+    """The entries of a tree that go into the layer, parents first, sorted by name."""
+
+    def __init__(self, top: bytes, rules: Rules) -> None:
+        self._top = top
+        self._rules = rules
+        self._found: List[_Found] = []
+
+    def found(self) -> List[_Found]:
+        """Raises OSError, ToolError."""
+        # Directories whose entries are still to come, the innermost last: no deeper tree ends this process. None: all have come.
+        waiting: List[Tuple[bytes, Optional[_Found], Sequence[bytes], Iterator[bytes]]] = []
+        waiting.append((b"", None, self._rules.lower, self._names(b"")))
+        while waiting:
+            directory, item, lower, names = waiting[-1]
+            name = next(names, None)
+            if name is not None:
+                path = os.path.join(directory, name)
+                merged = self._take(path, name, lower)
+                if merged is not None:
+                    waiting.append((path, self._found[-1], merged, self._names(path)))
+                continue
+            waiting.pop()
+            if (
+                self._found
+                and self._found[-1] is item
+                and lower
+                and _is_like(os.path.join(self._top, directory), lower[0])
+            ):
+                self._found.pop()  # copied up for something that is not taken
+        return self._found
+
+    def _names(self, directory: bytes) -> Iterator[bytes]:
+        with os.scandir(os.path.join(self._top, directory)) as entries:
+            return iter(sorted(entry.name for entry in entries))
+
+    def _take(self, path: bytes, name: bytes, lower: Sequence[bytes]) -> Optional[List[bytes]]:
+        """Note an entry. For a directory whose entries are to come, the lower ones that are merged with it, topmost first."""
+        rules, full = self._rules, os.path.join(self._top, path)
+        if len(path) > tar_headers.LONGEST_PATH:
+            raise ToolError(
+                f"/{os.fsdecode(path[:200])}... cannot be in a layer: its name has {len(path)} bytes, and what unpacks images "
+                f"takes names of {tar_headers.LONGEST_PATH}"
+            )
         status = os.lstat(full)
         if rules.skip(path, stat.S_ISDIR(status.st_mode)):
-            continue
-        if rules.whiteouts and name.startswith(b".wh."):
+            return None
+        if rules.whiteouts and name.startswith(WHITEOUT):
             raise ToolError(
                 f"/{os.fsdecode(path)} cannot be in a layer, where a name with `.wh.` in front marks a deleted file"
             )
         if not stat.S_ISDIR(status.st_mode):
-            found.append(_Found(path, status))
-            continue
+            self._found.append(_Found(path, status))
+            return None
         merged = _merged_below(name, lower)
         # overlayfs also marks directories that hide nothing, such as every one that dpkg renames into place. Said in a
         # layer, that would hide what a layer beside it has there.
         opaque = rules.whiteouts and _is_opaque(full) and bool(merged or not rules.lower)
-        item = _Found(path, status, opaque)
-        found.append(item)
-        below = [] if opaque else merged
-        _walk(top, path, rules, below, found)
-        if found[-1] is item and below and _is_like(full, below[0]):
-            found.pop()  # copied up for something that is not taken
+        self._found.append(_Found(path, status, opaque))
+        return [] if opaque else merged
 
 
 def _is_opaque(full: bytes) -> bool:
@@ -180,7 +240,12 @@ def _write(
     if rules.whiteouts and stat.S_ISCHR(mode) and status.st_rdev == 0:
         parent, name = os.path.split(path)
         result.whiteouts.append(path)
-        emit(Entry(os.path.join(parent, b".wh." + name), tar_headers.REGULAR, 0o644, 0, 0, 0, rules.epoch))
+        if len(WHITEOUT + name) > tar_headers.LONGEST_COMPONENT:
+            raise ToolError(
+                f"/{os.fsdecode(path)} was deleted, which a layer cannot say: with `.wh.` in front, its name would have "
+                f"{len(WHITEOUT + name)} bytes, and no file's has more than {tar_headers.LONGEST_COMPONENT}"
+            )
+        emit(Entry(os.path.join(parent, WHITEOUT + name), tar_headers.REGULAR, 0o644, 0, 0, 0, rules.epoch))
         return
     if stat.S_ISSOCK(mode):
         result.entries -= 1  # tar has no sockets, and a dead one is of no use
@@ -197,7 +262,7 @@ def _write(
         emit(entry)
         if item.opaque:
             result.opaque.append(path)
-            emit(Entry(path + b"/.wh..wh..opq", tar_headers.REGULAR, 0o644, 0, 0, 0, rules.epoch))
+            emit(Entry(path + b"/" + OPAQUE, tar_headers.REGULAR, 0o644, 0, 0, 0, rules.epoch))
     elif stat.S_ISLNK(mode):
         entry.kind, entry.mode, entry.linkname = tar_headers.SYMLINK, 0o777, os.readlink(full)
         emit(entry)
@@ -222,7 +287,7 @@ def _write_file(directory: int, path: bytes, entry: Entry, emit: Callable[[Entry
         while left:
             data: Optional[bytes] = content.read(min(left, 1 << 20))
             if not data:
-                raise OSError(errno.EIO, f"{os.fsdecode(path)} became shorter while it was read")
+                raise OSError(errno.EIO, "it became shorter while it was read", os.fsdecode(path))
             sink.write(data)
             left -= len(data)
     sink.write(tar_headers.padding(entry.size))

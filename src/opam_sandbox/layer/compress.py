@@ -21,6 +21,9 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import bare_program, view_files
 
 PIECE = 4 << 20
+# Bytes of a layer's tar, for those who write layers and those who read them: 64 GiB. No blob says how much is in it, and one of
+# 64 MB can have as much; a package can as well, with a file of one byte and a hole.
+LARGEST_LAYER = 64 << 30
 # Against 6, measured on a compiler's layer: gzip makes 1.7 % more bytes in 3/5 of the time, libdeflate 0.8 % in 4/5.
 LEVEL = 5
 # The media types of manifests, which building a layer does not need, are in oci/spec.py.
@@ -103,6 +106,8 @@ class PackedWriter:
         """Take the next bytes of the stream. Raises ToolError where the program fails."""
         self._plain.update(data)
         self._plain_size += len(data)
+        if self._plain_size > LARGEST_LAYER:
+            raise ToolError(f"a layer would have more than {LARGEST_LAYER >> 30} GiB, the most that is taken")
         rest = memoryview(data)
         while rest:
             if self._piece is None:

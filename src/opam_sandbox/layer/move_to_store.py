@@ -14,6 +14,7 @@ from typing import List, Sequence
 from opam_sandbox.layer.capture import LEFT_OUT_XATTRS, Taken
 from opam_sandbox.layer.store import Store
 from opam_sandbox.layer.unpack import opaque_xattr
+from opam_sandbox.sandbox import open_in_root
 
 
 def move_to_store(store: Store, diff_id: str, tree: Path, taken: Sequence[Taken]) -> bool:
@@ -26,8 +27,14 @@ def move_to_store(store: Store, diff_id: str, tree: Path, taken: Sequence[Taken]
         return False
     if rootless and any(_is_device(entry.stat.st_mode) and entry.stat.st_rdev for entry in taken):
         return False
+
+    def fill(target: Path) -> None:
+        # Paths of a few bytes: what is moved may have a name almost as long as names can be.
+        with open_in_root.directory(tree) as old, open_in_root.directory(target) as new:
+            _move(b"/proc/self/fd/%d" % old, b"/proc/self/fd/%d" % new, taken, rootless)
+
     try:
-        store.put(diff_id, lambda target: _move(os.fsencode(tree), os.fsencode(target), taken, rootless))
+        store.put(diff_id, fill)
     except OSError as error:
         # Two mounts of one file system have the same device: the first rename says it, and then nothing has moved.
         if error.errno != errno.EXDEV:

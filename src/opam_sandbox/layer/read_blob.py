@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
+import os
+import stat
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, Protocol
+from typing import BinaryIO, Callable, Iterator, Protocol
 
 from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK, file_sha256
-from opam_sandbox.layer.compress import GZIP
+from opam_sandbox.layer.compress import GZIP, LARGEST_LAYER
 from opam_sandbox.layer.read_tar import Readable
 
 
@@ -53,10 +56,10 @@ def plain_content(layer: LayerBlob) -> Iterator[Readable]:
     if layer.media_type != GZIP.media_type:
         raise ToolError(f"{layer.title}: its blob is {layer.media_type}, but only gzip is read")
     try:
-        with open(layer.blob, "rb") as blob:
-            packed = _HashingReader(blob)
+        with _open_blob(layer.blob) as blob:
+            packed = _HashingReader(blob, layer.title)
             with gzip.GzipFile(fileobj=packed, mode="rb") as content:
-                plain = _HashingReader(content)
+                plain = _HashingReader(content, layer.title)
                 yield plain
                 plain.drain()
             packed.drain()
@@ -82,6 +85,7 @@ def copy_plain(layer: LayerBlob, write: Callable[[bytes], object]) -> None:
 def check_blob(path: Path, digest: str, size: int, what: str) -> None:
     """Raise ToolError unless a blob has this digest (`sha256:<hex>`) and size in bytes. `what` names it in the message."""
     try:
+        _open_blob(path).close()
         found, found_size = file_sha256(path)
     except OSError as error:
         raise ToolError(f"{what} cannot be read: {error}") from None
@@ -91,12 +95,23 @@ def check_blob(path: Path, digest: str, size: int, what: str) -> None:
         )
 
 
-class _HashingReader(io.RawIOBase):
-    """Reads through to `source` and hashes what goes by."""
+def _open_blob(path: Path) -> BinaryIO:
+    """A regular file. Raises OSError for anything else: a FIFO would wait for somebody who writes."""
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "it is no regular file")
 
-    def __init__(self, source: Readable) -> None:
+
+class _HashingReader(io.RawIOBase):
+    """Reads through to `source` and hashes what goes by. Raises ToolError for more than a layer may have."""
+
+    def __init__(self, source: Readable, title: str) -> None:
         self._source = source
+        self._title = title
         self._sha256 = hashlib.sha256()
+        self._left = LARGEST_LAYER
 
     def readable(self) -> bool:
         return True
@@ -104,6 +119,9 @@ class _HashingReader(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         data = self._source.read(size)
         self._sha256.update(data)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ToolError(f"{self._title} has more than {LARGEST_LAYER >> 30} GiB, the most that is taken of a layer")
         return data
 
     def drain(self) -> None:

@@ -16,7 +16,7 @@ from opam_sandbox.errors import ToolError
 BLOCK = 512
 # What a layer can hold, in bytes: the kernel's names are no longer. Paths leave room for where a layer is unpacked.
 LONGEST_COMPONENT = 255
-LONGEST_PATH = 4064
+LONGEST_PATH = 3800
 # An entry's extended header: readers hold it in memory.
 LARGEST_RECORDS = 8 << 20
 REGULAR, HARDLINK, SYMLINK, CHARDEV, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
