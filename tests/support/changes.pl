@@ -129,6 +129,13 @@ for my $mode ( 04755, 02755, 06755, 01755 ) {
     sysopen my $file, $path, 0102, 0644;
     note( "mode $path", chmod( $mode, $path ) );
 }
+# Lists of who may do what: for opam, and by default for what a directory gets.
+my $list = pack "V (vvV)5", 2, 1, 6, ~0, 2, 6, 1000, 4, 4, ~0, 16, 6, ~0, 32, 4, ~0;
+mkdir "/home/opam/listed";
+note( "list of a file", call( "setxattr", "/home/opam/mode-1755", "system.posix_acl_access", $list, length $list, 0 ) );
+note( "list of a directory",
+    call( "setxattr", "/home/opam/listed", "system.posix_acl_default", $list, length $list, 0 ) );
+sysopen my $listed, "/home/opam/listed/file", 0102, 0666;
 mkdir "/home/opam/directory";
 note( "mode of a directory", chmod( 02775, "/home/opam/directory" ) );
 link "/home/opam/mode-4755", "/home/opam/again";

@@ -58,12 +58,14 @@ def test_the_error_is_the_packages(
     assert left(here, tmp_path) == {"build.log", "timings.json"}
 
 
+@pytest.mark.parametrize("place", [BUILD, "/tmp", "/dev/shm"])
 def test_it_is_tried_again_on_disk(
-    tmp_path: Path, here: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path: Path, here: Path, tiny_root: Path, place: str, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     """Where memory is full, and what fills it is still at it."""
     monkeypatch.setattr(memory, "room_for_one", lambda: 1 << 20)
-    full = f"{DAEMON.format(directory=HOME)} while cat /bin/cat >> {BUILD}/large; do :; done; exit 5"
+    full = f"{DAEMON.format(directory=HOME)} while cat /bin/cat >> {place}/large; do :; done; exit 5"
     opam = f'if [ -d {BUILD} ] && [ "$(stat -f -c %T {BUILD})" = tmpfs ]; then {full}; fi\necho on disk; exit 0\n'
     status, log = run(tmp_path, tiny_root, opam)
     assert (status, log) == (0, "on disk\n"), capfd.readouterr().err

@@ -236,10 +236,12 @@ class _Build:
     # -- after ---------------------------------------------------------------
 
     def _put_metadata_back(self) -> None:
-        # The bound directory held stripped opam files: under it, the upper directory has nothing of this package yet.
+        # The bound directory held stripped opam files: under it, the upper directory has nothing of this package yet. The view
+        # is not mounted any more, and need not be.
         write_to = f"{_PACKAGES}/{self._package.title}"
         self._overlay.unbind(_PACKAGES)
-        self._view.write_files(metadata(self._package, write_to, self._package.opam))
+        files = metadata(self._package, write_to, self._package.opam)
+        view_files.write_all(self._overlay.upper, files, self._overlay.opam)
 
 
 def _subpath(text: str, title: str) -> str:

@@ -23,6 +23,8 @@ EPOCH = 315532800
 
 # How the overlay file system marks directories for itself; none of it means anything in a layer.
 OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
+# Access control lists name users by numbers, which without privileges are others.
+LEFT_OUT_XATTRS = (*OVERLAY_XATTRS, b"system.")
 
 
 class Sink(Protocol):
@@ -234,5 +236,5 @@ def _xattrs(full: bytes) -> Dict[bytes, bytes]:
     return {
         name: os.getxattr(full, name, follow_symlinks=False)
         for name in names
-        if not name.startswith(OVERLAY_XATTRS) and name != b"security.selinux"
+        if not name.startswith(LEFT_OUT_XATTRS) and name != b"security.selinux"
     }

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import List, Sequence
 
-from opam_sandbox.layer.capture import OVERLAY_XATTRS, Taken
+from opam_sandbox.layer.capture import LEFT_OUT_XATTRS, Taken
 from opam_sandbox.layer.store import Store
 from opam_sandbox.layer.unpack import opaque_xattr
 
@@ -52,7 +52,7 @@ def _move(tree: bytes, target: bytes, taken: Sequence[Taken], rootless: bool) ->
             os.rename(source, path)
             if _is_device(entry.stat.st_mode) and not entry.stat.st_rdev:
                 continue  # a whiteout: it has neither owner nor time
-            _drop_overlay_xattrs(path)
+            _drop_xattrs(path)
         _set_metadata(path, entry, rootless)
     # Last, since making an entry changes its directory's time.
     for entry in reversed(directories):
@@ -77,13 +77,13 @@ def _set_metadata(path: bytes, entry: Taken, rootless: bool) -> None:
 
 def _copy_xattrs(source: bytes, path: bytes) -> None:
     for name in _xattr_names(source):
-        if not name.startswith(OVERLAY_XATTRS):
+        if not name.startswith(LEFT_OUT_XATTRS):
             os.setxattr(path, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
 
 
-def _drop_overlay_xattrs(path: bytes) -> None:
+def _drop_xattrs(path: bytes) -> None:
     for name in _xattr_names(path):
-        if name.startswith(OVERLAY_XATTRS):
+        if name.startswith(LEFT_OUT_XATTRS):
             os.removexattr(path, name, follow_symlinks=False)
 
 

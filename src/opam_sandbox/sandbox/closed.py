@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Sequence, Set, Tuple
 
-from opam_sandbox.sandbox import view_files
+from opam_sandbox.sandbox import open_in_root
 
 # Opam's own, and what is mounted: nothing below these is looked at.
 _LEFT_OUT = ("home/opam", "proc", "dev", "tmp", "var/tmp", "run/lock", "sys")
@@ -73,13 +73,23 @@ def of_view(
         candidates.update(names_of(Path(os.fsdecode(layer))))
     found: List[Tuple[str, str]] = []
     hidden = "\0"
-    for name in sorted(candidates, key=lambda name: name.split("/")):
-        if name.startswith(hidden):
-            continue
-        status = view_files.status(root, name)
-        what = "" if status is None else kind(status.st_mode)
-        if what:
-            found.append((name, what))
+    with open_in_root.directory(root) as top:
+        for name in sorted(candidates, key=lambda name: name.split("/")):
+            what = "" if name.startswith(hidden) else _kind_of(top, name)
+            if what:
+                found.append((name, what))
             if what == HIDDEN:
                 hidden = name + "/"
     return found
+
+
+def _kind_of(top: int, name: str) -> str:
+    """Of what has the name, if anything has, and not only behind a link."""
+    try:
+        descriptor = open_in_root.open_at(top, name, os.O_PATH | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        return kind(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)

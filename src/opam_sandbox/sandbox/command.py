@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Callable, Dict, NoReturn, Optional, Sequence
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.sandbox import limits, privileges, seccomp, syscalls
+from opam_sandbox.sandbox import control_group, limits, privileges, seccomp, syscalls
+from opam_sandbox.sandbox.control_group import ControlGroup
 from opam_sandbox.sandbox.namespaces import become_mapped
 
 OPAM_UID = 1000
@@ -47,16 +48,22 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
     mount: called in a mount namespace of the command's own; gives the directory that is to be the root. Raises ToolError.
     """
     told, tell = os.pipe()
+    group = None if command.rootless else control_group.make()
     try:
-        outer = _fork(lambda: _outer(command, mount, tell), tell)
+        outer = _fork(lambda: _outer(command, mount, group, tell), tell)
         os.close(tell)
         status = os.waitpid(outer, 0)[1]
         with open(told, "rb", closefd=False) as messages:
             message = messages.read().decode(errors="replace")
+        problem = group.problem() if group else ""
     finally:
         os.close(told)
-    if message:
-        raise ToolError(message)
+        if group:
+            group.remove()
+    if message or problem:
+        raise ToolError(
+            message or f"`{' '.join(command.argv[:2])}` did not get what it needs of this machine: {problem}"
+        )
     return _exit_code(status)
 
 
@@ -80,8 +87,10 @@ def _exit_code(status: int) -> int:
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def _outer(command: Command, mount: Callable[[], Path], tell: int) -> int:
+def _outer(command: Command, mount: Callable[[], Path], group: Optional[ControlGroup], tell: int) -> int:
     syscalls.die_with_parent(signal.SIGKILL)
+    if group:
+        group.enter()
     log_read, log_write = os.pipe()
     copies = {log_read: command.log}
     out_write = log_write

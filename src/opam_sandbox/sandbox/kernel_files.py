@@ -9,7 +9,8 @@ from opam_sandbox.sandbox import syscalls
 _MOUNT = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 
 # root of the namespace would be let in there, although it is the whole machine's: as OCI runtimes have it by default.
-READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "asound", "pressure", "mtrr")
+READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "pressure", "mtrr")
+EMPTY = ("acpi", "asound", "scsi")
 HIDDEN = (
     *("kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kmsg", "kallsyms", "interrupts"),
     # What the machine's memory is used for.
@@ -31,6 +32,9 @@ def mount_proc(target: Path, masked: bool = True) -> None:
         if path.exists():
             syscalls.mount(path, path, flags=syscalls.MS_BIND)
             syscalls.mount("none", path, flags=syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | _MOUNT)
+    for name in EMPTY:
+        if (target / name).exists():
+            syscalls.mount("tmpfs", target / name, "tmpfs", syscalls.MS_RDONLY | _MOUNT, "mode=555,size=4k")
     for name in HIDDEN:
         path = target / name
         if path.exists():

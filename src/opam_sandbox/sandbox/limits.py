@@ -22,6 +22,11 @@ def processes() -> Tuple[int, int]:
     return most, most
 
 
+def memory() -> int:
+    """How many bytes of memory a command may have, where a control group bounds it: all but a sixteenth of the machine's."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 16 * 15
+
+
 def open_files() -> Tuple[int, int]:
     """(soft, hard) limit of open files."""
     soft, most = _OPEN_FILES

@@ -5,8 +5,8 @@ Only usable inside `namespaces.run_isolated`.
 In this process's own view (`root`) nothing is mounted but /tmp. Each command sees it in a mount namespace of its own, with what
 `command_view` adds. root's commands, such as dpkg, write where they like. opam's write below /home/opam, and for that directory
 there is an overlay of its own; all else is an overlay that nobody can write to. That is so for root, whom modes and owners would
-do, and for a user, whose are all files of a view: the same is refused, with the same errors. For that time the view is not
-mounted here, as an upper directory is one overlay's at a time.
+do, and for a user, whose are all files of a view: the same is refused, with the same errors. Then the view is not mounted here
+until somebody asks for it, as an upper directory is one overlay's at a time.
 """
 
 from __future__ import annotations
@@ -46,16 +46,25 @@ class Overlay(Stack):
         super().__init__(lower, scratch, rootless)
         self.room = memory.room_for_one() if room is None else room
         # For scratch files of this process's commands: they are in memory if there is room. Gone with the overlay.
-        self.scratch_files = self.scratch / "files"
+        self.scratch_files = (self.frame if self.room else self.scratch) / "files"
         self._closed_names = closed_names
         self._binds: Dict[str, Bind] = {}
         self._devices: Dict[str, bytes] = {}
         self._root_ran = False
-        self._has_files = False
+        self._has_files = self._is_handed_over = False
+
+    @property
+    def root(self) -> Path:
+        """Where the view is mounted, with what commands wrote until then. Raises ToolError."""
+        if self._is_handed_over:
+            self._mount_again()
+        return self.merged
 
     def mount(self) -> None:
         """Mount the view, and in it /tmp. Raises ToolError where overlayfs does not mount."""
-        self.scratch_files.mkdir(parents=True)
+        self.mount_frame()
+        for directory in (self.scratch_files, *(self.frame / name for name in ("view", "masks", "nothing"))):
+            directory.mkdir()
         if self.room:
             # As the upper directory: no devices, but programs may run, and a build's may be set-uid.
             memory.mount(self.scratch_files, self.room, syscalls.MS_NODEV)
@@ -63,20 +72,18 @@ class Overlay(Stack):
         for name in _PLACES:
             self._place(name).mkdir()
             os.chmod(self._place(name), 0o1777)
-        for name in ("view", "masks", "nothing"):
-            (self.scratch / name).mkdir()
-        super().mount()
+        self._mount_again()
+
+    def _mount_again(self) -> None:
+        self.mount_merged()
+        self._is_handed_over = False
+        for name in ("proc", "dev", "tmp"):
+            if not view_files.is_directory(self.merged, name):
+                raise ToolError(f"/{name} of the layers is no directory: nothing is mounted there")
+        syscalls.mount(self._place("tmp"), self.merged / "tmp", flags=syscalls.MS_BIND)
 
     def _place(self, name: str) -> Path:
         return self.scratch_files / name.replace("/", "-")
-
-    def mount_merged(self) -> None:
-        """Mount the view, also once more after `unmount`, with what was written until then."""
-        super().mount_merged()
-        for name in ("proc", "dev", "tmp"):
-            if not view_files.is_directory(self.root, name):
-                raise ToolError(f"/{name} of the layers is no directory: nothing is mounted there")
-        syscalls.mount(self._place("tmp"), self.root / "tmp", flags=syscalls.MS_BIND)
 
     def bind(self, source: Path, target: str, writable: bool = False) -> None:
         """Show commands a file or directory of the sandbox at `target` (relative to the root, existing) of the merged view."""
@@ -86,12 +93,11 @@ class Overlay(Stack):
 
     def unbind(self, target: str) -> None:
         """Take away what `bind` has put there. Raises ToolError where its place is not there any more."""
-        with view_files.mount_point(self.root, target):
-            bind = self._binds.pop(target, None)
-            if bind is None:
-                raise ToolError(f"nothing is shown at /{target}")
-            if bind.inode is not None and bind.inode != self._inode(target):
-                raise ToolError(f"/{target} was moved away while it was in use")
+        bind = self._binds.pop(target, None)
+        if bind is None:
+            raise ToolError(f"nothing is shown at /{target}")
+        if bind.inode is not None and bind.inode != self._inode(target):
+            raise ToolError(f"/{target} was moved away while it was in use")
 
     def _inode(self, target: str) -> Optional[int]:
         """Of what was written into the view there."""
@@ -111,8 +117,6 @@ class Overlay(Stack):
 
     def remove(self) -> None:
         """Take the view away, and remove what was written. Raises OSError while processes still write."""
-        if self._mounted:
-            self.unmount()
         if self._has_files:
             syscalls.umount(self.scratch_files, syscalls.MNT_DETACH)
             self._has_files = False
@@ -136,13 +140,15 @@ class Overlay(Stack):
         if user:
             code = self._run_as_opam(what)
         else:
+            if self._is_handed_over:
+                self._mount_again()
             self._root_ran = True
             code = command.run(what, self._show_to_root)
         return subprocess.CompletedProcess(list(argv), code)
 
     def _show_to_root(self) -> Path:
-        show(self.root, self._shown(["dev/shm"]))  # /tmp is there already
-        return self.root
+        show(self.merged, self._shown(["dev/shm"]))  # /tmp is there already
+        return self.merged
 
     def _shown(
         self, places: Sequence[str], *, read_only: bool = False, closed_files: Sequence[Tuple[str, str]] = ()
@@ -151,7 +157,7 @@ class Overlay(Stack):
             {name: self._place(name) for name in places},
             self._devices,
             self._binds,
-            self.scratch / "masks",
+            self.frame / "masks",
             closed_files,
             read_only,
         )
@@ -165,13 +171,11 @@ class Overlay(Stack):
             view_files.change_owner(self.root, HOME, self.opam or (0, 0))
         hidden = closed.of_view(self.root, self.upper, self.lower, self._closed_names)
         self.unmount()
-        try:
-            if self._root_ran:
-                self._take_from_root(has_home)
-            self.chown_to_opam(*(self._place(name) for name in _PLACES))
-            return command.run(what, lambda: self._show_to_opam(has_home, hidden))
-        finally:
-            self.mount_merged()
+        self._is_handed_over = True
+        if self._root_ran:
+            self._take_from_root(has_home)
+        self.chown_to_opam(*(self._place(name) for name in _PLACES))
+        return command.run(what, lambda: self._show_to_opam(has_home, hidden))
 
     def _take_from_root(self, has_home: bool) -> None:
         """Nothing that root's commands left behind is in opam's way: without privileges it would not be."""
@@ -186,13 +190,13 @@ class Overlay(Stack):
             _give(os.fsencode(self.upper / HOME), self.opam)
 
     def _show_to_opam(self, has_home: bool, hidden: List[Tuple[str, str]]) -> Path:
-        view, upper = self.scratch / "view", os.fsencode(self.upper)
+        view, upper = self.frame / "view", os.fsencode(self.upper)
         flags = syscalls.MS_NOSUID | (0 if self.rootless else syscalls.MS_NODEV)
         self.mount_overlay(view, [upper, *self.lower], None, flags)
         if has_home:
-            below = stack.merged_directories([upper, *self.lower], HOME)[1:]
+            below = self.merged_directories([upper, *self.lower], HOME)[1:]
             with view_files.mount_point(view, HOME) as point:
-                nothing = os.fsencode(self.scratch / "nothing")
+                nothing = os.fsencode(self.frame / "nothing")
                 self.mount_overlay(Path(point), below or [nothing], self.upper / HOME, flags)
         show(view, self._shown(_PLACES, read_only=True, closed_files=hidden))
         return view

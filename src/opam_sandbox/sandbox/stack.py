@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
-from contextlib import suppress
+import stat
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import open_in_root, syscalls
+from opam_sandbox.sandbox import memory, syscalls
 
 # overlayfs takes at most 500 lower directories, and mount options one page (with names as short as ours, about 800). A view for
 # opam's commands has one more than there are layers.
 MAX_LOWER = 499
 
-_OPAQUE = (b"trusted.overlay.opaque", b"user.overlay.opaque")
+_FRAME = 16 << 20  # bytes
 
 
 class Stack:
     """`lower`: unpacked layers, bottom first; the attribute has them topmost first, as bytes. `scratch`: a directory of this
     process, on a file system that can hold an overlay's upper directory.
 
-    `root`: where the merged view is mounted. `upper`: what was written into it.
+    `upper`: what was written into it.
     """
 
     def __init__(self, lower: Sequence[Path], scratch: Path, rootless: bool) -> None:
@@ -34,41 +33,55 @@ class Stack:
         self.scratch = scratch.resolve()
         self.rootless = rootless
         self.upper = self.scratch / "upper"
-        self.root = self.scratch / "merged"
-        self._mounted = False
+        self.merged = self.scratch / "merged"
+        # In memory, for what the mounts need besides: a disk may take a millisecond for each symlink.
+        self.frame = self.scratch / "frame"
+        self._names: Dict[bytes, str] = {}
+        self._mounted = self._has_frame = False
+
+    @property
+    def root(self) -> Path:
+        """Where the merged view is mounted."""
+        return self.merged
 
     def mount(self) -> None:
         """Mount the view. Raises ToolError where overlayfs does not mount."""
-        for directory in (self.upper, self.root):
+        self.mount_frame()
+        self.mount_merged()
+
+    def mount_frame(self) -> None:
+        """Make the directories that mounts need."""
+        for directory in (self.upper, self.merged, self.frame):
             directory.mkdir(parents=True)
         os.chmod(self.upper, 0o755)
-        self.mount_merged()
+        memory.mount(self.frame, _FRAME, syscalls.MS_NOSUID | syscalls.MS_NODEV)
+        self._has_frame = True
 
     def mount_merged(self) -> None:
         """Mount the view, also once more after `unmount`, with what was written until then."""
-        self.mount_overlay(self.root, self.lower, self.upper, 0 if self.rootless else syscalls.MS_NODEV)
+        self.mount_overlay(self.merged, self.lower, self.upper, 0 if self.rootless else syscalls.MS_NODEV)
         self._mounted = True
 
     def mount_overlay(self, target: Path, lower: Sequence[bytes], upper: Optional[Path], flags: int) -> None:
         """Mount directories (topmost first) over one another; without `upper`, nobody writes there. Raises ToolError."""
-        # A `volatile` mount's work directory serves no other one.
-        links, work = self._new_directory("l"), self._new_directory("w")
-        for number, path in enumerate(lower):
-            os.symlink(path, os.path.join(os.fsencode(links), b"%x" % number))
         options = [
-            "lowerdir=" + ":".join(f"{number:x}" for number in range(len(lower))),
+            "lowerdir=" + ":".join(self._short_name(path) for path in lower),
             # Renames and metadata changes are to leave whole files behind, which a tar can say.
             "redirect_dir=nofollow,index=off,metacopy=off",
         ]
         if upper is not None:
-            os.symlink(upper, links / "u")
-            # Nothing here outlives this process but what is copied out: no fsync, and no sync of the disk at the end.
-            options.append(f"upperdir=u,workdir=../{work.name},volatile")
+            # Nothing here outlives this process but what is copied out: no fsync, and no sync of the disk at the end. The work
+            # directory of such a mount serves no other one.
+            work = next(
+                path for path in (self.scratch / f"work{n}" for n in itertools.count()) if not os.path.lexists(path)
+            )
+            work.mkdir()
+            options.append(f"upperdir={self._short_name(os.fsencode(upper))},workdir=../{work.name},volatile")
         else:
             flags |= syscalls.MS_RDONLY
         options.append("userxattr" if self.rootless else "xino=off")
         here = os.getcwd()
-        os.chdir(links)
+        os.chdir(self.frame)
         try:
             syscalls.mount("overlay", target, "overlay", flags, ",".join(options))
         except OSError as error:
@@ -80,62 +93,55 @@ class Stack:
         finally:
             os.chdir(here)
 
-    def _new_directory(self, prefix: str) -> Path:
-        for number in itertools.count():
-            path = self.scratch / f"{prefix}{number}"
-            with suppress(FileExistsError):
-                path.mkdir()
-                return path
-        raise AssertionError
+    def _short_name(self, path: bytes) -> str:
+        """Of a link to the path, in `frame`."""
+        name = self._names.get(path)
+        if name is None:
+            name = self._names[path] = f"{len(self._names):x}"
+            os.symlink(path, self.frame / name)
+        return name
+
+    def merged_directories(self, layers: Sequence[bytes], name: str) -> List[bytes]:
+        """The directories `name` of layers (topmost first) that overlayfs merges: down to the first that is opaque, or is no
+        directory, as are links on the way. Raises OSError."""
+        opaque = b"user.overlay.opaque" if self.rootless else b"trusted.overlay.opaque"
+        found = list(layers)
+        for part in name.split("/"):
+            below: List[bytes] = []
+            for directory in found:
+                path = os.path.join(directory, os.fsencode(part))
+                is_there, is_last = _look(path, opaque)
+                if is_there:
+                    below.append(path)
+                if is_last:
+                    break
+            found = below
+        return found
 
     def unmount(self) -> None:
-        """Take the merged view away; what was written stays in `upper`."""
-        syscalls.umount(self.root, syscalls.MNT_DETACH)
-        self._mounted = False
+        """Take the merged view away, if it is there; what was written stays in `upper`."""
+        if self._mounted:
+            syscalls.umount(self.merged, syscalls.MNT_DETACH)
+            self._mounted = False
 
     def remove(self) -> None:
         """Take the view away, and remove what was written. Raises OSError while processes still write."""
         # Never through the view: what is mounted in there is not this process's to remove.
-        if self._mounted:
-            self.unmount()
+        self.unmount()
+        if self._has_frame:
+            syscalls.umount(self.frame, syscalls.MNT_DETACH)
+            self._has_frame = False
         remove_tree(self.scratch)
 
 
-def merged_directories(layers: Sequence[bytes], name: str) -> List[bytes]:
-    """The directories `name` of layers (topmost first) that overlayfs merges: down to the first that is opaque, or is something
-    else. Links on the way are something else as well. Raises OSError."""
-    found = list(layers)
-    for part in name.split("/"):
-        below: List[bytes] = []
-        for directory in found:
-            is_there, is_last = _look(directory, part)
-            if is_there:
-                below.append(os.path.join(directory, os.fsencode(part)))
-            if is_last:
-                break
-        found = below
-    return found
-
-
-def _look(directory: bytes, name: str) -> Tuple[bool, bool]:
-    """Whether a layer's directory has a directory of this name, and whether what lies below is hidden."""
+def _look(path: bytes, opaque: bytes) -> Tuple[bool, bool]:
+    """Whether there is a directory, and whether what lies below it is hidden. All directories above are no links."""
     try:
-        with open_in_root.directory(Path(os.fsdecode(directory))) as top:
-            descriptor = open_in_root.open_at(top, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            return False, True
     except FileNotFoundError:
         return False, False
-    except OSError as error:
-        if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
-            return False, True
-        raise
     try:
-        return True, any(_attribute(descriptor, attribute) == b"y" for attribute in _OPAQUE)
-    finally:
-        os.close(descriptor)
-
-
-def _attribute(descriptor: int, name: bytes) -> bytes:
-    try:
-        return os.getxattr(descriptor, name)
+        return True, os.getxattr(path, opaque, follow_symlinks=False) == b"y"
     except OSError:
-        return b""
+        return True, False

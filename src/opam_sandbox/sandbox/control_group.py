@@ -1,0 +1,121 @@
+"""A control group for a command: it bounds processes and memory, and says afterwards whether the bounds were met.
+
+Only root can have one, and not everywhere: control groups may be read-only in a container, or lack the controllers. A command
+that ran into a bound has failed, whatever its exit status: a `configure` that finds no memory for a test draws wrong conclusions.
+
+Version 1 has a tree for each controller; groups are made below this process's own. In version 2 a group has either processes or
+groups with controllers, so that a new one is made beside this process's own, or further up.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from opam_sandbox.sandbox import limits
+
+TOP = Path("/sys/fs/cgroup")
+_PREFIX = "opam-oci-"
+# A group that is older, in seconds, and empty, was left by a process that was killed.
+_OLD = 60
+
+
+class ControlGroup:
+    """The directories of a new group, one for each controller: `pids`, `memory`."""
+
+    def __init__(self, directories: Dict[str, Path]) -> None:
+        self._directories = directories
+
+    def enter(self) -> None:
+        """Move this process into the group. Raises OSError."""
+        for directory in set(self._directories.values()):
+            (directory / "cgroup.procs").write_text("0")
+
+    def problem(self) -> str:
+        """What a command in it ran out of, "" if nothing. Raises OSError."""
+        for controller, (files, key, problem) in _COUNTED.items():
+            directory = self._directories.get(controller)
+            for name in files if directory else ():
+                with suppress(FileNotFoundError):
+                    counts = dict(line.split() for line in (directory / name).read_text().splitlines())  # type: ignore[operator]
+                    if int(counts.get(key, 0)):
+                        return problem
+        return ""
+
+    def remove(self) -> None:
+        """Remove the group, whose processes have ended. One that cannot be removed yet, somebody removes later."""
+        for directory in set(self._directories.values()):
+            with suppress(OSError):
+                directory.rmdir()
+
+
+_COUNTED = {
+    "pids": (("pids.events",), "max", "it had more processes at once than a build may have"),
+    "memory": (
+        ("memory.events", "memory.oom_control"),
+        "oom_kill",
+        "memory was short, and the kernel ended some of it",
+    ),
+}
+
+
+def make(top: Path = TOP) -> Optional[ControlGroup]:
+    """A new group with bounds; None where there can be none. `top`: where control groups are mounted."""
+    bounds = (
+        ("pids", ("pids.max",), str(limits.processes()[1])),
+        ("memory", ("memory.max", "memory.limit_in_bytes"), str(limits.memory())),
+    )
+    name = _PREFIX + secrets.token_hex(8)
+    directories: Dict[str, Path] = {}
+    made: List[Path] = []
+    for controller, files, bound in bounds:
+        for parent in _parents(top, controller):
+            directory = parent / name
+            try:
+                if directory not in made:
+                    _sweep(parent)
+                    directory.mkdir()
+                    made.append(directory)
+                file = next((directory / file for file in files if (directory / file).exists()), None)
+                if file is None:
+                    continue  # without this controller
+                file.write_text(bound)
+            except OSError:
+                continue
+            directories[controller] = directory
+            break
+    for directory in set(made) - set(directories.values()):
+        with suppress(OSError):
+            directory.rmdir()
+    return ControlGroup(directories) if directories else None
+
+
+def _parents(top: Path, controller: str) -> Iterator[Path]:
+    """Where a group with this controller may be made, the best first."""
+    for controllers, path in _own_groups():
+        if controller in controllers.split(","):
+            own = Path(f"{top}/{controllers}{path}")
+            yield own if own.is_dir() else Path(f"{top}/{controllers}")
+        elif not controllers:
+            above = [parent for parent in Path(f"{top}{path}").parents if parent == top or top in parent.parents]
+            yield from (parent for parent in above if (parent / "cgroup.procs").exists())
+
+
+def _own_groups() -> List[Tuple[str, str]]:
+    """(controllers, path) of this process; no controllers: version 2."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    return [(line.split(":", 2)[1], os.path.normpath(line.split(":", 2)[2])) for line in lines if line.count(":") >= 2]
+
+
+def _sweep(parent: Path) -> None:
+    for entry in parent.iterdir():
+        with suppress(OSError):
+            if entry.name.startswith(_PREFIX) and time.time() - entry.stat().st_ctime > _OLD:
+                entry.rmdir()
