@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional
 
@@ -271,3 +274,36 @@ def test_without_room_scratch_files_are_on_disk(inside: Inside, rootless: bool) 
 )
 def test_kernels_that_count_by_namespace(release: str, expected: bool) -> None:
     assert limits.counts_by_namespace(release) is expected
+
+
+@pytest.mark.parametrize("rootless, user", PHASES, ids=IDS)
+def test_nothing_outlives_a_command(inside: Inside, rootless: bool, user: bool) -> None:
+    """Neither a daemon, nor the command itself when the process that waits for it is killed, as when memory is short."""
+
+    def work(overlay: Overlay, run: Callable[..., int]) -> None:
+        assert run("setsid sh -c 'trap \"\" HUP TERM; sleep 20' & exit 7", user) == 7
+        assert others() == []
+        threading.Thread(target=kill_the_one_that_waits, daemon=True).start()
+        assert run("trap '' HUP TERM; sleep 20", user) == 128 + signal.SIGKILL
+        assert others() == []
+
+    inside(rootless, work)
+
+
+def kill_the_one_that_waits() -> None:
+    """Once it has started the other two."""
+    while len(others()) < 3:
+        time.sleep(0.05)
+    os.kill(min(others()), signal.SIGKILL)
+
+
+def others() -> List[int]:
+    """The processes of this namespace but for the first: by trying, as /proc is the machine's."""
+    found = []
+    for number in set(range(2, 200)) - {thread.native_id for thread in threading.enumerate()}:
+        try:
+            os.kill(number, 0)
+            found.append(number)
+        except ProcessLookupError:
+            continue
+    return sorted(found)

@@ -21,7 +21,7 @@ from typing import Callable, Dict, NoReturn, Optional, Sequence
 from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import control_group, limits, privileges, seccomp, syscalls
 from opam_sandbox.sandbox.control_group import ControlGroup
-from opam_sandbox.sandbox.namespaces import become_mapped
+from opam_sandbox.sandbox.namespaces import become_mapped, kill_stragglers
 
 OPAM_UID = 1000
 
@@ -53,6 +53,8 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
         outer = _fork(lambda: _outer(command, mount, group, tell), tell)
         os.close(tell)
         status = os.waitpid(outer, 0)[1]
+        if os.WIFSIGNALED(status):
+            kill_stragglers()  # what it was to wait for
         with open(told, "rb", closefd=False) as messages:
             message = messages.read().decode(errors="replace")
         problem = group.problem() if group else ""
@@ -152,6 +154,7 @@ def _first(command: Command, mount: Callable[[], Path], out: int, log: int, tell
     syscalls.close_descriptors({tell})
     if command.user and not command.rootless:
         _become_opam()  # whose signals come to it, as they do without privileges
+        syscalls.die_with_parent(signal.SIGKILL)  # a change of ids cleared it
     _forget_handlers()  # what is not handled, the kernel keeps from process 1
     while True:
         pid, status = os.waitpid(-1, 0)

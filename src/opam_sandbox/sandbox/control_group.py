@@ -31,18 +31,18 @@ class ControlGroup:
         self._directories = directories
 
     def enter(self) -> None:
-        """Move this process into the group. Raises OSError."""
+        """Move this process into the group, as far as it is let."""
         for directory in set(self._directories.values()):
-            (directory / "cgroup.procs").write_text("0")
+            with suppress(OSError):
+                (directory / "cgroup.procs").write_text("0")
 
     def problem(self) -> str:
-        """What a command in it ran out of, "" if nothing. Raises OSError."""
-        for controller, (files, key, problem) in _COUNTED.items():
-            directory = self._directories.get(controller)
-            for name in files if directory else ():
-                with suppress(FileNotFoundError):
-                    counts = dict(line.split() for line in (directory / name).read_text().splitlines())  # type: ignore[operator]
-                    if int(counts.get(key, 0)):
+        """What a command in it ran out of, "" if nothing."""
+        for controller, files, key, problem in _COUNTED:
+            for name in files:
+                with suppress(KeyError, OSError, ValueError):
+                    lines = (self._directories[controller] / name).read_text().splitlines()
+                    if any(line.split()[:1] == [key] and int(line.split()[1]) for line in lines):
                         return problem
         return ""
 
@@ -53,14 +53,16 @@ class ControlGroup:
                 directory.rmdir()
 
 
-_COUNTED = {
-    "pids": (("pids.events",), "max", "it had more processes at once than a build may have"),
-    "memory": (
+# controller, files of version 2 and 1, what is counted in them, and what that means
+_COUNTED = (
+    ("pids", ("pids.events",), "max", "it had more processes at once than a build may have"),
+    (
+        "memory",
         ("memory.events", "memory.oom_control"),
         "oom_kill",
         "memory was short, and the kernel ended some of it",
     ),
-}
+)
 
 
 def make(top: Path = TOP) -> Optional[ControlGroup]:

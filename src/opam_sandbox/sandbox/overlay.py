@@ -175,7 +175,10 @@ class Overlay(Stack):
         if self._root_ran:
             self._take_from_root(has_home)
         self.chown_to_opam(*(self._place(name) for name in _PLACES))
-        return command.run(what, lambda: self._show_to_opam(has_home, hidden))
+        home = self._directories_of_home() if has_home else []
+        # Here and not in the command's own process, which does not say which names it has taken.
+        self.give_short_names([*self._all, *home, os.fsencode(self.upper / HOME)])
+        return command.run(what, lambda: self._show_to_opam(home, hidden))
 
     def _take_from_root(self, has_home: bool) -> None:
         """Nothing that root's commands left behind is in opam's way: without privileges it would not be."""
@@ -189,15 +192,21 @@ class Overlay(Stack):
         if has_home and self.opam:
             _give(os.fsencode(self.upper / HOME), self.opam)
 
-    def _show_to_opam(self, has_home: bool, hidden: List[Tuple[str, str]]) -> Path:
-        view, upper = self.frame / "view", os.fsencode(self.upper)
+    @property
+    def _all(self) -> List[bytes]:
+        return [os.fsencode(self.upper), *self.lower]
+
+    def _directories_of_home(self) -> List[bytes]:
+        """What lies below opam's part of the upper directory."""
+        return self.merged_directories(self._all, HOME)[1:] or [os.fsencode(self.frame / "nothing")]
+
+    def _show_to_opam(self, home: Sequence[bytes], hidden: Sequence[Tuple[str, str]]) -> Path:
+        view = self.frame / "view"
         flags = syscalls.MS_NOSUID | (0 if self.rootless else syscalls.MS_NODEV)
-        self.mount_overlay(view, [upper, *self.lower], None, flags)
-        if has_home:
-            below = self.merged_directories([upper, *self.lower], HOME)[1:]
+        self.mount_overlay(view, self._all, None, flags)
+        if home:
             with view_files.mount_point(view, HOME) as point:
-                nothing = os.fsencode(self.frame / "nothing")
-                self.mount_overlay(Path(point), below or [nothing], self.upper / HOME, flags)
+                self.mount_overlay(Path(point), home, self.upper / HOME, flags)
         show(view, self._shown(_PLACES, read_only=True, closed_files=hidden))
         return view
 

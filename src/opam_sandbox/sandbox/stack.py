@@ -93,6 +93,11 @@ class Stack:
         finally:
             os.chdir(here)
 
+    def give_short_names(self, paths: Sequence[bytes]) -> None:
+        """Have the names that `mount_overlay` uses for these. Raises OSError."""
+        for path in paths:
+            self._short_name(path)
+
     def _short_name(self, path: bytes) -> str:
         """Of a link to the path, in `frame`."""
         name = self._names.get(path)
