@@ -135,6 +135,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ),
     ("sandbox/overlay.py", "_mount_again"): ({"syscalls.mount"}, "a directory that was looked at just before"),
     ("sandbox/overlay.py", "bind"): ({"os.path.realpath"}, "the source, which is the process's own"),
+    ("sandbox/overlay.py", "bind_tree"): ({".resolve"}, "the source, which is the process's own"),
     ("sandbox/overlay.py", "is_full"): ({"os.statvfs"}, "the mount itself"),
     ("sandbox/overlay.py", "remove"): ({"syscalls.umount"}, "the scratch directory, above the view"),
     ("sandbox/overlay.py", "_take_from_root"): (
@@ -149,6 +150,11 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("building/build.py", "_prepare_opam"): (
         {".mkdir", ".rglob", "shutil.copyfile"},
         "the scratch directory, before it is bound; the request's sources",
+    ),
+    ("building/build.py", "_install_debs"): ({".mkdir"}, "the scratch directory, before it is shown"),
+    ("building/build.py", "_link"): (
+        {"os.path.realpath", "os.link", "shutil.copyfile"},
+        "the request's .debs; the scratch directory, before it is shown",
     ),
     ("building/build.py", "_bind_memory"): ({".mkdir"}, "the scratch directory's memory, before it is bound"),
     ("building/build.py", "_preload"): ({".read_bytes"}, "the library of the store"),

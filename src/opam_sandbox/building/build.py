@@ -7,6 +7,7 @@ by opam once more, where opam keeps downloads. The original opam file is put bac
 
 from __future__ import annotations
 
+import os
 import posixpath
 import shutil
 from pathlib import Path
@@ -111,9 +112,9 @@ class _Build:
 
     def _prepare_opam(self) -> None:
         package = self._package
-        repository, packages, downloads = (
-            self._view.scratch / name for name in ("repository", "packages", "downloads")
-        )
+        repository, downloads = (self._view.scratch / name for name in ("repository", "downloads"))
+        # In memory where there is room: of what is on a disk, /proc says where.
+        packages = self._overlay.scratch_files / "packages"
         opam = stripped(package.opam, f"{package.title}: opam file") + "\n" + self._source_sections()
         files: List[Tuple[str, bytes]] = [("repo", REPO_FILE.encode())]
         files += metadata(package, f"packages/{package.name}/{package.title}", opam)
@@ -138,8 +139,8 @@ class _Build:
         )
         view_files.remove(self._view.root, f"{_PACKAGES}/.mount")
         self._overlay.chown_to_opam(packages, *packages.rglob("*"))
-        self._overlay.bind(repository, _REPOSITORY)
-        self._overlay.bind(downloads, _DOWNLOADS)
+        self._overlay.bind_tree(repository, _REPOSITORY)
+        self._overlay.bind_tree(downloads, _DOWNLOADS)
         self._overlay.bind(packages, _PACKAGES, writable=True)
         if self._overlay.room:
             self._bind_memory()
@@ -175,13 +176,13 @@ class _Build:
     def _install_debs(self) -> DpkgFacts:
         root = self._view.root
         before, triggers = dpkg.read_status(root), dpkg.read_triggers(root)
-        names = []
+        debs = self._view.scratch / "debs"
+        debs.mkdir()
         for deb in self._debs:
             check_file(deb["file"], deb["sha256"])
-            name = f"debs/{posixpath.basename(deb['file'])}"
-            view_files.write(root / "tmp", name, b"")
-            self._overlay.bind(Path(deb["file"]), f"tmp/{name}")
-            names.append(f"/tmp/{name}")
+        names = [_link(Path(deb["file"]), debs) for deb in self._debs]
+        view_files.make_directories(root / "tmp", "debs")
+        self._overlay.bind_tree(debs, "tmp/debs")
         env = {
             "PATH": environment(1)["PATH"],
             "HOME": "/root",
@@ -190,15 +191,20 @@ class _Build:
             "DEBCONF_NONINTERACTIVE_SEEN": "true",
             "SOURCE_DATE_EPOCH": environment(1)["SOURCE_DATE_EPOCH"],
         }
-        command = ["dpkg", "--force-unsafe-io", "--force-confnew", "--install", *names]
+        command = [
+            "dpkg",
+            "--force-unsafe-io",
+            "--force-confnew",
+            "--install",
+            *(f"/tmp/debs/{name}" for name in names),
+        ]
         done = self._overlay.run(command, env, self._view.log, user=False)
         if done.returncode != 0:
             self._raise_if_memory_is_full()
             raise BuildFailed(
                 f"{self._package.title}: dpkg failed (exit status {done.returncode}) to install its depexts"
             )
-        for name in names:
-            self._overlay.unbind(name[1:])
+        self._overlay.unbind("tmp/debs")
         return dpkg.difference(before, triggers, root)
 
     def _ldconfig(self) -> None:
@@ -259,6 +265,17 @@ def _subpath(text: str, title: str) -> str:
 def _basename(source: Source) -> str:
     # opam names a source that is no archive by its URL's last part.
     return source["name"] or posixpath.basename(urlsplit(source["url"]).path) or "archive"
+
+
+def _link(source: Path, directory: Path) -> str:
+    """Have an input in a directory of this process's; returns its name."""
+    name = posixpath.basename(source)
+    real = os.path.realpath(source)
+    try:
+        os.link(real, directory / name)
+    except OSError:  # of another file system, or somebody else's
+        shutil.copyfile(real, directory / name)
+    return name
 
 
 def _write_below(directory: Path, files: List[Tuple[str, bytes]]) -> None:

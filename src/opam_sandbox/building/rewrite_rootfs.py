@@ -16,6 +16,7 @@ from typing import IO, Callable, Dict, List, Tuple
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK
 from opam_sandbox.layer import tar_headers
+from opam_sandbox.layer.capture import OVERLAY_XATTRS
 from opam_sandbox.layer.tar_headers import Entry
 
 # Left out: of the host, of this process, or grown by every run.
@@ -165,7 +166,8 @@ def _write_member(
     entry = Entry(path, tar_headers.REGULAR, member.mode, member.uid, member.gid, 0, min(int(member.mtime), epoch))
     prefix = "SCHILY.xattr."
     for key, value in member.pax_headers.items():
-        if key.startswith(prefix):
+        # What overlayfs keeps for itself is none of a package's, nor a layer's.
+        if key.startswith(prefix) and not os.fsencode(key[len(prefix) :]).startswith(OVERLAY_XATTRS):
             entry.xattrs[os.fsencode(key[len(prefix) :])] = value.encode("utf-8", "surrogateescape")
     if member.isdir():
         entry.kind = tar_headers.DIRECTORY

@@ -21,7 +21,7 @@ _CAPABILITIES = [
 # As container engines have it, and what is hidden from builds.
 _MASKED = sorted({"timer_stats", *kernel_files.EMPTY, *kernel_files.HIDDEN})
 _MASKED_IN_SYS = ["firmware", "devices/virtual/powercap"]
-_READ_ONLY = sorted(set(kernel_files.READ_ONLY) - set(_MASKED))
+_READ_ONLY = sorted(kernel_files.READ_ONLY)
 
 
 @dataclass(frozen=True)

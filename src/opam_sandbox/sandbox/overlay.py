@@ -49,6 +49,7 @@ class Overlay(Stack):
         self.scratch_files = (self.frame if self.room else self.scratch) / "files"
         self._closed_names = closed_names
         self._binds: Dict[str, Bind] = {}
+        self._trees: Dict[str, bytes] = {}
         self._devices: Dict[str, bytes] = {}
         self._root_ran = False
         self._has_files = self._is_handed_over = False
@@ -91,9 +92,18 @@ class Overlay(Stack):
             # The source may be a symlink that Pants made to a shared input.
             self._binds[target] = Bind(os.path.realpath(source), writable, self._inode(target))
 
+    def bind_tree(self, source: Path, target: str) -> None:
+        """Show commands the content of a directory of this process's at `target` (relative to the root, an existing directory),
+        read-only. It holds files and directories, no mounts."""
+        with view_files.mount_point(self.root, target):
+            # By an overlay: of a bound directory, /proc says where on the machine it lies.
+            self._trees[target] = os.fsencode(source.resolve())
+
     def unbind(self, target: str) -> None:
         """Take away what `bind` has put there. Raises ToolError where its place is not there any more."""
         bind = self._binds.pop(target, None)
+        if bind is None and self._trees.pop(target, None):
+            return
         if bind is None:
             raise ToolError(f"nothing is shown at /{target}")
         if bind.inode is not None and bind.inode != self._inode(target):
@@ -136,6 +146,7 @@ class Overlay(Stack):
         capabilities that could leave it. Output goes to `log` (standard output to `stdout` if given). What it leaves running is
         ended. Raises ToolError where it cannot be run."""
         log.flush()
+        self.give_short_names([*self._trees.values(), self._nothing])
         what = command.Command(argv, env, cwd, user, self.rootless, log.fileno(), stdout)
         if user:
             code = self._run_as_opam(what)
@@ -148,7 +159,19 @@ class Overlay(Stack):
 
     def _show_to_root(self) -> Path:
         show(self.merged, self._shown(["dev/shm"]))  # /tmp is there already
+        self._mount_trees(self.merged)
         return self.merged
+
+    def _mount_trees(self, root: Path) -> None:
+        for target, source in self._trees.items():
+            with view_files.mount_point(root, target) as point:
+                flags = syscalls.MS_NOSUID | (0 if self.rootless else syscalls.MS_NODEV)
+                self.mount_overlay(Path(point), [source, self._nothing], None, flags)
+
+    @property
+    def _nothing(self) -> bytes:
+        """An empty directory."""
+        return os.fsencode(self.frame / "nothing")
 
     def _shown(
         self, places: Sequence[str], *, read_only: bool = False, closed_files: Sequence[Tuple[str, str]] = ()
@@ -198,7 +221,7 @@ class Overlay(Stack):
 
     def _directories_of_home(self) -> List[bytes]:
         """What lies below opam's part of the upper directory."""
-        return self.merged_directories(self._all, HOME)[1:] or [os.fsencode(self.frame / "nothing")]
+        return self.merged_directories(self._all, HOME)[1:] or [self._nothing]
 
     def _show_to_opam(self, home: Sequence[bytes], hidden: Sequence[Tuple[str, str]]) -> Path:
         view = self.frame / "view"
@@ -208,6 +231,7 @@ class Overlay(Stack):
             with view_files.mount_point(view, HOME) as point:
                 self.mount_overlay(Path(point), home, self.upper / HOME, flags)
         show(view, self._shown(_PLACES, read_only=True, closed_files=hidden))
+        self._mount_trees(view)
         return view
 
     @property

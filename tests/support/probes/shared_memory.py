@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import secrets
+import struct
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _ADD_KEY = {"x86_64": 248, "aarch64": 217}
@@ -15,13 +16,15 @@ _KEYCTL = {"x86_64": 250, "aarch64": 219}
 _MQ_OPEN = {"x86_64": 240, "aarch64": 180}
 _MQ_UNLINK = {"x86_64": 241, "aarch64": 181}
 _SESSION_KEYRING = -3
-_SETPERM, _READ, _UNLINK = 5, 11, 9
+_JOIN, _SETPERM, _UNLINK, _READ = 1, 5, 9, 11
 _CREATE = 0o1000
 _REMOVE = 0
 
 
 def make(stack: ExitStack, secret: str, owner: int) -> Dict[str, object]:
-    """One of each, by the names of the probes' arguments. Everybody may use them: it is for the sandbox to hide them."""
+    """One of each, by the names of the probes' arguments. Everybody may use them: it is for the sandbox to hide them. This
+    process gets a session keyring of its own, since others' keys come and go."""
+    _call(_KEYCTL, _JOIN, None)
     keys = {name: 1 + secrets.randbelow(1 << 30) for name in ("shm", "sem", "msg")}
     segment = _checked(_libc.shmget(keys["shm"], 4096, _CREATE | 0o666))
     stack.callback(_libc.shmctl, segment, _REMOVE, None)
@@ -48,10 +51,11 @@ def make(stack: ExitStack, secret: str, owner: int) -> Dict[str, object]:
     }
 
 
-def session_keys() -> int:
-    """How many keys this process's session has."""
+def session_keys() -> List[int]:
+    """The numbers of the keys of this process's session, in their order."""
     room = ctypes.create_string_buffer(4096)
-    return int(_call(_KEYCTL, _READ, _SESSION_KEYRING, room, ctypes.c_size_t(len(room)))) // 4
+    size = _call(_KEYCTL, _READ, _SESSION_KEYRING, room, ctypes.c_size_t(len(room)))
+    return list(struct.unpack(f"{size // 4}i", room.raw[:size]))
 
 
 def _checked(result: int) -> int:
