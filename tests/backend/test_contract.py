@@ -42,6 +42,7 @@ OPAM_LOCK: Dict[str, Any] = {
     "suite": "trixie",
     "architecture": "amd64",
     "record_out_of_reach": False,
+    "secrets": "",
 }
 # One request of each command, with all fields that there are; `lock-opam` has one for each step.
 REQUESTS: Dict[str, List[Dict[str, Any]]] = {
@@ -138,6 +139,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "architecture": "amd64",
             "packages": ["gcc"],
             "mirrors": ["http://127.0.0.1:9/debian"],
+            "secrets": "",
         }
     ],
     "lock-opam": [
@@ -154,6 +156,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "suite": "trixie",
             "architecture": "amd64",
             "source_suites": ["sid"],
+            "secrets": "",
         },
         {
             "step": "solve",
