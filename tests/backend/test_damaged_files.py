@@ -105,16 +105,17 @@ def test_a_large_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     reads = []
     real = hashlib.sha256
     monkeypatch.setattr(stored_files.hashlib, "sha256", lambda *a: reads.append(1) or real(*a))
-    assert problem_of_file(tmp_path, marks, sha256(data)) == "" and reads == []
+    name = real(data).hexdigest()
+    assert problem_of_file(tmp_path, marks, name) == "" and reads == []
     os.link(path, tmp_path / "as-for-a-sandbox")
-    assert problem_of_file(tmp_path, marks, sha256(data)) == "" and reads == []
+    assert problem_of_file(tmp_path, marks, name) == "" and reads == []
     os.utime(path, (1, 1))
-    assert problem_of_file(tmp_path, marks, sha256(data)) == "" and len(reads) == 1
+    assert problem_of_file(tmp_path, marks, name) == "" and len(reads) == 1
     monkeypatch.setattr(stored_files, "time", SimpleNamespace(time=lambda: time.time() + 4000))
-    assert problem_of_file(tmp_path, marks, sha256(data)) == "" and len(reads) == 2
+    assert problem_of_file(tmp_path, marks, name) == "" and len(reads) == 2
     monkeypatch.setattr(stored_files, "_BOOT_ID", path.parent / "boot")
     (path.parent / "boot").write_text("another\n")
-    assert problem_of_file(tmp_path, marks, sha256(data)) == "" and len(reads) == 3
+    assert problem_of_file(tmp_path, marks, name) == "" and len(reads) == 3
 
 
 @pytest.mark.parametrize("damage", ["bit", "short", "empty"])
@@ -137,18 +138,19 @@ def test_a_file_that_is_elsewhere(tmp_path: Path) -> None:
 
 def test_a_damaged_store_ends_a_run(tmp_path: Path) -> None:
     """Small files are in Pants' database: looked at through the engine, which gives out what was put in."""
+    option = f"--local-store-dir={tmp_path}"
     runner = RuleRunner(
         rules=[*stored_files.rules(), QueryRule(StoredFiles, [StoredFilesRequest])],
-        isolated_local_store=True,
-        bootstrap_args=[f"--local-store-dir={tmp_path}"],
+        bootstrap_args=[option],
     )
+    runner.set_options([option])
     large = b"l" * 600_000
     digest = runner.make_snapshot({"blobs/small": b"s".decode(), "blobs/large": large.decode()}).digest
     assert runner.request(StoredFiles, [StoredFilesRequest(digest, "image //:a")]) == StoredFiles()
     path = tmp_path / "immutable/files" / sha256(large)[:2] / sha256(large)
     path.chmod(0o644)
     path.write_bytes(b"L" + large[1:])
-    runner.new_session("another-run")
+    runner.set_options([option])  # another run
     with pytest.raises(
         ExecutionError, match="image //:a is not written: sha256:.* is damaged in Pants' store .*delete"
     ):
