@@ -41,6 +41,7 @@ OPAM_LOCK: Dict[str, Any] = {
     "suite": "trixie",
     "architecture": "amd64",
     "record_out_of_reach": False,
+    "secrets": "",
 }
 # One request of each command, with all fields that there are; `lock-opam` has one for each step.
 REQUESTS: Dict[str, List[Dict[str, Any]]] = {
@@ -137,6 +138,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "architecture": "amd64",
             "packages": ["gcc"],
             "mirrors": ["http://127.0.0.1:9/debian"],
+            "secrets": "",
         }
     ],
     "lock-opam": [
@@ -153,6 +155,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "suite": "trixie",
             "architecture": "amd64",
             "source_suites": ["sid"],
+            "secrets": "",
         },
         {
             "step": "solve",

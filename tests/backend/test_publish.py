@@ -186,7 +186,7 @@ def test_run(rule_runner: RuleRunner, programs: Path) -> None:
     assert (values["kind"], values["runtime"], values["names"]) == ("crun", str(programs / "crun"), [])
     # Their values may be secrets: they are not in the request, which lies in Pants' store, and do not show in logs.
     assert (values["env"], values["network"]) == (["A", "B"], "host")
-    assert request.extra_env == {"OPAM_OCI_RUN_A": "1", "OPAM_OCI_RUN_B": "2"}
+    assert dict(request.extra_env) == {"OPAM_OCI_RUN_A": "1", "OPAM_OCI_RUN_B": "2"}
     assert "'2'" not in repr(request)
     assert values["volumes"] == [{"source": f"{rule_runner.build_root}/data", "target": "/srv/data"}]
     assert request.args[-3:] == ("run", "{chroot}/request.json", "--")
