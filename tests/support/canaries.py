@@ -103,7 +103,7 @@ class Watcher:
 
     def _watch(self) -> None:
         forms = self._canaries.forms()
-        while not self._end.wait(0.03):
+        while not self._end.wait(0.1):
             self.rounds += 1
             for name in os.listdir("/proc"):
                 if not name.isdigit() or int(name) == os.getpid():
