@@ -188,7 +188,13 @@ class _Build:
             "DEBCONF_NONINTERACTIVE_SEEN": "true",
             "SOURCE_DATE_EPOCH": environment(1)["SOURCE_DATE_EPOCH"],
         }
-        command = ["dpkg", "--force-unsafe-io", "--force-confnew", "--install", *(f"/tmp/debs/{name}" for name in names)]
+        command = [
+            "dpkg",
+            "--force-unsafe-io",
+            "--force-confnew",
+            "--install",
+            *(f"/tmp/debs/{name}" for name in names),
+        ]
         done = self._overlay.run(command, env, self._view.log, user=False)
         if done.returncode != 0:
             self._raise_if_memory_is_full()

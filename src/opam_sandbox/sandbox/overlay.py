@@ -101,9 +101,10 @@ class Overlay(Stack):
 
     def unbind(self, target: str) -> None:
         """Take away what `bind` has put there. Raises ToolError where its place is not there any more."""
-        bind = self._binds.pop(target, None)
-        if bind is None and self._trees.pop(target, None):
+        if target in self._trees:
+            del self._trees[target]
             return
+        bind = self._binds.pop(target, None)
         if bind is None:
             raise ToolError(f"nothing is shown at /{target}")
         if bind.inode is not None and bind.inode != self._inode(target):

@@ -30,7 +30,17 @@ from tests.support.small_images import CONFIG_TYPE, MANIFEST_TYPE, write_index, 
 
 # What opam needs beside the small base.
 PACKAGES = (
-    *("opam", "bzip2", "libamd3", "libcolamd3", "libglpk40", "libgomp1", "libltdl7", "libpopt0", "libsuitesparseconfig7"),
+    *(
+        "opam",
+        "bzip2",
+        "libamd3",
+        "libcolamd3",
+        "libglpk40",
+        "libgomp1",
+        "libltdl7",
+        "libpopt0",
+        "libsuitesparseconfig7",
+    ),
     *("make", "patch", "rsync", "unzip", "wget"),
 )
 PROBES = "usr/share/probe"
