@@ -84,6 +84,7 @@ def test_nothing_is_reached(
 ) -> None:
     found = chain.outcomes(phase)
     results.add(phase, chain.owner, found)
+    assert set(without_sandbox) <= set(found)
     assert not probes.reached(found), "\n".join(probes.reached(found))
     assert len(table.counted(found, without_sandbox)) >= LEAST
     assert chain.target.changes() == []
@@ -96,6 +97,7 @@ def test_the_machines_network_and_nothing_else(
     """`--oci-run-network=host` is the machine's network, and is said to be."""
     found = table.with_host_network(chain.outcomes(phase))
     results.add(phase, chain.owner, found)
+    assert set(without_sandbox) <= set(found)
     assert not probes.reached(found), "\n".join(probes.reached(found))
     assert len(table.counted(found, without_sandbox)) >= LEAST
     chain.target.servers.connections.clear()
