@@ -290,11 +290,11 @@ def test_a_commit_that_is_not_there(rule_runner: RuleRunner, git_repository: Pat
 
 
 def test_a_git_repository_that_is_not_there(rule_runner: RuleRunner, tmp_path: Path) -> None:
-    location = f"git+file://user:secret@{tmp_path}/none#{'1' * 40}"
+    location = f"git+file://user:hunter2@{tmp_path}/none#{'1' * 40}"
     with pytest.raises(ExecutionError) as raised:
         rule_runner.request(OpamRepository, [OpamRepositoryRequest("upstream", location)])
     message = str(raised.value.wrapped_exceptions[0])
-    assert f"cannot be fetched from file://{tmp_path}/none:" in message and "secret" not in message
+    assert f"cannot be fetched from file://{tmp_path}/none:" in message and "hunter2" not in message
     assert "does not appear to be a git repository" in message
 
 
