@@ -77,3 +77,81 @@ def test_what_the_host_leaves_is_dropped(tmp_path: Path) -> None:
         first, second = archive.getmember("usr/a"), archive.getmember("usr/z")
         assert first.isreg() and first.size == 5 and first.mtime == 1000
         assert second.islnk() and second.linkname == "usr/a"
+
+
+def sparse() -> bytes:
+    """An old GNU header of a file with a hole: 1 byte in the tar, 2**60 in the file."""
+    info = tarfile.TarInfo("./usr/sparse")
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, 1
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (0, 1)
+    header[483:495] = b"\x80" + (1 << 60).to_bytes(11, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + b"x".ljust(512, b"\0") + bytes(1024)
+
+
+def plain(*members: Tuple[tarfile.TarInfo, bytes]) -> bytes:
+    return make_tar(members)
+
+
+WHOLE = plain(member("./usr/f", content=b"x" * 2000))
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "cannot be read"),
+        (b"nonsense" * 1000, "cannot be read"),
+        (WHOLE[:1600], "ends in the middle of './usr/f'|cannot be read"),
+        (plain(member("./usr/f", pax_headers={"size": "99999999999999999999"})), "cannot be read|ends in the middle"),
+        (plain(member("./usr/f", pax_headers={"mtime": "nan"})), "cannot be read"),
+        (plain(member("./usr/f", pax_headers={"mtime": "inf"})), "cannot be read"),
+        (plain(member("./usr/f", pax_headers={"uid": "-5"})), "gives './usr/f' to nobody"),
+        (plain(member("./usr/f", pax_headers={"gid": str(1 << 32)})), "gives './usr/f' to nobody"),
+        (plain(member("./usr/f", pax_headers={"uid": "9" * 4000})), "gives './usr/f' to nobody"),
+        (
+            plain(member("./usr/a", tarfile.LNKTYPE, linkname="./usr/gone")),
+            "'usr/a' as a name of 'usr/gone', which is no",
+        ),
+        (plain(member("./usr/a", tarfile.LNKTYPE, linkname="./usr/a")), "'usr/a' as a name of 'usr/a', which is no"),
+        (
+            plain(member("./tmp/f", content=b"x"), member("./usr/a", tarfile.LNKTYPE, linkname="./tmp/f")),
+            "'usr/a' as a name of 'tmp/f', which is no",
+        ),
+        (sparse(), "'./usr/sparse', which is neither|'usr/sparse', which is neither|ends in the middle"),
+        (
+            plain(member("./etc/passwd", content=b"_apt:x\n"), member(f"./{PARTIAL[0]}", tarfile.DIRTYPE)),
+            "no number: '_apt:x'",
+        ),
+        (
+            plain(member("./etc/passwd", content=b"_apt:x:4x:5\n"), member(f"./{PARTIAL[0]}", tarfile.DIRTYPE)),
+            "no number: '_apt:x:4x:5'",
+        ),
+    ],
+    ids=range(15),
+)
+def test_tars_that_nothing_can_be_made_of(tmp_path: Path, data: bytes, problem: str) -> None:
+    from opam_sandbox.errors import ToolError
+
+    (tmp_path / "in.tar").write_bytes(data)
+    with pytest.raises(ToolError, match=problem) as raised:
+        rewrite_rootfs(tmp_path / "in.tar", tmp_path / "out.tar", 1000)
+    assert len(str(raised.value)) < 500
+
+
+def test_accounts_that_are_a_link(tmp_path: Path) -> None:
+    """It may lead anywhere: there is no number in it."""
+    link = member("./etc/passwd", tarfile.SYMTYPE, linkname="shadow")
+    rewritten(
+        tmp_path, [link, member("./etc/shadow", content=PASSWD), member(f"./{PARTIAL[0]}", tarfile.DIRTYPE, uid=7)]
+    )
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        assert archive.getmember(PARTIAL[0]).uid == 0
+
+
+def test_a_link_that_has_several_names(tmp_path: Path) -> None:
+    link = member("./usr/z", tarfile.SYMTYPE, linkname="target")
+    rewritten(tmp_path, [link, member("./usr/a", tarfile.LNKTYPE, linkname="./usr/z")])
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        assert archive.getmember("usr/a").linkname == "target" and archive.getmember("usr/z").linkname == "usr/a"

@@ -1,4 +1,4 @@
-"""Reads opam files: a lexer and a parser for opam's file format (opam manual, "Common file format").
+"""Reads opam files: a parser for opam's file format (opam manual, "Common file format").
 
 A file is a list of items at top level, fields `name: value` and sections `name "label" { items }`. Each item keeps its
 span in the text, so that a file can be written again without some of its fields and otherwise unchanged.
@@ -6,22 +6,12 @@ span in the text, so that a file can be written again without some of its fields
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Iterable, Iterator, List, Optional, Tuple, Union
 
 from opam_sandbox.errors import ToolError
-
-
-@dataclass(frozen=True)
-class Token:
-    """kind: "string", "ident", "int", "op" or "end"; `text` unescaped for strings; `start`/`end`: offsets in the file."""
-
-    kind: str
-    text: str
-    start: int
-    end: int
+from opam_sandbox.opam.tokens import Token, tokens_of
 
 
 @dataclass(frozen=True)
@@ -99,80 +89,6 @@ class Item:
     items: "Tuple[Item, ...]" = field(default=())
 
 
-_SPACE = re.compile(r"\s+|#[^\n]*")
-_COMMENT = re.compile(r"\(\*|\*\)")
-_IDENT = re.compile(r"(?:[A-Za-z_]|[0-9]+(?=[A-Za-z_]))[A-Za-z0-9_+-]*(?::[A-Za-z_][A-Za-z0-9_+-]*)?")
-_INT = re.compile(r"-?[0-9]+")
-_OPERATOR = re.compile(r"!=|<=|>=|\+=|=\+|:=|=:|=\+=|&|\||=|<|>|~|!|\?|\[|\]|\(|\)|\{|\}|:|,")
-# What ends a string, and the escapes in which it does not.
-_ENDS = {quotes: re.compile(rf"\\.|{quotes}", re.DOTALL) for quotes in ('"""', '"')}
-_ESCAPE = re.compile(r"\\(?:(\r?\n[ \t]*)|([0-9]{3})|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
-_NAMED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b"}
-
-
-def _unescape(text: str) -> str:
-    def one(match: "re.Match[str]") -> str:
-        newline, decimal, hexadecimal, char = match.groups()
-        if newline is not None:
-            return ""
-        if decimal is not None:
-            return chr(int(decimal))
-        if hexadecimal is not None:
-            return chr(int(hexadecimal, 16))
-        return _NAMED.get(char, char)
-
-    return _ESCAPE.sub(one, text)
-
-
-def _tokens(text: str, source: str) -> List[Token]:
-    tokens: List[Token] = []
-    at = 0
-    while True:
-        space = _SPACE.match(text, at)
-        if space:
-            at = space.end()
-            continue
-        if text.startswith("(*", at):
-            at = _comment_end(text, at, source)
-            continue
-        if at >= len(text):
-            tokens.append(Token("end", "", at, at))
-            return tokens
-        string = _string(text, at)
-        if string:
-            tokens.append(string)
-            at = string.end
-            continue
-        for kind, pattern in (("ident", _IDENT), ("int", _INT), ("op", _OPERATOR)):
-            match = pattern.match(text, at)
-            if match:
-                tokens.append(Token(kind, match.group(), at, match.end()))
-                at = match.end()
-                break
-        else:
-            raise ToolError(f"{source}: line {text.count(chr(10), 0, at) + 1}: unexpected {text[at]!r}")
-
-
-def _string(text: str, at: int) -> Optional[Token]:
-    """The string that begins here; None if none does, or if it has no end."""
-    for quotes, ends in _ENDS.items():
-        if text.startswith(quotes, at):
-            for mark in ends.finditer(text, at + len(quotes)):
-                if mark.group() == quotes:
-                    return Token("string", _unescape(text[at + len(quotes) : mark.start()]), at, mark.end())
-    return None
-
-
-def _comment_end(text: str, start: int, source: str) -> int:
-    """Where the comment at `start` ends; comments nest."""
-    depth = 0
-    for mark in _COMMENT.finditer(text, start):
-        depth += 1 if mark.group() == "(*" else -1
-        if depth == 0:
-            return mark.end()
-    raise ToolError(f"{source}: line {text.count(chr(10), 0, start) + 1}: the comment does not end")
-
-
 # How deeply values, filters and sections may lie in one another. Those who walk through a file go as deep. (Chains of `|` or
 # `&` are not meant: they are as long as they like.)
 DEEPEST = 100
@@ -182,7 +98,7 @@ class _Parser:
     def __init__(self, text: str, source: str) -> None:
         self._text = text
         self._source = source
-        self._tokens = _tokens(text, source)
+        self._tokens = tokens_of(text, source)
         self._at = 0
         self._depth = 0
 
