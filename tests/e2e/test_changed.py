@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Set
+from typing import Iterator, Set
 
-from tests.support.checkout import ROOT, Pants, tool
+import pytest
+
+from tests.support.checkout import ROOT, Pants, make_clone, tool
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Pants]:
+    """A clone with a daemon of its own: every run but the first is quick."""
+    pants = Pants(make_clone(tmp_path / "main"))
+    yield pants
+    pants.stop()
 
 
 def commit(root: Path, file: str, old: str, new: str) -> None:
