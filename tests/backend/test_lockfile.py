@@ -87,6 +87,7 @@ def test_a_deep_graph() -> None:
         (opam_lock().replace("lock_version = 1", "lock_version = true"), "`lock_version` is not an integer"),
         (opam_lock(kind="debian"), "it is of kind 'debian', where 'opam' is needed"),
         (opam_lock(resolve="other"), "it was written for the resolve 'other', not for 'default'"),
+        (opam_lock(resolve="9" * 9000), "it was written for the resolve '" + "9" * 99 + ", not for 'default'"),
         (opam_lock().replace("requirements = []", ""), "in [metadata]: `requirements` is missing"),
         (opam_lock().replace("requirements = []", "requirements = [1]"), "`requirements` is not an array of strings"),
         ("package = 1\n" + opam_lock(), "`package` is not an array of tables"),

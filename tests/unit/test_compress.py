@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import List
 
 import pytest
@@ -108,3 +109,38 @@ def test_the_program_reaches_nothing(tiny_root: Path, tmp_path: Path) -> None:
     writer.close()
     assert gzip.decompress(out.getvalue()) == b"x"
     assert sorted(path.relative_to(root) for path in root.rglob("*")) == before
+
+
+LIES = {
+    "other content": "printf other | /bin/gzip.real -c -n",
+    "less": 'echo | /bin/gzip.real "$@"',
+    "more": '/bin/gzip.real "$@"; printf x | /bin/gzip.real -c -n',
+    "behind the end": '/bin/gzip.real "$@"; printf x',
+    "nothing": "exit 0",
+    "no gzip": "printf x",
+}
+
+
+@pytest.mark.parametrize("lie", sorted(LIES))
+def test_a_program_that_lies(tiny_root: Path, tmp_path: Path, lie: str) -> None:
+    """An image names a layer by what went into it: with a blob of something else it would be wrong, and nobody would see."""
+    root = tmp_path / "root"
+    shutil.copytree(tiny_root, root, symlinks=True)
+    (root / "bin/gzip").rename(root / "bin/gzip.real")
+    (root / "bin/gzip").write_text(f"#!/bin/sh\n{LIES[lie]}\n")
+    (root / "bin/gzip").chmod(0o755)
+    writer = PackedWriter(io.BytesIO(), root)
+    writer.write(b"what a package has")
+    with pytest.raises(ToolError, match="the base's /bin/gzip makes something else of a layer's content"):
+        writer.close()
+
+
+def test_a_faulty_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
+    packing = Packing("zstd", 3)
+    writer = PackedWriter(io.BytesIO(), Path("/"), packing)
+    real = packing.argv("usr/bin/zstd", 1)
+    lying = SimpleNamespace(compression="zstd", argv=lambda *_: ["/bin/sh", "-c", f"echo | {' '.join(real)}"])
+    monkeypatch.setattr(writer, "_packing", lying)
+    writer.write(b"what a package has")
+    with pytest.raises(ToolError, match="makes something else of a layer's content"):
+        writer.close()
