@@ -150,7 +150,7 @@ def _explain(error: OSError, path: str, holds: str, remedy: str) -> str:
         return f"{what} cannot be written: {disk} is read-only. Mount it for writing{or_else}."
     if number == errno.EDQUOT:
         return f"{what} cannot be written: the disk quota on {disk} is used up. Delete files there, raise it{or_else}."
-    return f"there is no room for {what}: {disk} is full, {_left(path)}. Delete files there{or_else}."
+    return f"there is no room for {what.rstrip(',')}: {disk} is full, {_left(path)}. Delete files there{or_else}."
 
 
 def _explain_somewhere(error: OSError) -> str:
