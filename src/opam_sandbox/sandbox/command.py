@@ -136,7 +136,6 @@ def _first(command: Command, mount: Callable[[], Path], out: int, log: int, tell
     syscalls.umount(".", syscalls.MNT_DETACH)
     os.chdir("/")
     os.umask(0o022)
-    limits.set_limits()
     privileges.keep_only(privileges.DPKG)
     syscalls.no_new_privileges()
     # This process is a copy of the tool's, its memory, environment and descriptors included.
@@ -167,8 +166,9 @@ def _become(command: Command, out: int, log: int, tell: int, ask: int, answered:
     null = os.open("/dev/null", os.O_RDONLY)  # the view's: it cannot be changed
     for descriptor, number in ((null, 0), (out, 1), (log, 2)):
         os.dup2(descriptor, number)
+    syscalls.hide_from_others(False)  # its files in /proc would be nobody's; there is nobody else yet
+    limits.set_limits()
     if command.user and command.rootless:
-        syscalls.hide_from_others(False)  # its maps would be nobody's
         become_mapped(OPAM_UID, OPAM_UID)
         limits.limit_processes()
     elif command.user:
