@@ -33,6 +33,8 @@ def parse_object(content: bytes, where: str, escaped_bytes: bool = False) -> Dic
         )
         if "\\ud" in text or "\\uD" in text:
             json.dumps(data, ensure_ascii=False).encode("utf-8", "surrogateescape" if escaped_bytes else "strict")
+    except UnicodeEncodeError:
+        raise ToolError(f"{where}: it cannot be read: it holds half of a UTF-16 pair, which is no text") from None
     except (ValueError, RecursionError) as error:
         raise ToolError(f"{where}: it cannot be read: {error}") from None
     if not isinstance(data, dict):

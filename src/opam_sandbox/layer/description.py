@@ -78,7 +78,9 @@ def read_layer(directory: Path) -> Layer:
         data = read_object(path)
         check(data, LayerFields, "it")
         if data["kind"] == "package":
-            safe_name(data["opam"].get("package", ""))  # becomes part of paths
+            if not data["opam"].get("package"):
+                raise RequestError("it does not say which package it is")
+            safe_name(data["opam"]["package"])  # becomes part of paths
     except ToolError as error:
         raise RequestError(f"{path} does not describe a layer: {error!s:.300}") from None
     layer = Layer(directory=directory, **data)
