@@ -209,7 +209,7 @@ CASES: List[Case] = [
     ("deep lists", text("index.json", b'{"manifests": ' + b"[" * 100_000), ALL, "index.json"),
     ("deep objects", text("index.json", b'{"a":' * 100_000), ALL, "index.json"),
     ("a key twice", text("index.json", b'{"manifests": [], "manifests": []}'), ALL, "index.json.*'manifests'.*twice"),
-    ("half a pair", text("index.json", b'{"manifests": [], "x": "\\ud800"}'), ALL, "index.json.*surrogates"),
+    ("half a pair", text("index.json", b'{"manifests": [], "x": "\\ud800"}'), ALL, "index.json.*half of a UTF-16 pair"),
     ("huge", text("index.json", b'{"manifests": [' + b" " * LARGEST + b"]}"), ALL, "index.json.*at most"),
     ("manifests is an object", in_index("manifests", {}), ALL, "index.json.*`manifests`"),
     ("manifests is null", in_index("manifests", None), ALL, "index.json.*`manifests`"),
