@@ -214,6 +214,8 @@ def read_top(path: str, resolve: str, content: bytes, *, kind: str) -> LockTable
     if metadata.text("kind") != kind:
         raise LockfileError(path, f"it is of kind {metadata.text('kind')!r}, where {kind!r} is needed.")
     if metadata.text("resolve") != resolve:
-        raise LockfileError(path, f"it was written for the resolve {metadata.text('resolve')!r:.100}, not for {resolve!r}.")
+        raise LockfileError(
+            path, f"it was written for the resolve {metadata.text('resolve')!r:.100}, not for {resolve!r}."
+        )
     _check_whole(top, content)
     return top
