@@ -135,6 +135,20 @@ def test_a_program_that_lies(tiny_root: Path, tmp_path: Path, lie: str) -> None:
         writer.close()
 
 
+def test_a_program_that_makes_several_members(tiny_root: Path, tmp_path: Path) -> None:
+    """As gzip's format allows: what readers find counts."""
+    root = tmp_path / "root"
+    shutil.copytree(tiny_root, root, symlinks=True)
+    (root / "bin/gzip").rename(root / "bin/gzip.real")
+    (root / "bin/gzip").write_text('#!/bin/sh\nprintf "" | /bin/gzip.real -c -n; exec /bin/gzip.real "$@"\n')
+    (root / "bin/gzip").chmod(0o755)
+    out = io.BytesIO()
+    writer = PackedWriter(out, root)
+    writer.write(b"what a package has")
+    writer.close()
+    assert gzip.decompress(out.getvalue()) == b"what a package has"
+
+
 def test_a_faulty_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
     packing = Packing("zstd", 3)
     writer = PackedWriter(io.BytesIO(), Path("/"), packing)

@@ -167,12 +167,7 @@ class PackedWriter:
         """What readers find in a packed piece, or something longer than `size`. A program of the base may do what it likes, and
         images know a layer's content by the sha256 of what went into it."""
         if self._packing.compression == "gzip":
-            reader = zlib.decompressobj(_GZIP_MEMBER)
-            try:
-                plain = reader.decompress(packed, size + 1)
-            except zlib.error:
-                return bytes(size + 1)
-            return plain if reader.eof and not reader.unused_data else bytes(size + 1)
+            return _members(packed, size)
         # Python has no reader for zstd: its own program finds its faults, if not its lies.
         with _in_memory("packed") as piece:
             piece.write(packed)
@@ -200,6 +195,22 @@ class PackedWriter:
                 f"the base's {name} failed (exit status {run.returncode}): {run.stderr.decode(errors='replace')}"
             )
         return result
+
+
+def _members(packed: bytes, size: int) -> bytes:
+    """The content of gzip members one after another, or something longer than `size`."""
+    plain = b""
+    while True:
+        reader = zlib.decompressobj(_GZIP_MEMBER)
+        try:
+            plain += reader.decompress(packed, size + 1)
+        except zlib.error:
+            return bytes(size + 1)
+        if not reader.eof or len(plain) > size:
+            return bytes(size + 1)
+        packed = reader.unused_data
+        if not packed:
+            return plain
 
 
 def _in_memory(name: str) -> BinaryIO:
