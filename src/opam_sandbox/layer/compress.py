@@ -35,6 +35,8 @@ _PROGRAMS = {"gzip": ("usr/bin/libdeflate-gzip", "bin/gzip"), "zstd": ("usr/bin/
 
 # zlib's number for: one gzip member, of any window size.
 _GZIP_MEMBER = 31
+# Of one piece. Programs make one; reading very many takes long.
+_MOST_MEMBERS = 16
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class PackedWriter:
 def _members(packed: bytes, size: int) -> bytes:
     """The content of gzip members one after another, or something longer than `size`."""
     plain = b""
-    while True:
+    for _ in range(_MOST_MEMBERS):
         reader = zlib.decompressobj(_GZIP_MEMBER)
         try:
             plain += reader.decompress(packed, size + 1)
@@ -211,6 +213,7 @@ def _members(packed: bytes, size: int) -> bytes:
         packed = reader.unused_data
         if not packed:
             return plain
+    return bytes(size + 1)
 
 
 def _in_memory(name: str) -> BinaryIO:
