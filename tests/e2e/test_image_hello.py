@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Dict
 
@@ -86,6 +87,35 @@ def test_a_failed_package_fails_the_command(hello: Layout, clone: Pants) -> None
     lock.write_text(text)
     clone.run("package", "//images:hello")
     assert Layout(clone.root / "dist/images/hello").manifest == hello.manifest
+
+
+def test_a_damaged_store_gives_no_image(pants: Pants, hello: Layout) -> None:
+    """A bit of a blob that is another one in Pants' store, under a daemon that lives: Pants itself sees nothing."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    stored = cache / "pants/lmdb_store/immutable/files"
+    large = [layer for layer in hello.manifest["layers"] if layer["size"] > 1 << 20]
+    digest = min(large, key=lambda layer: layer["size"])["digest"].partition(":")[2]
+    path = stored / digest[:2] / digest
+    before, mode = path.stat(), path.stat().st_mode
+    path.chmod(0o644)
+    with open(path, "r+b") as blob:
+        blob.seek(before.st_size // 2)
+        byte = blob.read(1)
+        blob.seek(before.st_size // 2)
+        blob.write(bytes([byte[0] ^ 4]))
+        blob.flush()
+        try:
+            failed = pants.run("package", "//images:hello", check=False)
+        finally:
+            blob.seek(before.st_size // 2)
+            blob.write(byte)
+    path.chmod(mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert failed.returncode == 1, failed.stderr
+    assert "image images:hello is not written" in failed.stderr and f"sha256:{digest} is damaged" in failed.stderr
+    assert "delete [GLOBAL].local_store_dir" in failed.stderr and "Traceback" not in failed.stderr
+    pants.run("package", "//images:hello")
+    assert Layout(hello.path).manifest == hello.manifest
 
 
 def test_images_share_their_files_below_dist(hello: Layout, clone: Pants) -> None:

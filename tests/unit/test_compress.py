@@ -90,18 +90,24 @@ def test_a_root_without_gzip(tmp_path: Path) -> None:
         writer.close()
 
 
-def test_the_program_reaches_nothing(tiny_root: Path, tmp_path: Path) -> None:
-    """It is a package's as much as the base's: it changes nothing of the store's files, and sees no process and no device."""
+def with_gzip(tiny_root: Path, tmp_path: Path, script: str) -> Path:
+    """A base whose gzip is a shell script; the real one is beside it."""
     root = tmp_path / "root"
     shutil.copytree(tiny_root, root, symlinks=True)
     (root / "bin/gzip").rename(root / "bin/gzip.real")
+    (root / "bin/gzip").write_text(f"#!/bin/sh\n{script}\n")
+    (root / "bin/gzip").chmod(0o755)
+    return root
+
+
+def test_the_program_reaches_nothing(tiny_root: Path, tmp_path: Path) -> None:
+    """It is a package's as much as the base's: it changes nothing of the store's files, and sees no process and no device."""
     attempts = ("touch /written", "mknod /etc/n b 8 0", "chown 5:5 /etc", "mknod /tmp/null c 1 3")
     script = "".join(f"if {attempt} 2> /dev/null; then exit 9; fi\n" for attempt in attempts).replace(
         "2> /dev/null", ""
     )
     see = 'for x in /proc/* /dev/*; do if [ -e "$x" ]; then exit 8; fi; done\n'
-    (root / "bin/gzip").write_text(f'#!/bin/sh\nexec 2>&-\n{script}{see}exec /bin/gzip.real "$@"\n')
-    (root / "bin/gzip").chmod(0o755)
+    root = with_gzip(tiny_root, tmp_path, f'exec 2>&-\n{script}{see}exec /bin/gzip.real "$@"')
     before = sorted(path.relative_to(root) for path in root.rglob("*"))
     out = io.BytesIO()
     writer = PackedWriter(out, root)
@@ -124,11 +130,7 @@ LIES = {
 @pytest.mark.parametrize("lie", sorted(LIES))
 def test_a_program_that_lies(tiny_root: Path, tmp_path: Path, lie: str) -> None:
     """An image names a layer by what went into it: with a blob of something else it would be wrong, and nobody would see."""
-    root = tmp_path / "root"
-    shutil.copytree(tiny_root, root, symlinks=True)
-    (root / "bin/gzip").rename(root / "bin/gzip.real")
-    (root / "bin/gzip").write_text(f"#!/bin/sh\n{LIES[lie]}\n")
-    (root / "bin/gzip").chmod(0o755)
+    root = with_gzip(tiny_root, tmp_path, LIES[lie])
     writer = PackedWriter(io.BytesIO(), root)
     writer.write(b"what a package has")
     with pytest.raises(ToolError, match="the base's /bin/gzip makes something else of a layer's content"):
@@ -137,11 +139,7 @@ def test_a_program_that_lies(tiny_root: Path, tmp_path: Path, lie: str) -> None:
 
 def test_a_program_that_makes_several_members(tiny_root: Path, tmp_path: Path) -> None:
     """As gzip's format allows: what readers find counts."""
-    root = tmp_path / "root"
-    shutil.copytree(tiny_root, root, symlinks=True)
-    (root / "bin/gzip").rename(root / "bin/gzip.real")
-    (root / "bin/gzip").write_text('#!/bin/sh\nprintf "" | /bin/gzip.real -c -n; exec /bin/gzip.real "$@"\n')
-    (root / "bin/gzip").chmod(0o755)
+    root = with_gzip(tiny_root, tmp_path, 'printf "" | /bin/gzip.real -c -n; exec /bin/gzip.real "$@"')
     out = io.BytesIO()
     writer = PackedWriter(out, root)
     writer.write(b"what a package has")
