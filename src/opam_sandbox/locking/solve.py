@@ -198,6 +198,7 @@ def _explanation(printed: str, constraints: Sequence[str]) -> str:
 
 
 def read_answer(text: Optional[str]) -> Dict[str, str]:
+    """Name -> version of what opam's JSON says that it would install, without the roots' own package. Raises ToolError."""
     try:
         answer = json.loads(text or "")
         installed = [action["install"] for action in answer["solution"] if "install" in action]
