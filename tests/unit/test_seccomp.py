@@ -122,10 +122,10 @@ def test_ordinary_programs_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mounts", [False, True])
 def test_a_program_is_well_formed(machine: str, mounts: bool) -> None:
     """Whole instructions, fewer than the kernel takes; jumps stay inside."""
-    code = seccomp.program(machine, mounts)
+    code = seccomp.program(machine, mounts=mounts)
     count = len(code) // 8
     assert len(code) % 8 == 0 and count < 4096
     for place in range(count):
         if code[8 * place] & 7 == 5:
             assert place + 1 + max(code[8 * place + 2], code[8 * place + 3]) < count
-    assert seccomp.program("riscv64", mounts) == b""
+    assert seccomp.program("riscv64", mounts=mounts) == b""

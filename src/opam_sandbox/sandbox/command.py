@@ -1,9 +1,8 @@
 """Runs one command in a view: its processes, and what they may do.
 
-    this process
-      the outer one    stays outside of the view, and copies what the command prints into the log
-        the first one  process 1 of a PID namespace, in the view: mounts it, reaps; when it ends, the kernel ends all below
-          the command
+    this process      stays outside of the view, and copies what the command prints into the log
+      the first one   process 1 of a PID namespace, in the view: mounts it, reaps; when it ends, the kernel ends all below
+        the command
 
 A command gets no descriptor of a file outside of the view. It could change that file's mode by it, and learn where it lies.
 """
@@ -13,20 +12,21 @@ from __future__ import annotations
 import os
 import select
 import signal
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, NoReturn, Optional, Sequence
+from typing import Callable, Dict, NoReturn, Optional, Sequence, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import control_group, limits, privileges, seccomp, syscalls
 from opam_sandbox.sandbox.control_group import ControlGroup
-from opam_sandbox.sandbox.namespaces import become_mapped, kill_stragglers
+from opam_sandbox.sandbox.namespaces import become_mapped
 
 OPAM_UID = 1000
 
 # As shells have it.
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
+# What a child asks for: the ids of its user namespace.
+_NAMESPACE = b"n"
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,29 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
 
     mount: called in a mount namespace of the command's own; gives the directory that is to be the root. Raises ToolError.
     """
-    told, tell = os.pipe()
+    _know_beforehand(command)
     group = None if command.rootless else control_group.make()
+    told, tell = os.pipe()
+    copies, out, log = _pipes(command)
     try:
-        outer = _fork(lambda: _outer(command, mount, group, tell), tell)
-        os.close(tell)
-        status = os.waitpid(outer, 0)[1]
-        if os.WIFSIGNALED(status):
-            kill_stragglers()  # what it was to wait for
+        try:
+            first = _fork_first(lambda: _first(command, mount, group, out, log, tell), tell)
+        finally:
+            for descriptor in {tell, out, log}:
+                os.close(descriptor)
+        try:
+            _copy(copies)
+        except BaseException:
+            os.kill(first, signal.SIGKILL)
+            os.waitpid(first, 0)
+            raise
+        status = os.waitpid(first, 0)[1]
         with open(told, "rb", closefd=False) as messages:
             message = messages.read().decode(errors="replace")
         problem = group.problem() if group else ""
     finally:
-        os.close(told)
+        for descriptor in {told, *copies}:
+            os.close(descriptor)
         if group:
             group.remove()
     if message or problem:
@@ -67,6 +77,35 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
             message or f"`{' '.join(command.argv[:2])}` did not get what it needs of this machine: {problem}"
         )
     return _exit_code(status)
+
+
+def _know_beforehand(command: Command) -> None:
+    """What each child would work out for itself, as it is a copy of this process and cannot tell it."""
+    machine = os.uname()
+    seccomp.program(machine.machine, mounts=False, ids=command.user)
+    limits.counts_by_namespace(machine.release)
+
+
+def _pipes(command: Command) -> Tuple[Dict[int, int], int, int]:
+    """What is to be copied (by the descriptor to read: the one to write), and where standard output and errors go."""
+    log_read, log_write = os.pipe()
+    if command.stdout is None:
+        return {log_read: command.log}, log_write, log_write
+    out_read, out_write = os.pipe()
+    return {log_read: command.log, out_read: command.stdout}, out_write, log_write
+
+
+def _fork_first(main: Callable[[], int], tell: int) -> int:
+    """As `_fork`, in a PID namespace of its own. The next child of this process is in this process's again."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWPID)
+        try:
+            return _fork(main, tell)
+        finally:
+            syscalls.enter_namespace(own, syscalls.CLONE_NEWPID)
+    finally:
+        os.close(own)
 
 
 def _fork(main: Callable[[], int], tell: int) -> int:
@@ -89,29 +128,8 @@ def _exit_code(status: int) -> int:
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def _outer(command: Command, mount: Callable[[], Path], group: Optional[ControlGroup], tell: int) -> int:
-    syscalls.die_with_parent(signal.SIGKILL)
-    if group:
-        group.enter()
-    log_read, log_write = os.pipe()
-    copies = {log_read: command.log}
-    out_write = log_write
-    if command.stdout is not None:
-        out_read, out_write = os.pipe()
-        copies[out_read] = command.stdout
-    syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWCGROUP)
-    first = _fork(lambda: _first(command, mount, out_write, log_write, tell), tell)
-    for descriptor in {log_write, out_write}:
-        os.close(descriptor)
-    try:
-        _copy(copies)
-    except OSError as error:
-        raise ToolError(f"what a command prints cannot be written: {error.strerror}") from None
-    return _exit_code(os.waitpid(first, 0)[1])
-
-
 def _copy(copies: Dict[int, int]) -> None:
-    """Copy what comes from pipes until nobody has their other ends. Raises OSError."""
+    """Copy what comes from pipes until nobody has their other ends. Raises ToolError."""
     poll = select.poll()
     for descriptor in copies:
         poll.register(descriptor, select.POLLIN)
@@ -122,33 +140,44 @@ def _copy(copies: Dict[int, int]) -> None:
             if not data:
                 poll.unregister(descriptor)
                 left -= 1
-            while data:
-                data = data[os.write(copies[descriptor], data) :]
+            try:
+                while data:
+                    data = data[os.write(copies[descriptor], data) :]
+            except OSError as error:
+                raise ToolError(f"what a command prints cannot be written: {error.strerror}") from None
 
 
-def _first(command: Command, mount: Callable[[], Path], out: int, log: int, tell: int) -> int:
+def _first(
+    command: Command, mount: Callable[[], Path], group: Optional[ControlGroup], out: int, log: int, tell: int
+) -> int:
     syscalls.die_with_parent(signal.SIGKILL)
+    if group:
+        group.enter()
+    syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWCGROUP)
     os.setsid()  # the caller's terminal is not the command's
+    privileges.keep_only(privileges.DPKG)
+    syscalls.no_new_privileges()
+    asked, ask = os.pipe()
+    answered, answer = os.pipe()
+    # It gets ready while this process mounts.
+    child = _fork(lambda: _become(command, out, log, tell, ask, answered), tell)
     root = mount()
-    # pivot_root rather than chroot: afterwards there is no way back, the old root is not even mounted.
+    # pivot_root rather than chroot: afterwards there is no way back, the old root is not even mounted. It moves the child, too.
     os.chdir(root)
     syscalls.pivot_root(".", ".")
     syscalls.umount(".", syscalls.MNT_DETACH)
     os.chdir("/")
     os.umask(0o022)
-    privileges.keep_only(privileges.DPKG)
-    syscalls.no_new_privileges()
     # This process is a copy of the tool's, its memory, environment and descriptors included.
     syscalls.hide_from_others()
     if command.user and not command.rootless:
         for descriptor in {out, log}:
             os.chown(descriptor, OPAM_UID, OPAM_UID)  # /dev/stdout is opened by its name at times
-    asked, ask = os.pipe()
-    answered, answer = os.pipe()
-    child = _fork(lambda: _become(command, out, log, tell, ask, answered), tell)
     syscalls.close_descriptors({asked, answer, tell})
-    if os.read(asked, 1):
+    wish = os.read(asked, 1)
+    if wish == _NAMESPACE:
         privileges.map_same_ids(child)
+    if wish:  # else it has failed, and said why
         os.write(answer, b"x")
     syscalls.close_descriptors({tell})
     if command.user and not command.rootless:
@@ -162,22 +191,24 @@ def _first(command: Command, mount: Callable[[], Path], out: int, log: int, tell
 
 
 def _become(command: Command, out: int, log: int, tell: int, ask: int, answered: int) -> NoReturn:
-    """Become the command."""
+    """Become the command, once this process is in the view."""
+    limits.set_limits()
+    own_namespace = True
+    if command.user and command.rootless:
+        become_mapped(OPAM_UID, OPAM_UID)
+    elif command.user:
+        own_namespace = _unshare_user()
+    os.write(ask, _NAMESPACE if command.user and not command.rootless and own_namespace else b"x")
+    if not os.read(answered, 1):
+        os._exit(1)  # there is no view; the parent has said why
     null = os.open("/dev/null", os.O_RDONLY)  # the view's: it cannot be changed
     for descriptor, number in ((null, 0), (out, 1), (log, 2)):
         os.dup2(descriptor, number)
-    syscalls.hide_from_others(False)  # its files in /proc would be nobody's; there is nobody else yet
-    limits.set_limits()
-    if command.user and command.rootless:
-        become_mapped(OPAM_UID, OPAM_UID)
-        limits.limit_processes()
-    elif command.user:
-        own_namespace = _unshare_user(ask, answered)
+    if command.user and not command.rootless:
         _become_opam()
-        if own_namespace:
-            limits.limit_processes()
-    else:
+    if own_namespace:
         limits.limit_processes()
+    os.umask(0o022)
     os.chdir(command.cwd)
     syscalls.close_descriptors({0, 1, 2, tell})
     _forget_handlers()
@@ -203,12 +234,10 @@ def _forget_handlers() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def _unshare_user(ask: int, answered: int) -> bool:
-    """Have a user namespace, with the same ids, for what the kernel counts by namespace. Says whether there is one."""
-    with suppress(OSError):  # they may be forbidden
+def _unshare_user() -> bool:
+    """Have a user namespace, for what the kernel counts by namespace. Says whether there is one; its ids are still to be mapped."""
+    try:
         syscalls.unshare(syscalls.CLONE_NEWUSER)
-        os.write(ask, b"x")
-        if not os.read(answered, 1):
-            raise ToolError("the ids of a command's user namespace cannot be mapped")
-        return True
-    return False
+    except OSError:  # they may be forbidden
+        return False
+    return True

@@ -84,15 +84,18 @@ def _mount_devices(dev: Path, files: Mapping[str, bytes]) -> None:
     (dev / "shm").mkdir()
 
 
+def make_masks(masks: Path) -> None:
+    """Make an empty directory one for `Shown.masks`."""
+    (masks / "file").touch(0)
+    (masks / "directory").mkdir(0)
+
+
 def _close(root: Path, shown: Shown) -> None:
     """Put an empty file or directory that nobody may open in the place of what is hidden."""
-    syscalls.mount("tmpfs", shown.masks, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=64k")
     file, directory = shown.masks / "file", shown.masks / "directory"
-    file.touch()
-    directory.mkdir()
-    for path in (file, directory):
-        os.chmod(path, 0)
-    syscalls.mount("none", shown.masks, flags=syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
+    # As mounts of a read-only mount, they are read-only.
+    syscalls.mount(shown.masks, shown.masks, flags=syscalls.MS_BIND)
+    syscalls.make_read_only(shown.masks)
     for name, what in shown.closed:
         if what == closed.HIDDEN:
             _bind(root, str(directory if view_files.is_directory(root, name) else file), name)

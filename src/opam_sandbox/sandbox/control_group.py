@@ -14,12 +14,14 @@ import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from opam_sandbox.sandbox import limits
 
 TOP = Path("/sys/fs/cgroup")
 _PREFIX = "opam-oci-"
+# Where this process has removed old groups.
+_SWEPT: Set[Path] = set()
 # A group that is older, in seconds, and empty, was left by a process that was killed.
 _OLD = 60
 
@@ -31,10 +33,12 @@ class ControlGroup:
         self._directories = directories
 
     def enter(self) -> None:
-        """Move this process into the group, as far as it is let."""
+        """Move this process, which has one thread, into the group, as far as it is let."""
         for directory in set(self._directories.values()):
+            # Version 1 moves one thread at once. To move a process, the kernel waits until no CPU is forking: 10 ms.
+            tasks = directory / "tasks"
             with suppress(OSError):
-                (directory / "cgroup.procs").write_text("0")
+                (tasks if tasks.exists() else directory / "cgroup.procs").write_text("0")
 
     def problem(self) -> str:
         """What a command in it ran out of, "" if nothing."""
@@ -79,7 +83,9 @@ def make(top: Path = TOP) -> Optional[ControlGroup]:
             directory = parent / name
             try:
                 if directory not in made:
-                    _sweep(parent)
+                    if parent not in _SWEPT:
+                        _sweep(parent)
+                        _SWEPT.add(parent)
                     directory.mkdir()
                     made.append(directory)
                 file = next((directory / file for file in files if (directory / file).exists()), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 from opam_sandbox.sandbox import syscalls
 
@@ -35,12 +36,12 @@ def mount_proc(target: Path, masked: bool = True) -> None:
     for name in EMPTY:
         if (target / name).exists():
             syscalls.mount("tmpfs", target / name, "tmpfs", syscalls.MS_RDONLY | _MOUNT, "mode=555,size=4k")
+    mask: Optional[Path] = None
     for name in HIDDEN:
         path = target / name
         if path.exists():
-            syscalls.mount("/dev/null", path, flags=syscalls.MS_BIND)
-            syscalls.mount(
-                "none",
-                path,
-                flags=syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | syscalls.locked_flags(path),
-            )
+            # A mount of a read-only mount is read-only, too.
+            syscalls.mount(mask or "/dev/null", path, flags=syscalls.MS_BIND)
+            if mask is None:
+                syscalls.make_read_only(path)
+                mask = path

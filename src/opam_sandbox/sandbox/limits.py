@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import resource
+from contextlib import suppress
+from functools import lru_cache
 from typing import Tuple
 
 # The soft limit is what programs find nearly everywhere; whoever wants more may have what container engines give.
@@ -40,12 +42,15 @@ def set_limits() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, open_files())
     try:
-        with open("/proc/self/oom_score_adj", "r+") as score:
-            if int(score.read()) < _END_FIRST:
-                score.seek(0)
-                score.write(str(_END_FIRST))
-    except (OSError, ValueError):
-        pass  # a kernel or a sandbox around this one that has none
+        score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return  # a kernel or a sandbox around this one that has none
+    try:
+        with suppress(OSError, ValueError):
+            if int(os.read(score, 16)) < _END_FIRST:
+                os.write(score, b"%d" % _END_FIRST)
+    finally:
+        os.close(score)
 
 
 def limit_processes() -> None:
@@ -58,6 +63,7 @@ def limit_processes() -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, processes())
 
 
+@lru_cache(maxsize=None)
 def counts_by_namespace(release: str) -> bool:
     """Whether a kernel of this release counts processes for each user namespace."""
     match = re.match(r"(\d+)\.(\d+)", release)

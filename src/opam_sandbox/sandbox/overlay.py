@@ -20,7 +20,7 @@ from typing import BinaryIO, Callable, Dict, Iterable, List, Optional, Sequence,
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox import closed, command, memory, stack, syscalls, view_files
-from opam_sandbox.sandbox.command_view import Bind, Shown, show
+from opam_sandbox.sandbox.command_view import Bind, Shown, make_masks, show
 from opam_sandbox.sandbox.stack import Stack
 
 OPAM_UID = command.OPAM_UID
@@ -66,6 +66,7 @@ class Overlay(Stack):
         self.mount_frame()
         for directory in (self.scratch_files, *(self.frame / name for name in ("view", "masks", "nothing"))):
             directory.mkdir()
+        make_masks(self.frame / "masks")
         if self.room:
             # As the upper directory: no devices, but programs may run, and a build's may be set-uid.
             memory.mount(self.scratch_files, self.room, syscalls.MS_NODEV)

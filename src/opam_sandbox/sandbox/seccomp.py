@@ -140,7 +140,7 @@ def load(mounts: bool = False, ids: bool = False) -> None:
     mounts: it may mount, and have mount namespaces of its own. ids: no files are given to, and no process becomes, anybody but
     opam. A kernel without filters, or a machine that is not in the table: nothing is done. Raises OSError.
     """
-    code = program(os.uname().machine, mounts, ids)
+    code = program(os.uname().machine, mounts=mounts, ids=ids)
     if not code:
         return
     try:
@@ -202,7 +202,7 @@ def _rule(
 
 
 @lru_cache(maxsize=None)
-def program(machine: str, mounts: bool, ids: bool = False) -> bytes:
+def program(machine: str, *, mounts: bool, ids: bool = False) -> bytes:
     """The filter: instructions of struct sock_filter. Empty for a machine that is not in the table."""
     if machine not in _MACHINES:
         return b""

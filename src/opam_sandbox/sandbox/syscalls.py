@@ -1,7 +1,7 @@
 """The few Linux system calls that Python's standard library (3.9) does not offer, through libc.
 
-Every function raises OSError with the kernel's errno. Sources: mount(2), umount2(2), unshare(2), pivot_root(2), prctl(2),
-syncfs(2), openat2(2), keyctl(2), close_range(2).
+Every function raises OSError with the kernel's errno. Sources: mount(2), umount2(2), unshare(2), setns(2), pivot_root(2),
+prctl(2), syncfs(2), openat2(2), keyctl(2), close_range(2).
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ def _check(result: int, what: str) -> None:
 def unshare(flags: int) -> None:
     """Give the calling process namespaces of its own (a PID namespace: its next child)."""
     _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def enter_namespace(descriptor: int, kind: int) -> None:
+    """setns(2): enter the namespace of a descriptor, of this kind (a PID namespace: the next child does)."""
+    _check(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
 
 
 def mount(source: _Path, target: _Path, kind: str = "", flags: int = 0, data: str = "") -> None:
