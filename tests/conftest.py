@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import List
 
 import pytest
 
@@ -16,3 +17,14 @@ def public_repository() -> Path:
         return find_snapshot()
     except NoSnapshotError as error:
         pytest.skip(str(error))
+
+
+# Fixtures of which there is one for all tests that use this checkout, and its daemon.
+_HERE = {"pants", "hello", "zero_install", "cold"}
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Say which tests run in one process, one after the other, when there are several: those of a file, and all of this checkout's."""
+    for item in items:
+        here = _HERE.intersection(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("this checkout" if here else item.nodeid.partition("::")[0]))

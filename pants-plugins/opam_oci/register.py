@@ -25,7 +25,7 @@ from opam_oci.layers import base, build_logs, build_plan, foundation, package
 from opam_oci.locking import debian_lockfile, opam_inputs, opam_lockfile
 from opam_oci.publishing import claims, image_layout, naming
 from opam_oci.resolves import debian_rootfs, inputs, locks, opam_repositories, targets
-from opam_oci.run_end import dist_links, trace
+from opam_oci.run_end import dist_links, full_disks, trace
 from opam_oci.sandbox import on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
@@ -42,7 +42,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(debian_lockfile, opam_inputs, opam_lockfile),
     *(claims, image_layout, naming),
     *(debian_rootfs, inputs, locks, opam_repositories, targets),
-    *(dist_links, trace),
+    *(dist_links, full_disks, trace),
     *(on_demand, tool),
 )
 
