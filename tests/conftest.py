@@ -24,7 +24,7 @@ _HERE = {"pants", "hello", "zero_install", "cold"}
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Say which tests run in one process, one after the other, when there are several: those of a file, and all of this checkout's."""
+    """Say which tests run in one process when there are several: those of a file, and all that use this checkout."""
     for item in items:
         here = _HERE.intersection(getattr(item, "fixturenames", ()))
         item.add_marker(pytest.mark.xdist_group("this checkout" if here else item.nodeid.partition("::")[0]))

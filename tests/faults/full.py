@@ -54,7 +54,9 @@ class Full:
 
     def build(self, name: str, room: int) -> Tuple[str, List[str]]:
         """Build with so much room, and then with enough: how the first run ended, and what was wrong."""
-        child = replace(self.place.pants(False), prefix=["unshare", "--mount", "sh", "-ec", self._script(name, room), "sh"])
+        child = replace(
+            self.place.pants(False), prefix=["unshare", "--mount", "sh", "-ec", self._script(name, room), "sh"]
+        )
         with open(self._log, "w+b") as log:
             # dist/ is seen by the run alone: whether its image is right, it says itself.
             status = child.start("package", IMAGE, output=log).wait(900)
@@ -129,7 +131,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.faults.full", description=str(__doc__).partition("\n")[0])
     parser.add_argument("--sizes", type=int, default=20, metavar="N", help="amounts of room for each place (20)")
     parser.add_argument("--place", action="append", choices=sorted(ENOUGH), help="only this one; may be given again")
-    parser.add_argument("--store", type=Path, default=user_store(), help="Pants' store to copy the base from (this user's)")
+    parser.add_argument(
+        "--store", type=Path, default=user_store(), help="Pants' store to copy the base from (this user's)"
+    )
     parser.add_argument("--work", type=Path, default="/var/tmp", help="where to work (default: /var/tmp)")
     options = parser.parse_args()
     if os.geteuid() != 0:

@@ -235,7 +235,7 @@ def _forget_handlers() -> None:
 
 
 def _unshare_user() -> bool:
-    """Have a user namespace, for what the kernel counts by namespace. Says whether there is one; its ids are still to be mapped."""
+    """Have a user namespace, for what the kernel counts by namespace. Its ids are still to be mapped. Says whether it has one."""
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER)
     except OSError:  # they may be forbidden
