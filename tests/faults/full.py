@@ -35,11 +35,11 @@ class Full:
     def __init__(self, work: Path, store: Path) -> None:
         copy_store(store, work / "place/caches/lmdb_store")
         self.place = Place(work / "place")
-        self._saved, self._log = work / "saved", work / "log"
+        self._before, self._log = work / "before", work / "log"
         pants = self.place.pants(False)
         pants.run("package", IMAGE)
-        shutil.copytree(self.place.lmdb_store / "cache", work / "saved-cache")
-        self._saved_cache = work / "saved-cache"
+        # A store that has nothing yet of what is built on small disks.
+        copy_store(self.place.lmdb_store, self._before)
         self.place.project.change("full")
         pants.run("package", IMAGE)
         self.right = self.place.image()
@@ -50,7 +50,7 @@ class Full:
         self.place.empty_sandboxes()
         self.place.forget_image()
         shutil.rmtree(self.place.lmdb_store / "cache")
-        shutil.copytree(self._saved_cache, self.place.lmdb_store / "cache")
+        shutil.copytree(self._before / "cache", self.place.lmdb_store / "cache")
 
     def build(self, name: str, room: int) -> Tuple[str, List[str]]:
         """Build with so much room, and then with enough: how the first run ended, and what was wrong."""
@@ -97,11 +97,10 @@ class Full:
         at.mkdir(parents=True, exist_ok=True)
         if name != "store":
             return f'mount -t tmpfs -o size={max(room, 4096)} none {at}; exec "$@"'
-        used = sum(path.stat().st_blocks * 512 for path in at.rglob("*"))
+        used = sum(path.stat().st_blocks * 512 for path in self._before.rglob("*"))
+        copy = f"mount -t tmpfs -o size={used + _MARGIN} none {at}; cp -a --sparse=always {self._before}/. {at}/"
         fill = f"free=$(df -B1 --output=avail {at} | tail -n 1); fallocate -l $((free - {room})) {at}/filler"
-        outside = f"mkdir -p {self._saved}; mount --bind {at} {self._saved}"
-        copy = f"mount -t tmpfs -o size={used + _MARGIN} none {at}; cp -a --sparse=always {self._saved}/. {at}/"
-        return f'{outside}; {copy}; {fill}; exec "$@"'
+        return f'{copy}; {fill}; exec "$@"'
 
     def end(self) -> None:
         self.place.end()
