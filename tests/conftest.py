@@ -23,6 +23,7 @@ def public_repository() -> Path:
 _HERE = {"pants", "hello", "zero_install", "cold"}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of this name
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     """Say which tests run in one process when there are several: those of a file, and all that use this checkout."""
     for item in items:
