@@ -82,7 +82,7 @@ def _print_questions(table: Mapping[str, str]) -> str:
 
 
 def _parse_alternative(text: str) -> Table:
-    """"" -> `mode`, `link`; a program -> its priority, and a line `name<tab>link<tab>path` for each of its slaves."""
+    """ "" -> `mode`, `link`; a program -> its priority, and a line `name<tab>link<tab>path` for each of its slaves."""
     lines = text.split("\n")
     end = lines.index("", 2) if "" in lines[2:] else len(lines)
     slaves = list(zip(lines[2:end:2], lines[3:end:2]))
@@ -120,7 +120,9 @@ _FORMATS = {
     # Two spaces between md5 and path, a tab between package and path: the value has the rest.
     "var/lib/ucf/hashfile": _LAST_KEY,
     "var/lib/ucf/registry": Format(
-        lambda text: {path: package for package, _, path in (line.partition("\t") for line in text.split("\n")) if path},
+        lambda text: {
+            path: package for package, _, path in (line.partition("\t") for line in text.split("\n")) if path
+        },
         lambda table: "".join(f"{package}\t{path}\n" for path, package in table.items()),
     ),
 }

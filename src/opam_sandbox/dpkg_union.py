@@ -136,4 +136,6 @@ def _choose(view: View, name: str) -> None:
     argv = ["update-alternatives", "--quiet", "--log", "/dev/null", "--auto", name]
     done = view.overlay.run(argv, {"PATH": environment(1)["PATH"], "LC_ALL": "C.UTF-8"}, view.log, user=False)
     if done.returncode != 0:
-        raise ToolError(f"update-alternatives failed in the image for {name!r:.200} (exit status {done.returncode}), see {LOG}")
+        raise ToolError(
+            f"update-alternatives failed in the image for {name!r:.200} (exit status {done.returncode}), see {LOG}"
+        )

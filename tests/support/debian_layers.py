@@ -56,7 +56,9 @@ class Workshop:
     top: Path
     ground: Sequence[Layer]
 
-    def build(self, name: str, debs: Sequence[Mapping[str, Any]], below: Sequence[Layer] = (), where: str = "") -> Layer:
+    def build(
+        self, name: str, debs: Sequence[Mapping[str, Any]], below: Sequence[Layer] = (), where: str = ""
+    ) -> Layer:
         """The layer of an empty opam package with these depexts. Raises AssertionError with what was printed."""
         package = {"name": name, "version": "1", "opam": 'opam-version: "2.0"\n', "files": [], "sources": []}
         request: Any = {
@@ -64,7 +66,7 @@ class Workshop:
             "layers": self._directories([*self.ground, *below]),
             "package": {**package, "debs": [dict(deb) for deb in debs]},
         }
-        return self._make(where or name, lambda: build.run(request, 1))
+        return self.make(where or name, lambda: build.run(request, 1))
 
     def state(self, layers: Sequence[Layer], where: str = "state") -> Layer:
         """The state layer of an image of these packages' layers."""
@@ -74,7 +76,7 @@ class Workshop:
             "packages": [],
             "roots": [],
         }
-        return self._make(where, lambda: state.run(request, 1))
+        return self.make(where, lambda: state.run(request, 1))
 
     def see(self, layers: Sequence[Layer], *argv: str) -> Tuple[int, str]:
         """Run a command as root in an image of these layers; its exit status and all that it printed."""
@@ -89,11 +91,14 @@ class Workshop:
         status = self._in(here, lambda: run_isolated(inside))
         return status, (here / "build.log").read_text(errors="replace")
 
-    def _make(self, where: str, work: Callable[[], int]) -> Layer:
+    def make(self, where: str, work: Callable[[], int]) -> Layer:
+        """The layer that a command makes in a directory of its own. Raises AssertionError with what was printed."""
         here = self._directory(where)
         status = self._in(here, work)
         log = here / "build.log"
-        assert status == 0, f"{(here / 'stderr').read_text()}\n{log.read_text(errors='replace') if log.exists() else ''}"
+        assert status == 0, (
+            f"{(here / 'stderr').read_text()}\n{log.read_text(errors='replace') if log.exists() else ''}"
+        )
         return read_layer(here)
 
     def _directory(self, name: str) -> Path:

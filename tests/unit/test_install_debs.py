@@ -27,9 +27,19 @@ def ground(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path, namespaces
     top = tmp_path_factory.mktemp("ground")
     shutil.copytree(tiny_root, top / "tiny", symlinks=True)
     add_programs(top / "tiny", _PROGRAMS)
-    for name in ("var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/alternatives", "etc/alternatives", "var/log"):
+    for name in (
+        "var/lib/dpkg/info",
+        "var/lib/dpkg/updates",
+        "var/lib/dpkg/alternatives",
+        "etc/alternatives",
+        "var/log",
+    ):
         (top / "tiny" / name).mkdir(parents=True, exist_ok=True)
-    for name, text in (("var/lib/dpkg/status", ""), ("etc/passwd", "root:x:0:0::/:/bin/sh\n"), ("etc/group", "root:x:0:\n")):
+    for name, text in (
+        ("var/lib/dpkg/status", ""),
+        ("etc/passwd", "root:x:0:0::/:/bin/sh\n"),
+        ("etc/group", "root:x:0:\n"),
+    ):
         (top / "tiny" / name).write_text(text)
     stub = "#!/bin/sh\nexit 0\n"
     scripts = {"opam": stub, "ldconfig": stub, "diff": stub}
@@ -82,14 +92,18 @@ def test_what_is_pre_depended_on_comes_first(workshop: Workshop) -> None:
 
 def test_a_deadlock_is_said(workshop: Workshop) -> None:
     debs = [deb(workshop, "a", {}, "Pre-Depends: b (>= 1)\n"), deb(workshop, "b", {}, "Pre-Depends: a\n")]
-    with pytest.raises(AssertionError, match=r"p\.1: its depexts cannot be installed in any order: a pre-depends on b \(>= 1\)"):
+    with pytest.raises(
+        AssertionError, match=r"p\.1: its depexts cannot be installed in any order: a pre-depends on b \(>= 1\)"
+    ):
         workshop.build("p", debs)
 
 
 def test_triggers_of_a_layer_below(workshop: Workshop) -> None:
     """A path's and a named one: who waits for them is told, in the layer above and in the image."""
     note = script('[ "$1" != triggered ] || echo "$2" >> /var/triggered')
-    waits = deb(workshop, "waits", {}, scripts={"postinst": note, "triggers": "interest-noawait /usr/share/x\ninterest named\n"})
+    waits = deb(
+        workshop, "waits", {}, scripts={"postinst": note, "triggers": "interest-noawait /usr/share/x\ninterest named\n"}
+    )
     below = workshop.build("below", [waits])
     tells = [
         deb(workshop, "tells", {"usr/share/x/file": "x"}),
@@ -97,7 +111,9 @@ def test_triggers_of_a_layer_below(workshop: Workshop) -> None:
     ]
     above = workshop.build("above", tells, [below])
     image = [below, above, workshop.state([below, above])]
-    status, text = workshop.see(image, "cat", "/var/triggered", "/var/lib/dpkg/triggers/named", "/var/lib/dpkg/triggers/File")
+    status, text = workshop.see(
+        image, "cat", "/var/triggered", "/var/lib/dpkg/triggers/named", "/var/lib/dpkg/triggers/File"
+    )
     assert status == 0 and sorted(text.split("\n")[0].split()) == ["/usr/share/x", "named"]
     assert text.split("\n")[1:] == ["waits", "/usr/share/x waits/noawait", ""]
     assert installed(workshop, image) == {"waits": "ii", "tells": "ii", "calls": "ii"}
@@ -107,7 +123,9 @@ def test_triggers_of_a_layer_below(workshop: Workshop) -> None:
 DIVERTS = script("[ $1 != install ] || dpkg-divert --package new --divert /usr/tool.old --rename --add /usr/tool")
 
 
-@pytest.mark.parametrize("order", ["diverter below", "diverter above", "beside", "beside, the other first", "one layer"])
+@pytest.mark.parametrize(
+    "order", ["diverter below", "diverter above", "beside", "beside, the other first", "one layer"]
+)
 def test_a_diversion(workshop: Workshop, order: str) -> None:
     """However the layers lie, the image is what dpkg makes of both packages."""
     new = deb(workshop, "new", {"usr/tool": "new"}, scripts={"preinst": DIVERTS})
@@ -124,7 +142,13 @@ def test_a_diversion(workshop: Workshop, order: str) -> None:
         layers = [workshop.build("n", [new]), workshop.build("o", [old])]
         if order != "beside":
             layers.reverse()
-    user = deb(workshop, "user", {}, "Depends: new, old\n", scripts={"postinst": script("cat /usr/tool /usr/tool.old > /usr/seen")})
+    user = deb(
+        workshop,
+        "user",
+        {},
+        "Depends: new, old\n",
+        scripts={"postinst": script("cat /usr/tool /usr/tool.old > /usr/seen")},
+    )
     top = workshop.build("u", [user], layers)
     for image in ([*layers, workshop.state(layers)], [*layers, top, workshop.state([*layers, top])]):
         expected = "newold" + ("newold" if top in image else "")
@@ -140,7 +164,9 @@ def test_diversions_that_contradict(workshop: Workshop) -> None:
         workshop.build("n", [deb(workshop, "new", {}, scripts={"preinst": DIVERTS})]),
         workshop.build("o", [deb(workshop, "other", {}, scripts={"preinst": other})]),
     ]
-    with pytest.raises(AssertionError, match=r"divert /usr/tool, each in its own way \(/usr/tool.old new; /usr/tool.other other\)"):
+    with pytest.raises(
+        AssertionError, match=r"divert /usr/tool, each in its own way \(/usr/tool.old new; /usr/tool.other other\)"
+    ):
         workshop.state(layers)
 
 
@@ -157,7 +183,9 @@ def test_a_statoverride_of_another_layer(workshop: Workshop) -> None:
 
 def alternative(workshop: Workshop, name: str, priority: int, more: str = "") -> Layer:
     call = f"update-alternatives --install /usr/editor editor /usr/{name} {priority} {more}"
-    package = deb(workshop, name, {f"usr/{name}": name, f"usr/{name}.1": f"{name}'s"}, scripts={"postinst": script(call)})
+    package = deb(
+        workshop, name, {f"usr/{name}": name, f"usr/{name}.1": f"{name}'s"}, scripts={"postinst": script(call)}
+    )
     return workshop.build(name, [package])
 
 

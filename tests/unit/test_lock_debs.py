@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Dict, List, Sequence
 
 import pytest
@@ -135,7 +134,9 @@ def test_nothing_is_wanted(lists: Lists) -> None:
 @given(st.integers(1, 12), st.data())
 def test_the_smallest_conflict(count: int, data: st.DataObject) -> None:
     items = [f"p{number}" for number in range(count)]
-    bad = [set(part) for part in data.draw(st.lists(st.lists(st.sampled_from(items), min_size=1), min_size=1, max_size=3))]
+    bad = [
+        set(part) for part in data.draw(st.lists(st.lists(st.sampled_from(items), min_size=1), min_size=1, max_size=3))
+    ]
 
     def fails(part: Sequence[str]) -> bool:
         return any(one <= set(part) for one in bad)

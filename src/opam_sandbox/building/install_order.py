@@ -119,7 +119,9 @@ def _explanation(left: Mapping[int, Control], configured: "_Known") -> str:
     lines = []
     for control in left.values():
         group = configured.unmet(control.pre_depends) or []
-        wanted = " | ".join(name + (f" ({operator} {version})" if operator else "") for name, operator, version in group)
+        wanted = " | ".join(
+            name + (f" ({operator} {version})" if operator else "") for name, operator, version in group
+        )
         lines.append(f"{control.name} pre-depends on {wanted}")
     return "; ".join(lines)
 

@@ -2,7 +2,7 @@
 
 Every package's layer leaves these records out, since no package owns them. Here they are written once for the union of
 the image's layers: the switch's list of installed packages, a repository with their opam files (so that `opam list`,
-`opam install` and `opam update` work offline), dpkg's records and those of debconf and ucf, ld.so.cache, and accounts that several add.
+`opam install` and `opam update` work offline), the records of dpkg and its helpers, ld.so.cache, and accounts that several add.
 """
 
 from __future__ import annotations

@@ -198,8 +198,8 @@ def _cached(lists: Path) -> Dict[str, str]:
     }
 
 
-# Without --no-remove apt would take packages of the base away for others, and --print-uris does not say so. With one -q it explains
-# itself; with two it does not.
+# Without --no-remove apt would take packages of the base away for others, and --print-uris does not say so. With one -q it
+# explains itself; with two it does not.
 _INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends", "--no-remove", "--print-uris", "-q=1")
 # Names the way that apt is asked: what is kept of its answers is to another question if this changes.
 _QUESTION = "2"
@@ -254,7 +254,6 @@ class Apt:
             if deb:
                 debs[deb.name] = asdict(deb)
         return {"debs": [debs[name] for name in sorted(debs)]}
-
 
     def among(self, debs: Sequence[LockedDeb]) -> "Among":
         """What installing packages needs of `debs` alone, for each of many questions. Raises ToolError."""

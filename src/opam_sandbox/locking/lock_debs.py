@@ -92,7 +92,9 @@ def _advice(why: str) -> str:
     if "is a virtual package provided by" in why:
         return "\n  An overlay repository can have the opam package with one of those as its depext."
     if "need to be removed but remove is disabled" in why:
-        return "\n  What would be removed is of the base: leave it out of the base's `packages`, or name another depext."
+        return (
+            "\n  What would be removed is of the base: leave it out of the base's `packages`, or name another depext."
+        )
     return ""
 
 
