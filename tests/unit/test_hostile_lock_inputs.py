@@ -11,7 +11,7 @@ from typing import Any, List
 import pytest
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking import apt, cache, indexes, repositories, sources, toml_writer, write_lockfile
+from opam_sandbox.locking import apt, cache, indexes, lock_debs, repositories, sources, toml_writer
 from opam_sandbox.locking.apt import Lists, SourceFile
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
 from opam_sandbox.locking.solve import parse_requirement, read_answer
@@ -177,11 +177,11 @@ def test_what_is_no_text_is_in_no_lockfile(values: Any) -> None:
 )
 def test_depexts_that_apt_takes_for_something_else(name: str) -> None:
     with pytest.raises(ToolError, match="is not the name of a Debian package$"):
-        write_lockfile._check_names(["gcc", name])
+        lock_debs.check_names(["gcc", name])
 
 
 def test_depexts() -> None:
-    write_lockfile._check_names(
+    lock_debs.check_names(
         ["g++", "libstdc++6", "libc6:i386", "python3.11", "0ad", "libgtk-3-dev", "libsigc++-2.0-dev"]
     )
 

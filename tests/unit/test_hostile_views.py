@@ -198,7 +198,7 @@ def test_records_of_dpkg_that_are_links(tmp_path: Path, host: Path, name: str, t
     """Nothing of the host's lands in what a layer says of itself, and nothing is written where the link leads."""
     link = os.path.join("var/lib/dpkg", name).rstrip("/")
     root = tree(tmp_path / "layer/root", {}, links={link: target.format(host=host, name=name)})
-    assert SECRET not in str(dpkg.difference({}, (), root))
+    assert SECRET not in str(dpkg.difference(dpkg.Database({}, {}), root))
     addition = {"status": {"x:amd64": "Package: x\nArchitecture: amd64"}, "triggers": ["/usr x"]}
     if name in ("triggers", ""):
         with pytest.raises(ToolError, match=f"/{link} is a symlink"):

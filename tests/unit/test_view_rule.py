@@ -156,8 +156,9 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         {".mkdir", ".rglob", "shutil.copyfile"},
         "the scratch directory, before it is bound; the request's sources",
     ),
-    ("building/build.py", "_install_debs"): ({".mkdir"}, "the scratch directory, before it is shown"),
-    ("building/build.py", "_link"): (
+    ("building/install_debs.py", "install"): ({".mkdir"}, "the scratch directory, before it is shown"),
+    ("building/install_debs.py", "_order"): ({"open", ".read_text"}, "the scratch directory, above the view"),
+    ("building/install_debs.py", "_link"): (
         {"os.path.realpath", "os.link", "shutil.copyfile"},
         "the request's .debs; the scratch directory, before it is shown",
     ),

@@ -7,15 +7,14 @@ by opam once more, where opam keeps downloads. The original opam file is put bac
 
 from __future__ import annotations
 
-import os
 import posixpath
 import shutil
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
-from opam_sandbox import dpkg
-from opam_sandbox.building import sorted_readdir
+from opam_sandbox import dpkg, dpkg_union
+from opam_sandbox.building import install_debs, sorted_readdir
 from opam_sandbox.building.requests import BuildRequest, Deb, Source
 from opam_sandbox.errors import BuildFailed, RequestError
 from opam_sandbox.layer.description import DpkgFacts, Layer, installed_packages, read_layers
@@ -94,7 +93,7 @@ class _Build:
         """Change the view by the package, and nothing else. Raises BuildFailed."""
         timer = self._view.timer
         with timer.step("state"):
-            merged = dpkg.merge(self._view.root, (layer.dpkg for layer in self._layers))
+            merged = dpkg_union.unite(self._view, [layer.dpkg for layer in self._layers])
             self._prepare_opam()
         facts = Facts(opam={"package": self._package.title})
         if self._debs:
@@ -175,37 +174,12 @@ class _Build:
 
     def _install_debs(self) -> DpkgFacts:
         root = self._view.root
-        before, triggers = dpkg.read_status(root), dpkg.read_triggers(root)
-        debs = self._view.scratch / "debs"
-        debs.mkdir()
-        for deb in self._debs:
-            check_file(deb["file"], deb["sha256"])
-        names = [_link(Path(deb["file"]), debs) for deb in self._debs]
-        view_files.make_directories(root / "tmp", "debs")
-        self._overlay.bind_tree(debs, "tmp/debs")
-        env = {
-            "PATH": environment(1)["PATH"],
-            "HOME": "/root",
-            "LANG": "C.UTF-8",
-            "DEBIAN_FRONTEND": "noninteractive",
-            "DEBCONF_NONINTERACTIVE_SEEN": "true",
-            "SOURCE_DATE_EPOCH": environment(1)["SOURCE_DATE_EPOCH"],
-        }
-        command = [
-            "dpkg",
-            "--force-unsafe-io",
-            "--force-confnew",
-            "--install",
-            *(f"/tmp/debs/{name}" for name in names),
-        ]
-        done = self._overlay.run(command, env, self._view.log, user=False)
-        if done.returncode != 0:
+        before = dpkg.read(root)
+        status = install_debs.install(self._view, self._debs, self._package.title)
+        if status != 0:
             self._raise_if_memory_is_full()
-            raise BuildFailed(
-                f"{self._package.title}: dpkg failed (exit status {done.returncode}) to install its depexts"
-            )
-        self._overlay.unbind("tmp/debs")
-        return dpkg.difference(before, triggers, root)
+            raise BuildFailed(f"{self._package.title}: dpkg failed (exit status {status}) to install its depexts")
+        return dpkg.difference(before, root)
 
     def _ldconfig(self) -> None:
         env = {"PATH": environment(1)["PATH"]}
@@ -265,17 +239,6 @@ def _subpath(text: str, title: str) -> str:
 def _basename(source: Source) -> str:
     # opam names a source that is no archive by its URL's last part.
     return source["name"] or posixpath.basename(urlsplit(source["url"]).path) or "archive"
-
-
-def _link(source: Path, directory: Path) -> str:
-    """Have an input in a directory of this process's; returns its name."""
-    name = posixpath.basename(source)
-    real = os.path.realpath(source)
-    try:
-        os.link(real, directory / name)
-    except OSError:  # of another file system, or somebody else's
-        shutil.copyfile(real, directory / name)
-    return name
 
 
 def _write_below(directory: Path, files: List[Tuple[str, bytes]]) -> None:

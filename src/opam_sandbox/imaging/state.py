@@ -2,7 +2,7 @@
 
 Every package's layer leaves these records out, since no package owns them. Here they are written once for the union of
 the image's layers: the switch's list of installed packages, a repository with their opam files (so that `opam list`,
-`opam install` and `opam update` work offline), dpkg's status and triggers, ld.so.cache, and accounts that several add.
+`opam install` and `opam update` work offline), the records of dpkg and its helpers, ld.so.cache, and accounts that several add.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
-from opam_sandbox import dpkg
+from opam_sandbox import dpkg_union
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.imaging import merge_accounts
 from opam_sandbox.imaging.requests import StateRequest
@@ -30,7 +30,13 @@ _KEPT = {
     ownership.SWITCH_STATE_DIR + b"/environment",
     ownership.OPAM_ROOT + b"/repo",
     b"var/lib/dpkg/status",
+    b"var/lib/dpkg/diversions",
+    b"var/lib/dpkg/statoverride",
     b"var/lib/dpkg/triggers",
+    b"var/cache/debconf/config.dat",
+    b"var/cache/debconf/templates.dat",
+    b"var/lib/ucf/hashfile",
+    b"var/lib/ucf/registry",
     b"etc/ld.so.cache",
 }
 _LEFT_OUT = {ownership.OPAM_ROOT + b"/repo/lock"}
@@ -62,7 +68,7 @@ def _skip(path: bytes, directory: bool) -> bool:
 
 def _write(view: View, layers: Sequence[Layer], packages: Sequence[OpamPackage], roots: Sequence[str]) -> Facts:
     root = view.root
-    if dpkg.merge(root, (layer.dpkg for layer in layers)):
+    if dpkg_union.unite(view, [layer.dpkg for layer in layers]):
         done = view.overlay.run(["ldconfig", "-X"], {"PATH": environment(1)["PATH"]}, view.log, user=False)
         if done.returncode != 0:
             raise ToolError(f"ldconfig failed in the image (exit status {done.returncode}), see {LOG}")

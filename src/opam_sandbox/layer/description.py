@@ -27,6 +27,9 @@ class DpkgFacts(TypedDict, total=False):
 
     status: Dict[str, str]
     triggers: List[str]
+    records: Dict[str, Dict[str, str]]
+    replaced: Dict[str, Dict[str, str]]
+    gone: Dict[str, List[str]]
 
 
 class LayerFields(TypedDict):

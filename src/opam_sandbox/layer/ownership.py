@@ -49,6 +49,9 @@ _SHARED = {
     b"var/lib/dpkg/updates",
     b"var/lib/dpkg/tmp.ci",
     b"var/lib/apt",
+    # ucf's lists of configuration files, and its copies of older ones
+    *(b"var/lib/ucf/" + name for name in (b"hashfile", b"registry")),
+    *(b"var/lib/ucf/%s.%d" % (name, age) for name in (b"hashfile", b"registry") for age in range(10)),
     # the dynamic linker's cache of all libraries
     b"etc/ld.so.cache",
     b"etc/ld.so.cache~",

@@ -198,6 +198,13 @@ def _cached(lists: Path) -> Dict[str, str]:
     }
 
 
+# Without --no-remove apt would take packages of the base away for others, and --print-uris does not say so. With one -q it
+# explains itself; with two it does not.
+_INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends", "--no-remove", "--print-uris", "-q=1")
+# Names the way that apt is asked: what is kept of its answers is to another question if this changes.
+_QUESTION = "2"
+
+
 class Apt:
     """A context manager. `status`: the text of a dpkg status file, the packages that are there already."""
 
@@ -220,8 +227,12 @@ class Apt:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def resolve(self, packages: Sequence[str]) -> List[LockedDeb]:
-        """The .debs that installing `packages` needs beyond `status`, sorted by name."""
-        key = hashlib.sha256("\0".join([self._status, *packages]).encode("utf-8", "surrogateescape")).hexdigest()
+        """The .debs that installing `packages` needs beyond `status`, sorted by name. Nothing of `status` is removed.
+
+        Raises ToolError with apt's explanation.
+        """
+        asked = "\0".join([_QUESTION, self._status, *packages])
+        key = hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()
         memo = Memo(self._lists.path / "answers")
         answer = memo.get(key)
         if answer is None or not _is_answer(answer):
@@ -232,11 +243,10 @@ class Apt:
         return [LockedDeb(**deb) for deb in answer["debs"]]
 
     def _ask(self, packages: Sequence[str]) -> Dict[str, Any]:
-        arguments = ["install", "--yes", "--no-install-recommends", "--print-uris", "-qq", "--", *packages]
         options = {**_cached(self._lists.path), "Acquire::ForceHash": "sha256"}
-        done = _run(self._directory, ["apt-get", *arguments], self._lists.architecture, options)
+        done = _run(self._directory, [*_INSTALL, "--", *packages], self._lists.architecture, options)
         if done.returncode != 0:
-            return {"error": f"apt cannot install {', '.join(packages)}: {_complaint(done)}"}
+            return {"error": f"apt cannot install {', '.join(packages)}: {_explanation(done)}"}
         mirror = (self._lists.path / "sources.list").read_text().split("] ")[1].split()[0]
         debs = {}
         for line in done.stdout.splitlines():
@@ -244,6 +254,47 @@ class Apt:
             if deb:
                 debs[deb.name] = asdict(deb)
         return {"debs": [debs[name] for name in sorted(debs)]}
+
+    def among(self, debs: Sequence[LockedDeb]) -> "Among":
+        """What installing packages needs of `debs` alone, for each of many questions. Raises ToolError."""
+        shown = [f"{deb.name}={deb.version}" for deb in debs]
+        listed = self._directory / "Packages"
+        (self._directory / "none.list").write_text("")
+        text = ""
+        if shown:
+            argv = ["apt-cache", "show", "--no-all-versions", *shown]
+            done = _run(self._directory, argv, self._lists.architecture, _cached(self._lists.path))
+            if done.returncode != 0:
+                raise ToolError(f"apt does not show {', '.join(shown)}: {_complaint(done)}")
+            text = done.stdout
+        listed.write_text(text, encoding="utf-8", errors="replace")
+        return Among(self._directory, listed, self._lists.architecture, frozenset(deb.name for deb in debs))
+
+
+@dataclass(frozen=True)
+class Among:
+    """apt with a list of a few packages, and what is there already: it answers at once. See `Apt.among`."""
+
+    directory: Path
+    listed: Path
+    architecture: str
+    known: "frozenset[str]"
+
+    def resolve(self, packages: Sequence[str]) -> List[str]:
+        """The names of those that installing `packages` needs. Raises ToolError with apt's explanation."""
+        options = {
+            "Dir::State::lists": f"{self.directory}/state/lists",
+            "Dir::Etc::sourcelist": f"{self.directory}/none.list",
+            "Dir::Cache::pkgcache": "",
+            "Dir::Cache::srcpkgcache": "",
+            "Acquire::ForceHash": "sha256",
+        }
+        argv = [*_INSTALL, "--allow-unauthenticated", "--with-source", os.fspath(self.listed), "--", *packages]
+        done = _run(self.directory, argv, self.architecture, options)
+        if done.returncode != 0:
+            raise ToolError(f"apt cannot install {', '.join(packages)}: {_explanation(done)}")
+        found = [_URI_LINE.match(line) for line in done.stdout.splitlines()]
+        return sorted(match["name"] for match in found if match and match["name"] in self.known)
 
 
 def _is_answer(value: Dict[str, Any]) -> bool:
@@ -309,6 +360,33 @@ def _source_files(stanza: str) -> Iterator[SourceFile]:
         yield SourceFile(f"{directory}/{name}", sizes[name], tuple(sorted(checksums.items())))
 
 
+# What apt says before it explains anything, and of what it was told by this module.
+_NOISE = (
+    "Reading ",
+    "Building dependency tree",
+    "Some packages could not be installed. This may mean",
+    "requested an impossible situation",
+    "distribution that some required packages",
+    "or been moved out of Incoming",
+    "The following information may help",
+    "W: Unable to read /dev/null",
+)
+_LONGEST_EXPLANATION = 60
+
+
+def _explanation(done: "subprocess.CompletedProcess[str]") -> str:
+    """Why apt does not install something, with what it says of alternatives: its own words, but for what it always says."""
+    printed, errors = (
+        [line for line in text.splitlines() if line.strip() and not line.startswith(_NOISE)]
+        for text in (done.stdout, done.stderr)
+    )
+    if len(printed) > _LONGEST_EXPLANATION:
+        printed = [*printed[:_LONGEST_EXPLANATION], f"... and {len(printed) - _LONGEST_EXPLANATION} more lines"]
+    return "\n    ".join([*printed, *errors[-12:]]) or f"exit status {done.returncode}"
+
+
 def _complaint(done: "subprocess.CompletedProcess[str]") -> str:
-    lines = [line for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
+    lines = [
+        line for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip() and not line.startswith(_NOISE)
+    ]
     return "\n    ".join(lines[-12:]) or f"exit status {done.returncode}"

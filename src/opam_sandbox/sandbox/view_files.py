@@ -245,6 +245,15 @@ def change_owner(root: Path, name: str, owner: Tuple[int, int]) -> None:
         os.close(found)
 
 
+def change_mode(root: Path, name: str, mode: int) -> None:
+    """Give a file or directory a mode. Raises ToolError for a link."""
+    found = _reach(root, name, os.O_RDONLY | _CONTENT)
+    try:
+        os.fchmod(found, mode)
+    finally:
+        os.close(found)
+
+
 def remove(root: Path, name: str) -> None:
     """Remove whatever has the name, if anything does. Raises ToolError for a directory, and for a link on the way."""
     with _parent(root, name) as (parent, base):
