@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from opam_sandbox import dpkg
 from opam_sandbox.building import sorted_readdir
+from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.building.requests import BuildRequest, Deb, Source
 from opam_sandbox.errors import BuildFailed, RequestError
 from opam_sandbox.layer.description import DpkgFacts, Layer, installed_packages, read_layers
@@ -47,7 +48,8 @@ def run(request: BuildRequest, jobs: int) -> int:
 
     def make(store: Store, library: Optional[Path], room: int) -> None:
         def work(view: View) -> Facts:
-            return _Build(view, library, layers, package, request, jobs).run()
+            real_owners = RealOwners(view, store, layers)
+            return _Build(view, library, layers, package, request, jobs, real_owners).run()
 
         make_layer(Identity("package", package.name, package.version), layers, store, work, room=room)
 
@@ -61,7 +63,7 @@ def run(request: BuildRequest, jobs: int) -> int:
             make(store, library, 0)
         return 0
 
-    return run_isolated(inside)
+    return run_isolated(inside, subordinates=bool(request["package"]["debs"]))
 
 
 class _OutOfMemory(BuildFailed):
@@ -79,6 +81,7 @@ class _Build:
         package: OpamPackage,
         request: BuildRequest,
         jobs: int,
+        real_owners: RealOwners,
     ) -> None:
         self._view = view
         self._library = library
@@ -89,6 +92,7 @@ class _Build:
         self._debs: Sequence[Deb] = request["package"]["debs"]
         self._with_test = request.get("with_test", False)
         self._jobs = jobs
+        self._real_owners = real_owners
 
     def run(self) -> Facts:
         """Change the view by the package, and nothing else. Raises BuildFailed."""
@@ -98,8 +102,9 @@ class _Build:
             self._prepare_opam()
         facts = Facts(opam={"package": self._package.title})
         if self._debs:
-            with timer.step("dpkg"):
+            with timer.step("dpkg"), self._real_owners.shown(self._package.title):
                 facts.dpkg = self._install_debs()
+            facts.given = self._real_owners.given
         elif merged:
             self._ldconfig()
         with timer.step("opam"):

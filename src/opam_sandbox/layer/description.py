@@ -23,10 +23,13 @@ class OpamFacts(TypedDict, total=False):
 
 
 class DpkgFacts(TypedDict, total=False):
-    """What dpkg's state of a merged view is made from: see `dpkg`."""
+    """What dpkg's state of a merged view is made from: see `dpkg`, and for the last three `owners`."""
 
     status: Dict[str, str]
     triggers: List[str]
+    owners: Dict[str, str]
+    users: Dict[str, str]
+    groups: Dict[str, str]
 
 
 class LayerFields(TypedDict):
