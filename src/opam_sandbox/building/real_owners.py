@@ -13,7 +13,7 @@ import os
 import stat
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from opam_sandbox.building import machine_files, secrets_of_install
 from opam_sandbox.errors import BuildFailed
@@ -47,7 +47,7 @@ class RealOwners:
         self._layers = layers
         self._below = owners.Below(store, layers, view.overlay.lower)
         self._put: Dict[str, _Mark] = {}
-        self._accounts: Dict[str, bytes] = {}
+        self._accounts: Dict[str, Optional[bytes]] = {}
 
     @contextmanager
     def shown(self, title: str) -> Iterator[None]:
@@ -61,12 +61,12 @@ class RealOwners:
                 raise BuildFailed(f"{error}: {_NO_IDS}") from None
             raise
         root = self._view.root
-        changed = any(view_files.read(root, name, links=False) != text for name, text in self._accounts.items())
-        if not many and (changed or _is_refused(self._view.log_text())):
+        changed = {name for name, text in self._accounts.items() if view_files.read(root, name, links=False) != text}
+        if not many and (changed & set(_TOGETHER) or _is_refused(self._view.log_text())):
             # It may have gone on without: nothing would tell what should be whose.
             raise BuildFailed(f"{title}: its depexts cannot be installed here: {_NO_IDS}")
         upper = self._view.overlay.set_aside()
-        self._take_out(upper, changed)
+        self._take_out(upper, bool(changed))
         machine_files.settle(upper, self._view.overlay.lower)
         secrets_of_install.set_dates(upper, self._view.overlay.lower)
         self._note(upper, many)
@@ -75,7 +75,7 @@ class RealOwners:
     def _show(self, many: bool) -> None:
         root = self._view.root
         merge_accounts.merge(root, [Path(os.fsdecode(path)) for path in reversed(self._view.overlay.lower)])
-        self._accounts = {name: view_files.read(root, name, links=False) or b"" for name in _ACCOUNTS}
+        self._accounts = {name: view_files.read(root, name, links=False) for name in _ACCOUNTS}
         shown: Dict[str, Owner] = {}
         for owned in self._below.owned(owners.read_accounts([root])):
             if many and owned.wanted != (ROOT if self._store.rootless else owned.recorded):
@@ -92,12 +92,15 @@ class RealOwners:
                 self._put[name] = _mark(found)
 
     def _take_out(self, upper: Path, changed: bool) -> None:
-        for name in self._put:
-            if name in _TOGETHER and changed:
-                continue
+        untouched: Dict[str, bool] = {}
+        for name, mark in self._put.items():
             found = view_files.status(upper, name)
-            # Of a directory, capturing leaves out what is as it was.
-            if found is not None and not stat.S_ISDIR(found.st_mode) and _mark(found) == self._put[name]:
+            if found is not None and _mark(found) == mark and not (changed and name in _TOGETHER):
+                untouched[name] = stat.S_ISDIR(found.st_mode)
+        for name in sorted(untouched, reverse=True):  # what is in a directory first
+            if untouched[name]:
+                view_files.remove_if_empty(upper, name)
+            else:
                 view_files.remove(upper, name)
 
     def _note(self, upper: Path, many: bool) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, List, Optional, Tuple
 
@@ -278,6 +278,12 @@ def remove(root: Path, name: str) -> None:
     """Remove whatever has the name, if anything does. Raises ToolError for a directory, and for a link on the way."""
     with _parent(root, name) as (parent, base):
         _remove(parent, base, name)
+
+
+def remove_if_empty(root: Path, name: str) -> None:
+    """Remove a directory in which there is nothing. Raises ToolError for a link on the way."""
+    with _parent(root, name) as (parent, base), suppress(OSError):
+        os.rmdir(base, dir_fd=parent)
 
 
 def remove_directory(root: Path, name: str) -> None:
