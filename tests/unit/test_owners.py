@@ -18,7 +18,7 @@ import pytest
 
 from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.errors import BuildFailed
-from opam_sandbox.imaging import image_owners
+from opam_sandbox.imaging import image_owners, runtime
 from opam_sandbox.layer import merge_accounts, owners
 from opam_sandbox.layer.description import Layer, read_layer
 from opam_sandbox.layer.make import Facts, Identity, make_layer
@@ -64,6 +64,11 @@ def layers(top: Path, tiny_root: Path) -> List[Layer]:
     root = top / "root"
     shutil.copytree(tiny_root, root, symlinks=True)
     add_programs(root, ["chgrp", "chmod", "mkdir", "ln", "cp", "mv", "rm", "tr"])
+    ldconfig = shutil.which("ldconfig", path="/sbin:/usr/sbin")
+    if ldconfig is None:
+        pytest.skip("no ldconfig on this machine")
+    (root / "sbin").mkdir()
+    shutil.copy(ldconfig, root / "sbin/ldconfig")
     base = root / "base.tar"
     with tarfile.open(base, "w", format=tarfile.PAX_FORMAT) as archive:
         archive.add(root, ".", filter=lambda found: None if found.name in ("./base.tar", "./home/opam") else found)
@@ -104,15 +109,8 @@ def as_user(here: Path, sub_ids: bool) -> None:
     syscalls.hide_from_others(False)  # as a program that such a user starts
 
 
-def make(
-    top: Path,
-    name: str,
-    who: str,
-    layers: Sequence[Layer],
-    work: Callable[[View, Store], Facts],
-    identity: Optional[Identity] = None,
-) -> Path:
-    """Make a layer by `work` in a new directory; standard error goes into its file `error`."""
+def call(top: Path, name: str, who: str, command: Callable[[], int]) -> Path:
+    """Call a command of the tool in a new directory; standard error goes into its file `error`, the status into `status`."""
     here = top / f"{name}-{who}"
     here.mkdir()
     child = os.fork()
@@ -123,20 +121,36 @@ def make(
             if who != ROOT:
                 as_user(here, who == MANY_IDS)
             os.chdir(here)
-            rootless = is_rootless()
-
-            def inside() -> int:
-                store = Store(Path("store"), rootless)
-                assert has_many_ids() == (who != ONE_ID)
-                make_layer(identity or Identity("package", name, "1"), layers, store, lambda view: work(view, store))
-                return 0
-
             with open(descriptor, "w") as sys.stderr:
-                status = run_isolated(inside, subordinates=True)
+                status = command()
         finally:
             os._exit(status)
     (here / "status").write_text(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
     return here
+
+
+def make(
+    top: Path,
+    name: str,
+    who: str,
+    layers: Sequence[Layer],
+    work: Callable[[View, Store], Facts],
+    identity: Optional[Identity] = None,
+) -> Path:
+    """Make a layer by `work` in a new directory."""
+
+    def command() -> int:
+        rootless = is_rootless()
+
+        def inside() -> int:
+            store = Store(Path("store"), rootless)
+            assert has_many_ids() == (who != ONE_ID)
+            make_layer(identity or Identity("package", name, "1"), layers, store, lambda view: work(view, store))
+            return 0
+
+        return run_isolated(inside, subordinates=True)
+
+    return call(top, name, who, command)
 
 
 def install(script: str, layers: Sequence[Layer], then: str = "") -> Callable[[View, Store], Facts]:
@@ -337,6 +351,43 @@ def test_what_is_deleted_or_replaced_has_no_owner_any_more(top: Path, layers: Li
     place = make(top, "look", ROOT, [*layers, here], look, Identity("state"))
     owned = json.loads((place / "owned").read_text())
     assert owned == {"etc/shadow": [0, 42], "usr/lib/twice": [0, 42], "usr/lib/again": [0, 42]}
+
+
+def test_a_runtime_image_has_the_accounts_of_what_it_keeps(top: Path, layers: List[Layer]) -> None:
+    """By name: where the slim base has given the number to another one, they get the first free one."""
+    script = (
+        "echo _ssh:x:101:root,a >> /etc/group; echo a:x:102:101:A:/:/bin/sh >> /etc/passwd; echo 'a:*:9::::::' >> /etc/shadow;"
+        "echo x > /usr/lib/agent; chown 102:101 /usr/lib/agent; chmod 6755 /usr/lib/agent; echo 'of man' > /usr/lib/man;"
+        "chown 6:42 /usr/lib/man; mkdir /var/agent; chgrp 101 /var/agent; echo x > /var/agent/file"
+    )
+    package = layer(built(top, "keep", layers, script))
+    files = [member(path, DIRECTORY) for path in ("etc", "home", "proc", "dev", "tmp", "usr", "usr/lib", "var")]
+    files += [
+        member("etc/passwd", content=b"root:x:0:0::/:/bin/sh\nman:x:13:12::/:/bin/sh\n"),
+        member("etc/group", content=b"root:x:0:\nman:x:12:\nother:x:101:\n"),
+    ]
+    with tarfile.open(layers[0].blob) as archive:
+        for entry in archive:
+            if entry.name.lstrip("./").startswith(("bin", "sbin", "lib")):
+                data = archive.extractfile(entry) if entry.isreg() else None
+                files.append((entry, data.read() if data else b""))
+    slim = conftest.make_layer(top / "layers/slim", conftest.make_tar(files), "base", "slim")
+    request: Any = {
+        "store": "store",
+        "slim": str(slim.directory),
+        "layers": [str(one.directory) for one in (*layers, package)],
+        "packages": [{"name": "t", "opam": "", "depends": [], "root": True}],
+        "keep": ["/usr/lib/agent", "/usr/lib/man", "/var/agent/file"],
+    }
+    root, user = (call(top, "runtime", who, lambda: runtime.run(request, 1)) for who in (ROOT, ONE_ID))
+    assert result(root) == result(user)
+    found = entries(root)
+    assert found["usr/lib/agent"] == (0o6755, 102, 100) and found["usr/lib/man"] == (0o644, 13, 42)
+    assert found["var/agent"] == (0o755, 0, 100) and found["var/agent/file"] == (0o644, 0, 0)
+    assert b"man:x:13:12" in content(root, "etc/passwd") and b"a:x:102:100:A:/:/bin/sh\n" in content(root, "etc/passwd")
+    group = content(root, "etc/group")
+    assert b"_ssh:x:100:root\n" in group and b"shadow:x:42:\n" in group and b"other:x:101:\n" in group
+    assert b"a:*:3652::::::\n" in content(root, "etc/shadow")
 
 
 KEY = "-----BEGIN PRIVATE KEY-----"
