@@ -92,15 +92,20 @@ def _pattern(text: str) -> "Pattern[str]":
 _MATCHERS = tuple((_pattern(rule.pattern), rule.action) for rule in RULES)
 
 
-def action(path: bytes) -> Optional[str]:
-    """What becomes of a file or directory of this name; None: it stays as it is."""
+def action(path: bytes, more: Sequence["Pattern[str]"] = ()) -> Optional[str]:
+    """What becomes of a file or directory of this name; None: it stays as it is. more: of further files that are left out."""
     name = os.fsdecode(path)
+    if any(matcher.fullmatch(name) for matcher in more):
+        return DROP
     return next((what for matcher, what in _MATCHERS if matcher.fullmatch(name)), None)
 
 
-def settle(upper: Path, lower: Sequence[bytes]) -> None:
+def settle(upper: Path, lower: Sequence[bytes], left_out: Sequence[str] = ()) -> None:
     """Do what the rules say with what an install has written into an unmounted upper directory; `lower`: the layers' directories
-    below it, topmost first. What a .deb itself has stays as it is. Raises ToolError, OSError."""
+    below it, topmost first. left_out: patterns of further files. What a .deb itself has stays as it is.
+
+    Raises ToolError, OSError."""
+    more = [_pattern(text.lstrip("/")) for text in left_out]
     dropped: Set[bytes] = set()
     links: List[bytes] = []
     shipped: Optional[Set[bytes]] = None
@@ -108,7 +113,7 @@ def settle(upper: Path, lower: Sequence[bytes]) -> None:
         if stat.S_ISLNK(found.st_mode):
             links.append(path)
             continue
-        what = action(path) if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) else None
+        what = action(path, more) if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) else None
         if what is None:
             continue
         if shipped is None:

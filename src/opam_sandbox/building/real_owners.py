@@ -38,13 +38,16 @@ _Mark = Tuple[int, int, int, int]
 
 
 class RealOwners:
-    """given: the owners of what the install has written, as `make.Facts` has it."""
+    """left_out: patterns of further files that are left out, as `machine_files` has them.
 
-    def __init__(self, view: View, store: Store, layers: Sequence[Layer]) -> None:
+    given: the owners of what the install has written, as `make.Facts` has it.
+    """
+
+    def __init__(self, view: View, store: Store, layers: Sequence[Layer], left_out: Sequence[str] = ()) -> None:
         self.given: Dict[bytes, Owner] = {}
         self._view = view
         self._store = store
-        self._layers = layers
+        self._left_out = left_out
         self._below = owners.Below(store, layers, view.overlay.lower)
         self._put: Dict[str, _Mark] = {}
         self._accounts: Dict[str, Optional[bytes]] = {}
@@ -67,7 +70,7 @@ class RealOwners:
             raise BuildFailed(f"{title}: its depexts cannot be installed here: {_NO_IDS}")
         upper = self._view.overlay.set_aside()
         self._take_out(upper, bool(changed))
-        machine_files.settle(upper, self._view.overlay.lower)
+        machine_files.settle(upper, self._view.overlay.lower, self._left_out)
         secrets_of_install.set_dates(upper, self._view.overlay.lower)
         self._note(upper, many)
         secrets_of_install.refuse(upper, self._view.overlay.lower, title)

@@ -31,9 +31,9 @@ def refuse(upper: Path, lower: Sequence[bytes], title: str) -> None:
     if found:
         names = ", ".join(f"/{os.fsdecode(path)}" for path in found[:5])
         raise BuildFailed(
-            f"{title}: a maintainer script of its depexts makes a private key: {names}. In an image it would be no "
-            f"secret, and each build would make another one. Depend on a Debian package that makes none "
-            f"({_packages(upper, found[0])})"
+            f"{title}: a maintainer script of its depexts makes a private key: {names} ({_packages(upper, found[0])}). In an "
+            "image it would be no secret, and each build would make another one. To leave it out, name it in "
+            "[opam].depext_files_left_out"
         )
     for name, fields in _changed(upper, lower).items():
         if len(fields) > 1 and not _NO_PASSWORD.fullmatch(fields[1]):
@@ -49,7 +49,7 @@ def _keys(upper: Path, lower: Sequence[bytes]) -> List[bytes]:
     for path, status in machine_files.walk(upper):
         if not stat.S_ISREG(status.st_mode) or status.st_size > machine_files.LARGEST_KEY or not status.st_size:
             continue
-        if ownership.is_opams(path) or ownership.is_shared_below(path):
+        if ownership.is_opams(path) or ownership.is_shared_below(path, False):
             continue
         if shipped is None:
             shipped = machine_files.read_shipped(upper, lower)

@@ -72,10 +72,10 @@ def is_shared(path: bytes, directory: bool) -> bool:
     return path in _SHARED or (not directory and path.startswith(_SHARED_FILES_BELOW))
 
 
-def is_shared_below(path: bytes) -> bool:
-    """Whether a file is shared state, or lies in a tree that is."""
+def is_shared_below(path: bytes, directory: bool) -> bool:
+    """Whether a path is shared state, or lies in a tree that is."""
     parts = path.split(b"/")
-    return is_shared(path, False) or any(b"/".join(parts[:end]) in _SHARED for end in range(1, len(parts)))
+    return is_shared(path, directory) or any(b"/".join(parts[:end]) in _SHARED for end in range(1, len(parts)))
 
 
 def is_repository_cache(path: bytes) -> bool:
