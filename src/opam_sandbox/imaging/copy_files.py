@@ -7,11 +7,11 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Dict, List, Tuple
+from typing import BinaryIO, Callable, Dict, List, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK
-from opam_sandbox.imaging.runtime_owners import RuntimeOwners
+from opam_sandbox.layer import ownership
 from opam_sandbox.layer.owners import Owner
 from opam_sandbox.sandbox import view_files
 
@@ -19,15 +19,19 @@ from opam_sandbox.sandbox import view_files
 _NOT_HERE = (errno.EPERM, errno.ENOTSUP, errno.ENODATA, errno.EINVAL)
 
 
+def _by_rule(path: str) -> Owner:
+    return ownership.owner(os.fsencode(path))
+
+
 class Copies:
-    """`full`, `slim`: the views' roots. `owners`: whose files are in the slim one; rootless: on disk they are this user's.
+    """`full`, `slim`: the views' roots. `owner_of`: whose a file is in the slim one; rootless: on disk it is this user's.
 
     given: the owners of all that was made, as `make.Facts` has it.
     """
 
-    def __init__(self, full: Path, slim: Path, owners: RuntimeOwners, rootless: bool) -> None:
+    def __init__(self, full: Path, slim: Path, rootless: bool, owner_of: Callable[[str], Owner] = _by_rule) -> None:
         self.given: Dict[bytes, Owner] = {}
-        self._owners = owners
+        self._owner_of = owner_of
         self._full = full
         self._slim = slim
         self._rootless = rootless
@@ -48,7 +52,7 @@ class Copies:
         with source:
             # opam installs a program of several names as often as it has names: here it is one file.
             mode = stat.S_IMODE(os.fstat(source.fileno()).st_mode)
-            key = (_sha256(source), mode, self._owners.of(path))
+            key = (_sha256(source), mode, self._owner_of(path))
             owner = self._owner(path, target)
             first = self._first.setdefault(key, target)
             if first != target:
@@ -83,7 +87,7 @@ class Copies:
 
     def _owner(self, path: str, target: str) -> view_files.Owner:
         """For what becomes `target` in the slim image."""
-        owner = self.given[os.fsencode(target)] = self._owners.of(path)
+        owner = self.given[os.fsencode(target)] = self._owner_of(path)
         return None if self._rootless else owner
 
     def _copy_metadata(self, source: int, target: int, owner: view_files.Owner) -> None:

@@ -72,7 +72,7 @@ def _fill(view: View, full_view: View, request: RuntimeRequest, layers: Sequence
             "the runtime image lacks what its files need:\n" + "\n".join(f"  * {text}" for text in problems)
         )
     owners = RuntimeOwners(Below(store, layers, lower), lower, slim)
-    copies = Copies(full, slim, owners, view.overlay.rootless)
+    copies = Copies(full, slim, view.overlay.rootless, owners.of)
     for path in sorted(selection.chosen):
         copies.copy(path)
     status = write_status(full, slim, layers, packages.names(selection.chosen))
