@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="compares owners: need
 # Setgid and set-uid programs of system groups, statoverrides, file capabilities, a key, a machine's name.
 DEPEXTS = {
     "conf-ssh": ["openssh-client"],
-    "conf-bus": ["dbus", "cron"],
+    "conf-bus": ["dbus"],
     "conf-cert": ["ssl-cert"],
     "conf-ping": ["iputils-ping", "libcap2-bin"],
 }
