@@ -78,6 +78,8 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
                 "debs": [],
             },
             "with_test": False,
+            "twice": True,
+            "left_out": ["/etc/*.key"],
         }
     ],
     "state": [

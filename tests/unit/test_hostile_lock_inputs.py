@@ -181,9 +181,7 @@ def test_depexts_that_apt_takes_for_something_else(name: str) -> None:
 
 
 def test_depexts() -> None:
-    lock_debs.check_names(
-        ["g++", "libstdc++6", "libc6:i386", "python3.11", "0ad", "libgtk-3-dev", "libsigc++-2.0-dev"]
-    )
+    lock_debs.check_names(["g++", "libstdc++6", "libc6:i386", "python3.11", "0ad", "libgtk-3-dev", "libsigc++-2.0-dev"])
 
 
 def test_answers_are_json(tmp_path: Path) -> None:

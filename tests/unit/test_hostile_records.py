@@ -18,8 +18,8 @@ from opam_sandbox.building import mmdebstrap
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.files import write_json
 from opam_sandbox.imaging.elf import read_elf
-from opam_sandbox.imaging.merge_accounts import merge
 from opam_sandbox.layer.description import read_layer
+from opam_sandbox.layer.merge_accounts import merge
 from opam_sandbox.opam.package import read_package
 from opam_sandbox.request import safe_name, safe_path
 from tests.fuzz.elf import SEEDS as ELF_FILES

@@ -18,11 +18,11 @@ import pytest
 from opam_sandbox import accounts, dpkg
 from opam_sandbox.building import build, sorted_readdir
 from opam_sandbox.errors import ToolError
-from opam_sandbox.imaging import merge_accounts
 from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.imaging.debian_files import Owners, write_status
 from opam_sandbox.imaging.needs import Needs
 from opam_sandbox.imaging.selection import SWITCH, Selection
+from opam_sandbox.layer import merge_accounts
 from opam_sandbox.layer.capture import Rules, capture
 from opam_sandbox.layer.compress import GZIP
 from opam_sandbox.layer.store import Store

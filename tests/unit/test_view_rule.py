@@ -65,6 +65,12 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/capture.py", "_is_opaque"): ({"os.getxattr"}, "as _names; follow_symlinks=False"),
     ("layer/capture.py", "_merged_below"): ({"os.lstat"}, "directories of the store: each one above is no link"),
     ("layer/capture.py", "_is_like"): ({"os.lstat"}, "as _names and _merged_below"),
+    ("layer/owners.py", "_look"): ({"os.lstat"}, "directories of the store, component by component"),
+    ("layer/owners.py", "_is_opaque"): ({"os.getxattr"}, "as _look; follow_symlinks=False"),
+    ("building/machine_files.py", "walk"): (
+        {"os.scandir", ".stat"},
+        "an unmounted upper directory, by a descriptor: each directory on the way is no link",
+    ),
     ("layer/capture.py", "_write"): ({"os.readlink"}, "as _names: says where a link leads, and does not go there"),
     ("layer/capture.py", "_write_file"): ({"open"}, "a descriptor of open_in_root"),
     ("layer/capture.py", "_xattrs"): ({"os.listxattr", "os.getxattr"}, "as _names; follow_symlinks=False"),

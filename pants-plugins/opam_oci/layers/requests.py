@@ -88,9 +88,15 @@ def out_of_reach(package: LockedPackage, resolve: str) -> list[str]:
     return messages
 
 
-def build_request(package: LockedPackage, debs: Iterable[Deb], layers: Iterable[Layer]) -> requests.BuildRequest:
-    """The request of the `build` command."""
-    return {
+def build_request(
+    package: LockedPackage,
+    debs: Iterable[Deb],
+    layers: Iterable[Layer],
+    twice: bool = False,
+    left_out: Iterable[str] = (),
+) -> requests.BuildRequest:
+    """The request of the `build` command. `twice`, `left_out`: of the .debs' install."""
+    request: requests.BuildRequest = {
         "store": "store",
         "layers": layer_paths(layers),
         "package": {
@@ -100,6 +106,12 @@ def build_request(package: LockedPackage, debs: Iterable[Deb], layers: Iterable[
         },
         "with_test": False,
     }
+    # Only where they count: another request is another build.
+    if request["package"]["debs"] and twice:
+        request["twice"] = True
+    if request["package"]["debs"] and left_out:
+        request["left_out"] = sorted(left_out)
+    return request
 
 
 def deb_requests(owner: str, debs: Iterable[Deb], resolve: str) -> tuple[FetchRequest, ...]:

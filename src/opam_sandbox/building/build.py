@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import posixpath
 import shutil
+import time
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from opam_sandbox import dpkg, dpkg_union
-from opam_sandbox.building import install_debs, sorted_readdir
+from opam_sandbox.building import install_debs, sorted_readdir, twice
+from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.building.requests import BuildRequest, Deb, Source
 from opam_sandbox.errors import BuildFailed, RequestError
 from opam_sandbox.layer.description import DpkgFacts, Layer, installed_packages, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
+from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam import opamfile
 from opam_sandbox.opam.package import OpamPackage, metadata, read_package
@@ -44,10 +47,20 @@ def run(request: BuildRequest, jobs: int) -> int:
     if len(layers) < 2 or layers[0].kind != "base" or layers[1].kind != "opam-root":
         raise RequestError("layers: the first should be a base, and the second an opam-root")
 
+    def build(view: View, store: Store, library: Optional[Path]) -> _Build:
+        real_owners = RealOwners(view, store, layers, request.get("left_out", ()))
+        return _Build(view, library, layers, package, request, jobs, real_owners)
+
     def make(store: Store, library: Optional[Path], room: int) -> None:
         def work(view: View) -> Facts:
-            return _Build(view, library, layers, package, request, jobs).run()
+            return build(view, store, library).run(first)
 
+        first = None
+        if request.get("twice") and request["package"]["debs"]:
+            start = time.monotonic()
+            with mounted(store, layers, name="first", room=room) as view:
+                first = build(view, store, library).install_only()
+            twice.wait_for_another_time(start)
         make_layer(Identity("package", package.name, package.version), layers, store, work, room=room)
 
     def inside() -> int:
@@ -60,7 +73,7 @@ def run(request: BuildRequest, jobs: int) -> int:
             make(store, library, 0)
         return 0
 
-    return run_isolated(inside)
+    return run_isolated(inside, subordinates=bool(request["package"]["debs"]))
 
 
 class _OutOfMemory(BuildFailed):
@@ -78,6 +91,7 @@ class _Build:
         package: OpamPackage,
         request: BuildRequest,
         jobs: int,
+        real_owners: RealOwners,
     ) -> None:
         self._view = view
         self._library = library
@@ -88,17 +102,32 @@ class _Build:
         self._debs: Sequence[Deb] = request["package"]["debs"]
         self._with_test = request.get("with_test", False)
         self._jobs = jobs
+        self._real_owners = real_owners
 
-    def run(self) -> Facts:
-        """Change the view by the package, and nothing else. Raises BuildFailed."""
+    def install_only(self) -> twice.Installed:
+        """Install the depexts, and say what is there then. Raises BuildFailed."""
+        dpkg_union.unite(self._view, [layer.dpkg for layer in self._layers])
+        self._prepare_opam()
+        with self._real_owners.shown(self._package.title):
+            self._install_debs()
+        return twice.installed(self._overlay.set_aside(), self._real_owners.given)
+
+    def run(self, first: Optional[twice.Installed] = None) -> Facts:
+        """Change the view by the package, and nothing else. first: what another install of its depexts has made.
+
+        Raises BuildFailed, also where that was something else."""
         timer = self._view.timer
         with timer.step("state"):
             merged = dpkg_union.unite(self._view, [layer.dpkg for layer in self._layers])
             self._prepare_opam()
         facts = Facts(opam={"package": self._package.title})
         if self._debs:
-            with timer.step("dpkg"):
+            with timer.step("dpkg"), self._real_owners.shown(self._package.title):
                 facts.dpkg = self._install_debs()
+            facts.given = self._real_owners.given
+            if first is not None:
+                second = twice.installed(self._overlay.set_aside(), facts.given)
+                twice.compare(first, second, self._package.title)
         elif merged:
             self._ldconfig()
         with timer.step("opam"):

@@ -59,6 +59,12 @@ class _BuildRequest(TypedDict):
 
 
 class BuildRequest(_BuildRequest, total=False):
-    """`build`: the layers are the base, opam's root and all transitive dependencies, dependencies first."""
+    """`build`: the layers are the base, opam's root and all transitive dependencies, dependencies first.
+
+    twice: install the .debs two times, and compare. left_out: patterns of further files that no layer has, as
+    `building/machine_files` has them.
+    """
 
     with_test: bool
+    twice: bool
+    left_out: List[str]

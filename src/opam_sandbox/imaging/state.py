@@ -2,7 +2,8 @@
 
 Every package's layer leaves these records out, since no package owns them. Here they are written once for the union of
 the image's layers: the switch's list of installed packages, a repository with their opam files (so that `opam list`,
-`opam install` and `opam update` work offline), the records of dpkg and its helpers, ld.so.cache, and accounts that several add.
+`opam install` and `opam update` work offline), the records of dpkg and its helpers, ld.so.cache, and accounts that several add,
+with the numbers of their files.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import List, Sequence, Tuple
 
 from opam_sandbox import dpkg_union
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.imaging import merge_accounts
+from opam_sandbox.imaging import image_owners
 from opam_sandbox.imaging.requests import StateRequest
-from opam_sandbox.layer import ownership
+from opam_sandbox.layer import merge_accounts, owners, ownership
 from opam_sandbox.layer.description import Layer, installed_packages, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.store import Store
@@ -53,7 +54,11 @@ def run(request: StateRequest, jobs: int) -> int:
     def inside() -> int:
         store = Store(Path(request["store"]), rootless)
         make_layer(
-            Identity("state"), layers, store, lambda view: _write(view, layers, packages, request["roots"]), skip=_skip
+            Identity("state"),
+            layers,
+            store,
+            lambda view: _write(view, store, layers, packages, request["roots"]),
+            skip=_skip,
         )
         return 0
 
@@ -66,13 +71,16 @@ def _skip(path: bytes, directory: bool) -> bool:
     return ownership.is_shared(path, directory) and path not in _KEPT
 
 
-def _write(view: View, layers: Sequence[Layer], packages: Sequence[OpamPackage], roots: Sequence[str]) -> Facts:
+def _write(
+    view: View, store: Store, layers: Sequence[Layer], packages: Sequence[OpamPackage], roots: Sequence[str]
+) -> Facts:
     root = view.root
     if dpkg_union.unite(view, [layer.dpkg for layer in layers]):
         done = view.overlay.run(["ldconfig", "-X"], {"PATH": environment(1)["PATH"]}, view.log, user=False)
         if done.returncode != 0:
             raise ToolError(f"ldconfig failed in the image (exit status {done.returncode}), see {LOG}")
     merge_accounts.merge(root, [Path(os.fsdecode(path)) for path in reversed(view.overlay.lower)])
+    given = image_owners.give(view, owners.Below(store, layers, view.overlay.lower))
     files: List[Tuple[str, bytes]] = [
         (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed_packages(layers), roots).encode())
     ]
@@ -91,4 +99,4 @@ def _write(view: View, layers: Sequence[Layer], packages: Sequence[OpamPackage],
         )
         if done.returncode != 0:
             raise ToolError(f"opam does not read the image's switch (exit status {done.returncode}), see {LOG}")
-    return Facts()
+    return Facts(given=given)

@@ -173,7 +173,11 @@ class _Unpacking:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with open(os.open(path, flags, 0o600), "wb") as out:  # buffered: a raw file may write less than it is given
                 for data in self._archive.content():
-                    out.write(data)
+                    if data == tar_headers.ZEROS:
+                        out.seek(len(data), os.SEEK_CUR)  # a hole, as it may have been where the layer was made
+                    else:
+                        out.write(data)
+                out.truncate()
         elif member.kind == tar_headers.SYMLINK:
             os.symlink(member.linkname, path)
         elif member.kind == tar_headers.FIFO:

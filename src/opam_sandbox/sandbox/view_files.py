@@ -14,11 +14,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, List, Optional, Tuple
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox import open_in_root
 
 Owner = Optional[Tuple[int, int]]
@@ -26,6 +27,7 @@ Owner = Optional[Tuple[int, int]]
 _ITSELF = os.O_PATH | os.O_NOFOLLOW
 # Neither a FIFO nor a terminal is to hold this process.
 _CONTENT = os.O_NONBLOCK | os.O_NOCTTY
+_CAPABILITIES = "security.capability"
 
 # -- what is there -----------------------------------------------------------
 
@@ -254,10 +256,49 @@ def change_mode(root: Path, name: str, mode: int) -> None:
         os.close(found)
 
 
+def give(root: Path, name: str, owner: Tuple[int, int]) -> None:
+    """As `change_owner`, for whatever has the name. It keeps mode and capabilities, which a change of the owner takes away.
+
+    Raises ToolError where a link is on the way, OSError."""
+    with _parent(root, name) as (parent, base):
+        found = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            os.chown(base, *owner, dir_fd=parent, follow_symlinks=False)
+            return
+        opened = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | _CONTENT | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            kept = _capabilities(opened)
+            os.fchown(opened, *owner)
+            os.fchmod(opened, stat.S_IMODE(found.st_mode))
+            if kept:
+                os.setxattr(opened, _CAPABILITIES, kept)
+        finally:
+            os.close(opened)
+
+
+def _capabilities(opened: int) -> bytes:
+    try:
+        return os.getxattr(opened, _CAPABILITIES)
+    except OSError:
+        return b""
+
+
 def remove(root: Path, name: str) -> None:
     """Remove whatever has the name, if anything does. Raises ToolError for a directory, and for a link on the way."""
     with _parent(root, name) as (parent, base):
         _remove(parent, base, name)
+
+
+def remove_if_empty(root: Path, name: str) -> None:
+    """Remove a directory in which there is nothing. Raises ToolError for a link on the way."""
+    with _parent(root, name) as (parent, base), suppress(OSError):
+        os.rmdir(base, dir_fd=parent)
+
+
+def remove_directory(root: Path, name: str) -> None:
+    """Remove a directory with all that is in it. Raises ToolError for a link on the way, OSError."""
+    with _parent(root, name) as (parent, base):
+        remove_tree(Path(f"/proc/self/fd/{parent}", base))
 
 
 # -- mounting ----------------------------------------------------------------
