@@ -104,7 +104,8 @@ def test_layers_that_contradict(tmp_path: Path) -> None:
     name = "var/lib/dpkg/statoverride"
     one: Any = {"records": {name: {"/a": "root root 755"}}}
     other: Any = {"records": {name: {"/a": "root root 700"}}}
-    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    for top in ("a", "b"):
+        (tmp_path / top).mkdir()
     with pytest.raises(
         ToolError, match=r"override the owner or mode of /a, each in its own way \(root root 755; root root 700\)"
     ):
