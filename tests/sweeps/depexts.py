@@ -202,8 +202,8 @@ def table(results: Dict[str, Dict[str, Any]], users: Dict[str, int]) -> str:
     unknown = [name for name, found in absent.items() if "Unable to locate" in found["problems"][0]]
     counts = (
         f"{len(unknown)} of them are unknown to this release, and {len(absent) - len(unknown)} cannot be installed for other "
-        f"reasons. Of the other {len(users) - len(absent)}, {len(good) + len(bad)} were tried until now: {len(good)} install, with "
-        f"the same bytes twice and nothing to complain of; {len(bad)} have a problem."
+        f"reasons. Of the other {len(users) - len(absent)}, {len(good) + len(bad)} were tried until now: {len(good)} install, "
+        f"with the same bytes twice and nothing to complain of; {len(bad)} have a problem."
     )
     lines = [
         "# Debian packages as depexts",
