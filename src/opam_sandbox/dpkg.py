@@ -97,7 +97,11 @@ def merge(root: Path, additions: Iterable[DpkgFacts]) -> bool:
             table = tables.setdefault(name, dpkg_records.read_table(root, name))
             if name in _EXCLUSIVE:
                 _check(name, table, addition)
-            _enter(table, records.get(name, {}), gone.get(name, ()))
+            for key in gone.get(name, ()):
+                table.pop(key, None)
+            unite = dpkg_records.format_of(name).unite
+            for key, value in records.get(name, {}).items():
+                table[key] = unite(table[key], value) if key in table else value
     _replace(root, _STATUS, "".join(f"{status[key]}\n\n" for key in sorted(status)))
     for name, table in tables.items():
         text = dpkg_records.format_of(name).print(table)
@@ -128,12 +132,6 @@ def _check(name: str, table: Dict[str, str], addition: DpkgFacts) -> None:
                 "neither was installed over the other: they cannot be in one image. Let one of the opam packages depend on "
                 "the other, or put them into different images"
             )
-
-
-def _enter(table: Dict[str, str], added: Dict[str, str], gone: Iterable[str]) -> None:
-    for key in gone:
-        table.pop(key, None)
-    table.update(added)
 
 
 def _replace(root: Path, name: str, text: str) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Mapping
+from typing import Callable, Dict, Iterator, List, Mapping, Set
 
 from opam_sandbox import deb822
 from opam_sandbox.errors import RequestError
@@ -36,10 +36,11 @@ Tables = Dict[str, Table]
 
 @dataclass(frozen=True)
 class Format:
-    """How a file is read and written."""
+    """How a file is read and written. unite(lower, upper): the value of a key for which two layers have different ones."""
 
     parse: Callable[[str], Table]
     print: Callable[[Mapping[str, str]], str]
+    unite: Callable[[str, str], str] = lambda lower, upper: upper
 
 
 def _parse_lines(text: str) -> Table:
@@ -108,9 +109,18 @@ def _print_alternative(table: Mapping[str, str]) -> str:
     return "\n".join([*lines, "", ""])
 
 
+def _unite_questions(lower: str, upper: str) -> str:
+    """A question that packages of both layers ask belongs to all of them."""
+    owners: Set[str] = set()
+    for stanza in (lower, upper):
+        owners.update(owner.strip() for owner in deb822.fields(stanza).get("Owners", "").split(","))
+    listed = ", ".join(sorted(owners - {""}))
+    return "\n".join(f"Owners: {listed}" if line.startswith("Owners:") else line for line in upper.split("\n"))
+
+
 _LINES = Format(_parse_lines, _print_lines)
 _LAST_KEY = Format(_parse_last_key, _print_last_key)
-_QUESTIONS = Format(_parse_questions, _print_questions)
+_QUESTIONS = Format(_parse_questions, _print_questions, _unite_questions)
 _ALTERNATIVE = Format(_parse_alternative, _print_alternative)
 _FORMATS = {
     DIVERSIONS: Format(_parse_diversions, _print_diversions),

@@ -27,7 +27,8 @@ from opam_oci.downloads.apt_sources import apt_mirrors
 from opam_sandbox.building import debian_rootfs, opam_root
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer, read_layer
-from opam_sandbox.locking.apt import Apt, LockedDeb, update
+from opam_sandbox.locking.apt import Apt, LockedDeb
+from opam_sandbox.locking.apt_lists import update
 from opam_sandbox.locking.lock_debs import resolve
 from opam_sandbox.opam import formulas, opamfile
 from tests.support import snapshot
@@ -103,23 +104,14 @@ class Sweep:
             "file": os.fspath(file)
         }
 
-    def lock(self, wanted: Dict[str, Sequence[str]]) -> Dict[str, List[Dict[str, Any]]]:
-        """Opam package -> its .debs. Raises ToolError with apt's reason."""
+    def lock(self, depext: str) -> List[LockedDeb]:
+        """The .debs of an opam package with this depext. Raises ToolError with apt's reason."""
         with Apt(self._lists, self._status) as apt:
-            answer = resolve(apt, {f"{name}.1": names for name, names in wanted.items()}, False)
-        debs: Dict[str, LockedDeb] = {deb.name: deb for deb in answer.debs}
-        return {
-            name: [self._deb(vars(debs[deb])) for deb in sorted(answer.own.get(f"{name}.1", ()))] for name in wanted
-        }
+            return resolve(apt, {"p.1": [depext]}, False).debs
 
     def try_one(self, depext: str) -> Dict[str, Any]:
         """What becomes of one depext: `debs` (how many), `seconds` of a build, and `problems`, none if all is well."""
-        start = time.monotonic()
-        try:
-            debs = self.lock({"p": [depext]})["p"]
-        except ToolError as error:
-            return {"debs": 0, "seconds": 0, "locked": False, "problems": [short(str(error).split(": ", 3)[-1])]}
-        size = sum(deb["size"] for deb in debs)
+        debs = [self._deb(vars(deb)) for deb in self.lock(depext)]
         made: List[Layer] = []
         problems: List[str] = []
         try:
@@ -135,7 +127,7 @@ class Sweep:
             problems.append(short(str(error)))
         finally:
             self._forget(made)
-        return {"debs": len(debs), "size": size, "seconds": seconds, "locked": True, "problems": problems}
+        return {"debs": len(debs), "seconds": seconds, "locked": True, "problems": problems}
 
     def check(self, image: Sequence[Layer]) -> List[str]:
         """What dpkg and apt say against an image of these layers."""
@@ -154,7 +146,15 @@ class Sweep:
             if directory.name.rpartition("-")[0] in ("p", "state", "see"):
                 shutil.rmtree(directory)
 
-    def run(self, names: Sequence[str], count: int) -> None:
+    def run(self, everything: Sequence[str], names: Sequence[str], count: int) -> None:
+        """Lock everything, which takes a moment each; then build `names`, at most `count` of them (-1: all)."""
+        for name in everything:
+            if name not in self.results:
+                try:
+                    self.lock(name)
+                except ToolError as error:
+                    self.results[name] = {"locked": False, "problems": [short(str(error).rpartition("\nTo write")[0])]}
+        self._keep()
         for name in names:
             if name in self.results:
                 continue
@@ -163,7 +163,10 @@ class Sweep:
             count -= 1
             self.results[name] = self.try_one(name)
             print(name, self.results[name], flush=True)
-            (self._work / _RESULTS).write_text(json.dumps(self.results, indent=1, sort_keys=True))
+            self._keep()
+
+    def _keep(self) -> None:
+        (self._work / _RESULTS).write_text(json.dumps(self.results, indent=1, sort_keys=True))
 
 
 def short(text: str) -> str:
@@ -196,9 +199,11 @@ def table(results: Dict[str, Dict[str, Any]], users: Dict[str, int]) -> str:
     good = sorted(name for name, found in results.items() if not found["problems"])
     absent = {name: found for name, found in sorted(results.items()) if not found["locked"]}
     bad = {name: found for name, found in sorted(results.items()) if found["locked"] and found["problems"]}
+    unknown = [name for name, found in absent.items() if "Unable to locate" in found["problems"][0]]
     counts = (
-        f"{len(results)} of them were tried: {len(good)} install, with the same bytes twice and nothing to complain of; "
-        f"{len(bad)} have a problem; {len(absent)} cannot be locked."
+        f"{len(unknown)} of them are unknown to this release, and {len(absent) - len(unknown)} cannot be installed for other "
+        f"reasons. Of the other {len(users) - len(absent)}, {len(good) + len(bad)} were tried until now: {len(good)} install, "
+        f"with the same bytes twice and nothing to complain of; {len(bad)} have a problem."
     )
     lines = [
         "# Debian packages as depexts",
@@ -216,10 +221,19 @@ def table(results: Dict[str, Dict[str, Any]], users: Dict[str, int]) -> str:
         "In brackets: how many .debs beyond the base.",
         "",
     ]
-    for title, part in (("Have a problem", bad), ("Cannot be locked", absent)):
+    other = {name: found for name, found in absent.items() if name not in unknown}
+    for title, part in (("Have a problem", bad), ("Are known and cannot be installed", other)):
         lines += [f"## {title}", "", "| Debian package | named by | why |", "|---|---|---|"]
         lines += [f"| {name} | {users.get(name, 0)} | {'; '.join(found['problems'])} |" for name, found in part.items()]
         lines.append("")
+    lines += [
+        "## Are unknown to this release",
+        "",
+        "Their opam packages name them for other releases or distributions. `generate-lockfiles` says so.",
+        "",
+        ", ".join(unknown) + ".",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -240,10 +254,10 @@ def main() -> int:
     wanted = sorted(
         (name for name in users if re.fullmatch(options.only or ".*", name)), key=lambda name: (-users[name], name)
     )
-    sweep.run(wanted, options.count)
+    sweep.run(list(users), wanted, options.count)
     if options.table:
         options.table.write_text(table(sweep.results, users))
-    return 1 if any(found["problems"] for found in sweep.results.values()) else 0
+    return 1 if any(found["locked"] and found["problems"] for found in sweep.results.values()) else 0
 
 
 if __name__ == "__main__":

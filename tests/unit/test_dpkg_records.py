@@ -104,7 +104,8 @@ def test_layers_that_contradict(tmp_path: Path) -> None:
     name = "var/lib/dpkg/statoverride"
     one: Any = {"records": {name: {"/a": "root root 755"}}}
     other: Any = {"records": {name: {"/a": "root root 700"}}}
-    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    for top in ("a", "b"):
+        (tmp_path / top).mkdir()
     with pytest.raises(
         ToolError, match=r"override the owner or mode of /a, each in its own way \(root root 755; root root 700\)"
     ):
@@ -126,3 +127,13 @@ def test_alternatives_of_two_layers(tmp_path: Path) -> None:
     dpkg.merge(root, added)
     expected = "auto\n/usr/bin/editor\neditor.1\n/man/editor.1\n\n/bin/nano\n40\n\n/usr/bin/vim\n15\n/man/vim.1\n\n"
     assert (root / name).read_text() == expected
+
+
+def test_a_question_of_two_layers(tmp_path: Path) -> None:
+    """It belongs to the packages of both, and has the upper layer's answer."""
+    name = "var/cache/debconf/config.dat"
+    texts = [f"Name: shared/x\nTemplate: shared/x\nValue: {owner}\nOwners: {owner}\n\n" for owner in ("one", "two")]
+    added = [dpkg.difference(dpkg.Database({}, {}), write(tmp_path / text[-5:-2], {name: text})) for text in texts]
+    root = write(tmp_path / "union", {name: texts[1]})
+    dpkg.merge(root, added)
+    assert (root / name).read_text() == "Name: shared/x\nTemplate: shared/x\nValue: two\nOwners: one, two\n\n"

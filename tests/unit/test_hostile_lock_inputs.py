@@ -11,8 +11,8 @@ from typing import Any, List
 import pytest
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking import apt, cache, indexes, lock_debs, repositories, sources, toml_writer
-from opam_sandbox.locking.apt import Lists, SourceFile
+from opam_sandbox.locking import apt, apt_lists, cache, indexes, lock_debs, repositories, sources, toml_writer
+from opam_sandbox.locking.apt_lists import Lists, SourceFile
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
 from opam_sandbox.locking.solve import parse_requirement, read_answer
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
@@ -69,7 +69,7 @@ def test_debs_of_no_mirror() -> None:
 def read_sources(directory: Path, content: bytes) -> List[SourceFile]:
     (directory / "lists").mkdir(exist_ok=True)
     (directory / "lists/m_Sources").write_bytes(content)
-    return list(apt.source_files(Lists(directory, "amd64")))
+    return list(apt_lists.source_files(Lists(directory, "amd64")))
 
 
 @pytest.mark.parametrize(

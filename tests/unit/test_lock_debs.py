@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking.apt import Apt, Lists
+from opam_sandbox.locking.apt import Apt
+from opam_sandbox.locking.apt_lists import Lists
 from opam_sandbox.locking.lock_debs import Answer, resolve, smallest_conflict
 
 STATUS = """Package: base

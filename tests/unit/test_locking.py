@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.locking import cache, lock_opam, solve, write_lockfile
-from opam_sandbox.locking.apt import LockedDeb, SourceFile, parse_uri_line
+from opam_sandbox.locking.apt import LockedDeb, parse_uri_line
+from opam_sandbox.locking.apt_lists import SourceFile
 from opam_sandbox.locking.indexes import read_source_index, source_line
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
 from opam_sandbox.locking.requests import LockOpamRequest

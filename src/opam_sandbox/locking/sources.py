@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 from urllib.parse import urlsplit
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking.apt import SourceFile
+from opam_sandbox.locking.apt_lists import SourceFile
 from opam_sandbox.locking.cache import Memo
 from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.opam.formulas import strings

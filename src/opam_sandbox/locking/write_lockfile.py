@@ -14,7 +14,8 @@ from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import write_json
 from opam_sandbox.locking import cache, lock_debs, secrets, toml_writer
-from opam_sandbox.locking.apt import Apt, Lists, LockedDeb, update
+from opam_sandbox.locking.apt import Apt, LockedDeb
+from opam_sandbox.locking.apt_lists import Lists, update
 from opam_sandbox.locking.indexes import read_source_index
 from opam_sandbox.locking.lock_debian import deb_text
 from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, Solution
