@@ -340,7 +340,6 @@ def test_what_is_deleted_or_replaced_has_no_owner_any_more(top: Path, layers: Li
     here = layer(
         built(top, "gone", layers, "rm /usr/lib/chage; rm -r /var/man; mkdir /var/man; echo x > /var/man/page")
     )
-    owned: Dict[str, str] = {}
 
     def look(view: View, store: Store) -> Facts:
         below = owners.Below(store, [*layers, here], view.overlay.lower)
@@ -349,7 +348,7 @@ def test_what_is_deleted_or_replaced_has_no_owner_any_more(top: Path, layers: Li
         return Facts()
 
     place = make(top, "look", ROOT, [*layers, here], look, Identity("state"))
-    owned = json.loads((place / "owned").read_text())
+    owned: Dict[str, List[int]] = json.loads((place / "owned").read_text())
     assert owned == {"etc/shadow": [0, 42], "usr/lib/twice": [0, 42], "usr/lib/again": [0, 42]}
 
 

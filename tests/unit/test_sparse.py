@@ -15,7 +15,7 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import compress
 from opam_sandbox.layer.capture import EPOCH, Rules, capture
 from opam_sandbox.layer.compress import LARGEST_LAYER, PIECE, PackedWriter, Packing
-from opam_sandbox.layer.tar_headers import ZEROS
+from opam_sandbox.layer.holes import ZEROS
 from opam_sandbox.layer.unpack import unpack
 from tests.unit.conftest import Collected
 

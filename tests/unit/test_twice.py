@@ -13,7 +13,7 @@ from opam_sandbox.building import build, machine_files
 from opam_sandbox.building.machine_files import DROP, EMPTY, RULES
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.layer.store import Store
-from tests.unit.conftest import Namespaces, add_programs, build_request, make_base_layer, make_opam_root
+from tests.unit.conftest import REPOSITORY, Namespaces, add_programs, build_request, make_base_layer, make_opam_root
 
 UUID = "/proc/sys/kernel/random/uuid"
 # Times, shared state and caches may differ; so may what a rule leaves out.
@@ -113,3 +113,9 @@ def test_rules(path: str, expected: Optional[str]) -> None:
 def test_each_rule_says_why() -> None:
     assert len({rule.pattern for rule in RULES}) == len(RULES)
     assert all(rule.why and rule.action in (DROP, EMPTY) and not rule.pattern.startswith("/") for rule in RULES)
+
+
+def test_the_page_has_each_rule() -> None:
+    text = (REPOSITORY / "docs/maintainer-scripts.md").read_text()
+    rows = [f"| `/{rule.pattern}` | {rule.action} | {rule.why} |" for rule in RULES]
+    assert [line for line in text.splitlines() if line.startswith("| `/")] == rows

@@ -98,7 +98,8 @@ def _number(lines: Sequence[Sequence[str]], name: str) -> Optional[int]:
 
 def _free(lines: Sequence[Sequence[str]], number: int, name: str) -> int:
     used = {line[2] for line in lines if len(line) > 2}
-    for one in (number, *SYSTEM):
+    candidates: List[int] = [number, *SYSTEM]
+    for one in candidates:
         if str(one) not in used:
             return one
     raise ToolError(f"the slim base has no free number for the account {name!r:.80}, who owns files of the image")

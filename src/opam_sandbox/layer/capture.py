@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple, Union
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer import tar_headers
+from opam_sandbox.layer import holes, tar_headers
 from opam_sandbox.layer.compress import LARGEST_LAYER
 from opam_sandbox.layer.read_tar import OPAQUE, WHITEOUT
 from opam_sandbox.layer.tar_headers import Entry
@@ -288,38 +288,14 @@ def _write_file(directory: int, path: bytes, entry: Entry, emit: Callable[[Entry
                 "included"
             )
         emit(entry)
-        for start, end in _pieces(content.fileno(), entry.size):
-            _send_zeros(start, sink)
-            left = end
-            while left:
-                data: Optional[bytes] = content.read(min(left, 1 << 20))
-                if not data:
-                    raise OSError(errno.EIO, "it became shorter while it was read", os.fsdecode(path))
-                sink.write(data)
-                left -= len(data)
-    sink.write(tar_headers.padding(entry.size))
-
-
-def _pieces(file: int, size: int) -> Iterator[Tuple[int, int]]:
-    """The file as (length of a hole, length of the data behind it), and at the data as they come. Holes are not read."""
-    at = 0
-    while at < size:
         try:
-            data = min(os.lseek(file, at, os.SEEK_DATA), size)
-            end = min(os.lseek(file, data, os.SEEK_HOLE), size) if data < size else size
+            for data in holes.content(content.fileno(), entry.size):
+                sink.write(data)
         except OSError as error:
-            # ENXIO: nothing but a hole is left; others: the file system knows no holes.
-            data, end = (size, size) if error.errno == errno.ENXIO else (at, size)
-        os.lseek(file, data, os.SEEK_SET)
-        yield data - at, end - data
-        at = end
-
-
-def _send_zeros(left: int, sink: Sink) -> None:
-    while left:
-        zeros = tar_headers.ZEROS if left >= len(tar_headers.ZEROS) else bytes(left)
-        sink.write(zeros)
-        left -= len(zeros)
+            if error.errno == errno.EIO and error.filename is None:
+                raise OSError(errno.EIO, error.strerror, os.fsdecode(path)) from None
+            raise
+    sink.write(tar_headers.padding(entry.size))
 
 
 def _xattrs(full: bytes) -> Dict[bytes, bytes]:

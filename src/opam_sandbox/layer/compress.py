@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Deque, List, Optional
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer import tar_headers
+from opam_sandbox.layer.holes import ZEROS
 from opam_sandbox.sandbox import bare_program, view_files
 
 PIECE = 4 << 20
@@ -119,7 +119,7 @@ class PackedWriter:
         if self._plain_size > LARGEST_LAYER:
             raise ToolError(f"a layer would have more than {LARGEST_LAYER >> 30} GiB, the most that is taken")
         rest = memoryview(data)
-        are_zeros = data is tar_headers.ZEROS or (len(data) == len(tar_headers.ZEROS) and data == tar_headers.ZEROS)
+        are_zeros = data is ZEROS or (len(data) == len(ZEROS) and data == ZEROS)
         while rest:
             taken = rest[: PIECE - self._filled]
             if self._piece is not None or not are_zeros:

@@ -45,8 +45,6 @@ def padding(size: int) -> bytes:
 
 
 END = b"\0" * (2 * BLOCK)
-# What holes of files are read as, a piece at a time: those who write or pack it know it by comparing with this.
-ZEROS = bytes(1 << 20)
 
 
 def header(entry: Entry) -> bytes:
