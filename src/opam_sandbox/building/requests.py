@@ -59,6 +59,10 @@ class _BuildRequest(TypedDict):
 
 
 class BuildRequest(_BuildRequest, total=False):
-    """`build`: the layers are the base, opam's root and all transitive dependencies, dependencies first."""
+    """`build`: the layers are the base, opam's root and all transitive dependencies, dependencies first.
+
+    later: `name.version` of what the package and those below need beside them (`post`), and no layer has.
+    """
 
     with_test: bool
+    later: List[str]
