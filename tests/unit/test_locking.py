@@ -108,6 +108,16 @@ def test_links_out_of_a_repository(tmp_path: Path, link: str) -> None:
         zipped(tmp_path, [path])
 
 
+def test_executable_files_and_what_stands_beside_an_opam_file(tmp_path: Path) -> None:
+    files = {name: name.encode() for name in ("opam", "url", "descr", "other", "files/gen.sh", "files/d/data")}
+    path = repository(tmp_path / "a", {"x.1": files})
+    (path / "packages/x/x.1/files/gen.sh").chmod(0o755)
+    (path / "packages/x/x.1/files/link").symlink_to("gen.sh")
+    found = zipped(tmp_path, [path]).package("x", "1")
+    listed = [("d/data", b"files/d/data", False), ("gen.sh", b"files/gen.sh", True), ("link", b"files/gen.sh", True)]
+    assert found == PackageFiles(b"opam", b"url", b"descr", listed)
+
+
 def test_absent_packages_and_versions(tmp_path: Path) -> None:
     versions = {f"lwt.{n}": {"opam": b""} for n in range(20)}
     packages = zipped(tmp_path, [repository(tmp_path / "a", versions)])
