@@ -91,7 +91,9 @@ def test_options_for_depexts_are_in_requests_with_debs_only() -> None:
 
 def test_the_request_of_a_build() -> None:
     source = source_toml(["https://h.example/a.tbz", "debian:pool/a"], "ab" * 32, 3)
-    text = opam_lock(Pkg("a", opam="build: []\n", extra=source + '[[package.file]]\npath = "f"\ncontent = "x"\n'))
+    text = opam_lock(
+        Pkg("a", opam="build: []\n", extra=source + '[[package.file]]\npath = "f"\ncontent = "x"\nexecutable = true\n')
+    )
     package = read_opam_lock("l", "default", text.encode()).packages["a"]
     assert build_request(package, [Deb("gcc", "2-1", "amd64", "pool/gcc.deb", "cd" * 32, 4)], [LAYER]) == {
         "store": "store",
@@ -100,7 +102,7 @@ def test_the_request_of_a_build() -> None:
             "name": "a",
             "version": "1",
             "opam": "build: []\n",
-            "files": [{"path": "f", "content": "eA=="}],
+            "files": [{"path": "f", "content": "eA==", "executable": True}],
             "sources": [
                 {
                     "name": "",
@@ -122,6 +124,7 @@ def test_the_request_of_a_build() -> None:
             ],
         },
         "with_test": False,
+        "later": [],
     }
 
 

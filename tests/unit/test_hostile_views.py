@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 import pytest
 
 from opam_sandbox import accounts, dpkg
-from opam_sandbox.building import build, sorted_readdir
+from opam_sandbox.building import build, prepare_opam, sorted_readdir
 from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.imaging.debian_files import Owners, write_status
@@ -274,10 +274,8 @@ def test_the_library_that_sorts_directories(
 def test_opam_files_of_dependencies(tmp_path: Path, host: Path) -> None:
     packages = f"{SWITCH}/.opam-switch/packages"
     root = tree(tmp_path / "root", {}, links={f"{packages}/x.1/opam": os.fspath(host / "opam")})
-    building: Any = object.__new__(build._Build)
-    building._view = SimpleNamespace(root=root)
     with pytest.raises(ToolError, match="lacks its opam file"):
-        building._dependency("x.1")
+        prepare_opam._opam_file(root, "x.1")
 
 
 # -- mounts ---------------------------------------------------------------------

@@ -158,10 +158,11 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         "an unmounted view, whose processes have ended; links are told by their status",
     ),
     ("sandbox/overlay.py", "chown_to_opam"): ({"os.chown"}, "what the process made outside of the view"),
-    ("building/build.py", "_prepare_opam"): (
-        {".mkdir", ".rglob", "shutil.copyfile"},
+    ("building/prepare_opam.py", "_write_downloads"): (
+        {".mkdir", ".exists", "os.link", "shutil.copyfile"},
         "the scratch directory, before it is bound; the request's sources",
     ),
+    ("building/prepare_opam.py", "_download"): ({".mkdir"}, "the scratch directory, before it is bound"),
     ("building/install_debs.py", "install"): ({".mkdir"}, "the scratch directory, before it is shown"),
     ("building/install_debs.py", "_order"): ({"open", ".read_text"}, "the scratch directory, above the view"),
     ("building/install_debs.py", "_link"): (
@@ -170,7 +171,10 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ),
     ("building/build.py", "_bind_memory"): ({".mkdir"}, "the scratch directory's memory, before it is bound"),
     ("building/build.py", "_preload"): ({".read_bytes"}, "the library of the store"),
-    ("building/build.py", "_write_below"): ({".mkdir", ".write_bytes"}, "the scratch directory, before it is bound"),
+    ("building/prepare_opam.py", "_write_below"): (
+        {".mkdir", ".write_bytes", ".chmod"},
+        "the scratch directory, before it is bound",
+    ),
     ("building/sorted_readdir.py", "library"): ({".read_bytes"}, "the tool's own source"),
     ("building/sorted_readdir.py", "library.fill"): (
         {".write_bytes", ".write_text", "os.chmod"},

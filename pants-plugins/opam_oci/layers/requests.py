@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Iterable
 from pants.engine.fs import FileDigest, FileEntry
 
 from opam_oci.downloads.fetch import DEBIAN_SCHEME, FetchRequest
-from opam_oci.resolves.lockfile import Deb, LockedPackage, Source, regenerate_command
+from opam_oci.resolves.lockfile import Deb, LockedPackage, PackageFile, Source, regenerate_command
 from opam_oci.sandbox.layer import Layer
 from opam_oci.sandbox.process import layer_paths
 
 if TYPE_CHECKING:
     from opam_sandbox.building import requests
     from opam_sandbox.opam.package import PackageFields
+    from opam_sandbox.opam.package import PackageFile as PackageFileFields
+
+
+def _file_json(file: PackageFile) -> PackageFileFields:
+    fields: PackageFileFields = {"path": file.path, "content": base64.b64encode(file.content).decode()}
+    return {**fields, "executable": True} if file.executable else fields
 
 
 def package_json(package: LockedPackage) -> PackageFields:
@@ -23,7 +29,7 @@ def package_json(package: LockedPackage) -> PackageFields:
         "name": package.name,
         "version": package.version,
         "opam": package.opam,
-        "files": [{"path": file.path, "content": base64.b64encode(file.content).decode()} for file in package.files],
+        "files": [_file_json(file) for file in package.files],
     }
 
 
@@ -92,10 +98,11 @@ def build_request(
     package: LockedPackage,
     debs: Iterable[Deb],
     layers: Iterable[Layer],
+    later: Iterable[str] = (),
     twice: bool = False,
     left_out: Iterable[str] = (),
 ) -> requests.BuildRequest:
-    """The request of the `build` command. `twice`, `left_out`: of the .debs' install."""
+    """The request of the `build` command. later: see `OpamLock.later`. `twice`, `left_out`: of the .debs' install."""
     request: requests.BuildRequest = {
         "store": "store",
         "layers": layer_paths(layers),
@@ -105,6 +112,7 @@ def build_request(
             "debs": [deb_json(deb) for deb in debs],
         },
         "with_test": False,
+        "later": list(later),
     }
     # Only where they count: another request is another build.
     if request["package"]["debs"] and twice:

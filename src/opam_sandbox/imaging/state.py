@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Sequence
 
 from opam_sandbox import dpkg_union
 from opam_sandbox.errors import RequestError, ToolError
@@ -22,6 +22,7 @@ from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam.package import OpamPackage, metadata, read_package
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, REPOSITORY, SWITCH_STATE_DIR, environment, switch_state
+from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
 
@@ -81,7 +82,7 @@ def _write(
             raise ToolError(f"ldconfig failed in the image (exit status {done.returncode}), see {LOG}")
     merge_accounts.merge(root, [Path(os.fsdecode(path)) for path in reversed(view.overlay.lower)])
     given = image_owners.give(view, owners.Below(store, layers, view.overlay.lower))
-    files: List[Tuple[str, bytes]] = [
+    files: List[view_files.NewFile] = [
         (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed_packages(layers), roots).encode())
     ]
     for repository in (REPOSITORY, f"{OPAM_ROOT}/repo/default"):

@@ -117,7 +117,8 @@ class SolveRequest(_SolveRequest, total=False):
 
 
 class SolvedPackage(TypedDict):
-    """A package of a solution: bytes of `opam` that are not UTF-8 are surrogates; `files` are [path, base64]."""
+    """A package of a solution: bytes of `opam` that are not UTF-8 are surrogates; `files` are [path, base64, "x" or ""]: whether
+    the file is executable."""
 
     name: str
     version: str

@@ -21,6 +21,8 @@ from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.layer.description import read_layers
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
+from opam_sandbox.locking.check_by_opam import check_by_opam
+from opam_sandbox.locking.package_files import check_extra_files, opam_text
 from opam_sandbox.locking.repositories import DAMAGED, Packages, Variables, configure
 from opam_sandbox.locking.requests import BaseFacts, Solution, SolvedPackage, SolveRequest
 from opam_sandbox.opam import formulas, opamfile
@@ -115,7 +117,9 @@ def solve(request: SolveRequest) -> int:
     def inside() -> int:
         with mounted(Store(Path(request["store"]), rootless), layers) as view:
             solution = _ask_opam(view, request, base["variables"])
-        Path(SOLUTION).write_text(json.dumps(_described(solution, packages, base["variables"], request), indent=1))
+            described = _described(solution, packages, base["variables"], request)
+            check_by_opam(view, described["packages"])
+        Path(SOLUTION).write_text(json.dumps(described, indent=1))
         return 0
 
     return run_isolated(inside)
@@ -230,7 +234,7 @@ def _described(
         if name in local:
             continue
         kinds = [kind for kind in asked if name in roots]
-        item, flags = describe(packages, name, version, solution, known, kinds)
+        item, flags, said = describe(packages, name, version, solution, known, kinds)
         own = sorted(local.intersection(item["depends"], item["post"]))
         if own:
             raise ToolError(
@@ -238,6 +242,7 @@ def _described(
                 "file: it has no archive that a lockfile could name"
             )
         found.append(item)
+        notes += said
         notes += [f"{name}.{version} {text}." for flag, text in _FLAGS.items() if flag in flags]
     return {"packages": found, "notes": notes}
 
@@ -249,10 +254,14 @@ def describe(
     solution: Mapping[str, str],
     variables: Variables,
     kinds: Sequence[str],
-) -> Tuple[SolvedPackage, Set[str]]:
-    """A package as solution.json has it, and its flags. `kinds`: "test" and "doc", where those dependencies count."""
-    text = packages.opam(name, version).decode("utf-8", "surrogateescape")
-    items = {item.name: item for item in opamfile.parse(text, f"{name}.{version}: opam file")}
+) -> Tuple[SolvedPackage, Set[str], List[str]]:
+    """A package as solution.json has it, its flags, and notes. `kinds`: "test" and "doc", where those dependencies count."""
+    title = f"{name}.{version}"
+    found = packages.package(name, version)
+    text, notes = opam_text(found, title)
+    parsed = opamfile.parse(text, f"{title}: opam file")
+    notes += check_extra_files(parsed, found.files, title, variables)
+    items = {item.name: item for item in parsed}
     formula = [items[field].value for field in ("depends", "depopts") if field in items]
     values = [value for value in formula if value is not None]
     needed = formulas.dependencies(values, name, version, solution, variables)
@@ -265,14 +274,21 @@ def describe(
     }
     depexts = items["depexts"].value if "depexts" in items else None
     flags = items["flags"].value if "flags" in items else None
-    return {
-        "name": name,
-        "version": version,
-        "opam": text,
-        "files": [[path, base64.b64encode(content).decode()] for path, content in packages.files(name, version)],
-        "depends": list(needed.build),
-        "post": list(needed.post),
-        "test": extra.get("test", []),
-        "doc": extra.get("doc", []),
-        "depexts": formulas.depexts(depexts, variables) if depexts is not None else [],
-    }, formulas.idents(flags)
+    return (
+        {
+            "name": name,
+            "version": version,
+            "opam": text,
+            "files": [
+                [path, base64.b64encode(content).decode(), "x" if executable else ""]
+                for path, content, executable in found.files
+            ],
+            "depends": list(needed.build),
+            "post": list(needed.post),
+            "test": extra.get("test", []),
+            "doc": extra.get("doc", []),
+            "depexts": formulas.depexts(depexts, variables) if depexts is not None else [],
+        },
+        formulas.idents(flags),
+        notes,
+    )

@@ -33,7 +33,7 @@ class _Package:
     name: str
     version: str
     opam: str
-    files: List[Tuple[str, bytes]]
+    files: List[Tuple[str, bytes, bool]]
     depends: Tuple[str, ...]
     post: Tuple[str, ...]
     test: List[str]
@@ -77,7 +77,7 @@ def _read_packages(answer: Solution) -> List[_Package]:
             item["name"],
             item["version"],
             item["opam"],
-            [(path, base64.b64decode(content)) for path, content in item["files"]],
+            [(path, base64.b64decode(content), "x" in more) for path, content, *more in item["files"]],
             tuple(item["depends"]),
             tuple(item["post"]),
             item["test"],
@@ -226,8 +226,9 @@ def _package_tables(package: _Package) -> Iterator[str]:
                 "checksums": [f"{kind}={value}" for kind, value in wanted.checksums],
             },
         )
-    for path, content in package.files:
-        yield toml_writer.table("[[package.file]]", {"path": path, **_content("content", content)})
+    for path, content, executable in package.files:
+        mode = {"executable": True} if executable else {}
+        yield toml_writer.table("[[package.file]]", {"path": path, **mode, **_content("content", content)})
 
 
 def _content(key: str, content: bytes) -> Dict[str, str]:

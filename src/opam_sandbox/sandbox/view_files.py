@@ -16,13 +16,15 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator, List, Optional, Tuple
+from typing import BinaryIO, Iterable, Iterator, List, Optional, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox import open_in_root
 
 Owner = Optional[Tuple[int, int]]
+# (name, content), with a mode where it is not that of `write`.
+NewFile = Union[Tuple[str, bytes], Tuple[str, bytes, int]]
 
 _ITSELF = os.O_PATH | os.O_NOFOLLOW
 # Neither a FIFO nor a terminal is to hold this process.
@@ -174,10 +176,10 @@ def write(root: Path, name: str, content: bytes, mode: int = 0o644, owner: Owner
         _set(out.fileno(), mode, owner)
 
 
-def write_all(root: Path, files: Iterable[Tuple[str, bytes]], owner: Owner = None) -> None:
-    """`write` for (name, content) pairs."""
-    for name, content in files:
-        write(root, name, content, owner=owner)
+def write_all(root: Path, files: Iterable[NewFile], owner: Owner = None) -> None:
+    """`write` for (name, content) or (name, content, mode)."""
+    for name, content, *mode in files:
+        write(root, name, content, *mode, owner=owner)
 
 
 def overwrite(root: Path, name: str, content: bytes, mode: Optional[int] = None) -> None:
