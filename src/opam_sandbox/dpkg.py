@@ -26,6 +26,8 @@ from opam_sandbox.sandbox import view_files
 
 _STATUS = f"{DATABASE}/status"
 # Where two layers that do not know of one another say different things, no order makes both right.
+# What of a layer's facts is dpkg's. Owners of files are not: also layers without .debs have them.
+_RECORDS = ("status", "triggers", "records", "replaced", "gone")
 _EXCLUSIVE = {dpkg_records.DIVERSIONS: "divert", dpkg_records.STATOVERRIDES: "override the owner or mode of"}
 
 
@@ -83,7 +85,7 @@ def merge(root: Path, additions: Iterable[DpkgFacts]) -> bool:
 
     Raises ToolError where a link is in the database's place, and where layers contradict one another.
     """
-    additions = [addition for addition in additions if any(addition.values())]
+    additions = [addition for addition in additions if any(addition.get(key) for key in _RECORDS)]
     if not additions:
         return False
     status = read_status(root)

@@ -72,7 +72,8 @@ def test_order_and_repetition_do_not_show(layers: "tuple[Path, list[Dict[str, ob
 
 def test_nothing_to_enter(tmp_path: Path) -> None:
     """Layers without .debs, or a base without dpkg, leave everything as it is."""
-    assert not merge(tmp_path, [{}, {"status": {}, "triggers": []}])
+    owners: DpkgFacts = {"owners": {"etc/shadow": "root:shadow"}, "groups": {"shadow": "42"}}
+    assert not merge(tmp_path, [{}, {"status": {}, "triggers": []}, owners])
     assert list(tmp_path.iterdir()) == []
     assert read_status(tmp_path) == {} and read_triggers(tmp_path) == []
 
