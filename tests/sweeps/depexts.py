@@ -44,6 +44,10 @@ VARIABLES = {
 }
 _CHECKS = (("dpkg", "--audit"), ("dpkg", "--verify"), ("apt-get", "check", "-qq"))
 _RESULTS = "results.json"
+_REASON = (
+    "Where two builds differ, maintainer scripts write what is random or the time: dbus makes a machine-id, and Java's keystore of "
+    "certificates has the time in it."
+)
 
 
 def depexts() -> Dict[str, int]:
@@ -235,7 +239,10 @@ def table(results: Dict[str, Dict[str, Any]], users: Dict[str, int]) -> str:
     for title, part in (("Have a problem", bad), ("Are known and cannot be installed", other)):
         lines += [f"## {title}", "", "| Debian package | named by | why |", "|---|---|---|"]
         lines += [f"| {name} | {users.get(name, 0)} | {'; '.join(found['problems'])} |" for name, found in part.items()]
+        lines += [] if part else ["| none | | |"]
         lines.append("")
+        if part is bad and part:
+            lines += [_REASON, ""]
     lines += [
         "## Are unknown to this release",
         "",
