@@ -45,8 +45,8 @@ VARIABLES = {
 _CHECKS = (("dpkg", "--audit"), ("dpkg", "--verify"), ("apt-get", "check", "-qq"))
 _RESULTS = "results.json"
 _REASON = (
-    "Where two builds differ, maintainer scripts write what is random or the time: dbus makes a machine-id, and Java's keystore of "
-    "certificates has the time in it."
+    "Where two builds differ, maintainer scripts write what is random or the time: dbus makes a machine-id, and Java's keystore "
+    "of certificates has the time in it."
 )
 
 
