@@ -25,9 +25,9 @@ from opam_sandbox.layer.description import DpkgFacts
 from opam_sandbox.sandbox import view_files
 
 _STATUS = f"{DATABASE}/status"
-# Where two layers that do not know of one another say different things, no order makes both right.
 # What of a layer's facts is dpkg's. Owners of files are not: also layers without .debs have them.
 _RECORDS = ("status", "triggers", "records", "replaced", "gone")
+# Where two layers that do not know of one another say different things, no order makes both right.
 _EXCLUSIVE = {dpkg_records.DIVERSIONS: "divert", dpkg_records.STATOVERRIDES: "override the owner or mode of"}
 
 

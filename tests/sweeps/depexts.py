@@ -44,6 +44,10 @@ VARIABLES = {
 }
 _CHECKS = (("dpkg", "--audit"), ("dpkg", "--verify"), ("apt-get", "check", "-qq"))
 _RESULTS = "results.json"
+_REASON = (
+    "Where two builds differ, maintainer scripts write what is random or the time: dbus makes a machine-id, and Java's keystore "
+    "of certificates has the time in it."
+)
 
 
 def depexts() -> Dict[str, int]:
@@ -111,7 +115,10 @@ class Sweep:
 
     def try_one(self, depext: str) -> Dict[str, Any]:
         """What becomes of one depext: `debs` (how many), `seconds` of a build, and `problems`, none if all is well."""
-        debs = [self._deb(vars(deb)) for deb in self.lock(depext)]
+        try:
+            debs = [self._deb(vars(deb)) for deb in self.lock(depext)]
+        except ToolError as error:
+            return {"locked": False, "problems": [short(str(error).rpartition("\nTo write")[0])]}
         made: List[Layer] = []
         problems: List[str] = []
         try:
@@ -147,13 +154,10 @@ class Sweep:
                 shutil.rmtree(directory)
 
     def run(self, everything: Sequence[str], names: Sequence[str], count: int) -> None:
-        """Lock everything, which takes a moment each; then build `names`, at most `count` of them (-1: all)."""
-        for name in everything:
-            if name not in self.results:
-                try:
-                    self.lock(name)
-                except ToolError as error:
-                    self.results[name] = {"locked": False, "problems": [short(str(error).rpartition("\nTo write")[0])]}
+        """See which of everything the release knows; then lock and build `names`, at most `count` of them (-1: all)."""
+        known = self._known()
+        for name in set(everything) - known:
+            self.results[name] = {"locked": False, "problems": ["unknown"]}
         self._keep()
         for name in names:
             if name in self.results:
@@ -164,6 +168,16 @@ class Sweep:
             self.results[name] = self.try_one(name)
             print(name, self.results[name], flush=True)
             self._keep()
+
+    def _known(self) -> Set[str]:
+        """The names of all packages of the release, virtual ones included."""
+        found: Set[str] = set()
+        for path in (self._lists.path / "lists").glob("*_Packages"):
+            with open(path, encoding="utf-8") as lines:
+                for line in lines:
+                    if line.startswith(("Package: ", "Provides: ")):
+                        found.update(part.split()[0] for part in line.partition(": ")[2].split(","))
+        return found
 
     def _keep(self) -> None:
         (self._work / _RESULTS).write_text(json.dumps(self.results, indent=1, sort_keys=True))
@@ -199,7 +213,7 @@ def table(results: Dict[str, Dict[str, Any]], users: Dict[str, int]) -> str:
     good = sorted(name for name, found in results.items() if not found["problems"])
     absent = {name: found for name, found in sorted(results.items()) if not found["locked"]}
     bad = {name: found for name, found in sorted(results.items()) if found["locked"] and found["problems"]}
-    unknown = [name for name, found in absent.items() if "Unable to locate" in found["problems"][0]]
+    unknown = [name for name, found in absent.items() if found["problems"] == ["unknown"]]
     counts = (
         f"{len(unknown)} of them are unknown to this release, and {len(absent) - len(unknown)} cannot be installed for other "
         f"reasons. Of the other {len(users) - len(absent)}, {len(good) + len(bad)} were tried until now: {len(good)} install, "
@@ -225,7 +239,10 @@ def table(results: Dict[str, Dict[str, Any]], users: Dict[str, int]) -> str:
     for title, part in (("Have a problem", bad), ("Are known and cannot be installed", other)):
         lines += [f"## {title}", "", "| Debian package | named by | why |", "|---|---|---|"]
         lines += [f"| {name} | {users.get(name, 0)} | {'; '.join(found['problems'])} |" for name, found in part.items()]
+        lines += [] if part else ["| none | | |"]
         lines.append("")
+        if part is bad and part:
+            lines += [_REASON, ""]
     lines += [
         "## Are unknown to this release",
         "",

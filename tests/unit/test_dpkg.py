@@ -10,6 +10,7 @@ from typing import Dict, Sequence
 import pytest
 
 from opam_sandbox.dpkg import difference, merge, read, read_status, read_triggers
+from opam_sandbox.layer.description import DpkgFacts
 
 
 def paragraph(name: str, version: str = "1", more: str = "") -> str:
