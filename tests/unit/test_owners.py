@@ -79,6 +79,8 @@ def layers(top: Path, tiny_root: Path) -> List[Layer]:
             ("usr/lib/chage", {"mode": 0o2755, "gid": 42, "content": b"a program"}),
             ("usr/lib/twice", {"mode": 0o2755, "gid": 42, "content": b"of two names"}),
             ("usr/lib/again", {"kind": tarfile.LNKTYPE, "linkname": "usr/lib/twice", "gid": 42, "mode": 0o2755}),
+            ("var", {"kind": DIRECTORY}),
+            ("var/sub", {"kind": DIRECTORY}),
             ("var/man", {"kind": DIRECTORY, "uid": 6, "gid": 12, "mode": 0o2755}),
             ("var/man/page", {"content": b"text"}),
             ("var/tmp", {"kind": DIRECTORY, "mode": 0o1777}),
@@ -257,6 +259,14 @@ def test_a_changed_file_keeps_its_owner(top: Path, layers: List[Layer]) -> None:
     assert found["usr/lib/twice"] == (0o2755, 0, 42)
     assert "usr/lib/again" not in found
     assert content(here, "etc/shadow").endswith(b"a:!:3652::::::\n")
+
+
+def test_what_was_shown_leaves_no_trace(top: Path, layers: List[Layer]) -> None:
+    """/var, in which a directory was given to its owner for the install, is as old as it was."""
+    here = built(top, "trace", layers, "echo x > /var/sub/file")
+    assert set(entries(here)) == {"var", "var/sub", "var/sub/file"}
+    with tarfile.open(next((here / "blobs/sha256").iterdir())) as archive:
+        assert archive.getmember("var").mtime == 1
 
 
 def test_file_capabilities_are_the_same(top: Path, layers: List[Layer]) -> None:

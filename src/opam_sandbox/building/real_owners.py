@@ -101,10 +101,13 @@ class RealOwners:
             if found is not None and _mark(found) == mark and not (changed and name in _TOGETHER):
                 untouched[name] = stat.S_ISDIR(found.st_mode)
         for name in sorted(untouched, reverse=True):  # what is in a directory first
-            if untouched[name]:
-                view_files.remove_if_empty(upper, name)
-            else:
-                view_files.remove(upper, name)
+            with view_files.keeping_times(
+                upper, os.path.dirname(name)
+            ):  # of a directory that was only copied up for this
+                if untouched[name]:
+                    view_files.remove_if_empty(upper, name)
+                else:
+                    view_files.remove(upper, name)
 
     def _note(self, upper: Path, many: bool) -> None:
         """Note the owners of all that is not opam's; without privileges, give it to root."""

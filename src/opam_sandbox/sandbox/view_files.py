@@ -291,6 +291,18 @@ def remove(root: Path, name: str) -> None:
         _remove(parent, base, name)
 
 
+@contextmanager
+def keeping_times(root: Path, name: str) -> Iterator[None]:
+    """What happens in a directory does not change its time. Raises ToolError where it is none, or a link."""
+    found = _reach(root, name, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        before = os.fstat(found)
+        yield
+        os.utime(found, ns=(before.st_atime_ns, before.st_mtime_ns))
+    finally:
+        os.close(found)
+
+
 def remove_if_empty(root: Path, name: str) -> None:
     """Remove a directory in which there is nothing. Raises ToolError for a link on the way."""
     with _parent(root, name) as (parent, base), suppress(OSError):
