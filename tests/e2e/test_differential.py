@@ -135,7 +135,7 @@ def test_the_same_as_by_hand(project: ScratchProject, tmp_path: Path) -> None:
     found = differences(
         project.directory / "dist/image", project.directory / "repository", downloads, ["tool", "old"], work
     )
-    assert found == []
+    assert found == [], "\n".join(found)
     # The dump is of values, not of what is unknown to both.
     shown = (work / "image.txt").read_text(errors="replace")
     assert "DEP_ENV='/home/opam/.opam/default/share'" in shown and "|share/tool/made|" not in shown
