@@ -8,7 +8,7 @@ from typing import Any, List, Optional
 
 import pytest
 
-from opam_sandbox.building import build, sorted_readdir
+from opam_sandbox.building import build, prepare_opam, sorted_readdir
 from opam_sandbox.building.sorted_readdir import LIBRARY, library
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
@@ -119,7 +119,9 @@ def test_a_package_has_no_say_in_it(
         make_tar(
             [
                 program("bin/gcc", GCC.format(name="a package", status=0)),
-                member(f"{build._PACKAGES}/replaced.1/opam", content=b'opam-version: "2.0"\n', uid=1000, gid=1000),
+                member(
+                    f"{prepare_opam.PACKAGES}/replaced.1/opam", content=b'opam-version: "2.0"\n', uid=1000, gid=1000
+                ),
             ]
         ),
         name="replaced",

@@ -178,8 +178,8 @@ def write(root: Path, name: str, content: bytes, mode: int = 0o644, owner: Owner
 
 def write_all(root: Path, files: Iterable[NewFile], owner: Owner = None) -> None:
     """`write` for (name, content) or (name, content, mode)."""
-    for name, content, *mode in files:
-        write(root, name, content, *mode, owner=owner)
+    for file in files:
+        write(root, file[0], file[1], file[2] if len(file) == 3 else 0o644, owner)
 
 
 def overwrite(root: Path, name: str, content: bytes, mode: Optional[int] = None) -> None:
