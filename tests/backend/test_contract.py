@@ -171,7 +171,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "repositories": ["own"],
             "requirements": ["lwt", "old"],
             "constraints": [],
-            "local": [{"name": "own", "opam": ""}],
+            "local": [{"name": "own", "opam": "", "path": "own.opam", "target": "src:own"}],
             "with_test": False,
             "with_doc": False,
             "prefer_oldest": False,

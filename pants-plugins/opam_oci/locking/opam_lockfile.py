@@ -99,7 +99,10 @@ def solve_call(inputs: ResolveInputs, opam: OpamSubsystem, ground: Foundation) -
         "repositories": list(opam.ordered_repositories()),
         "requirements": list(inputs.requirements),
         "constraints": list(inputs.constraints),
-        "local": [{"name": file.package, "opam": file.text} for file in inputs.opam_files],
+        "local": [
+            {"name": file.package, "opam": file.text, "path": file.path, "target": file.target}
+            for file in inputs.opam_files
+        ],
         "with_test": inputs.options.with_test,
         "with_doc": inputs.options.with_doc,
         "prefer_oldest": inputs.options.prefer_oldest,

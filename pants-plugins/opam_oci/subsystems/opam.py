@@ -190,7 +190,7 @@ class OpamSubsystem(Subsystem):
     tailor_requirements = BoolOption(
         default=True,
         advanced=True,
-        help="If true, `tailor` adds an `opam_requirement` for each `*.opam` file that no target names.",
+        help="If true, `tailor` adds an `opam_requirement` for each file `*.opam` or `opam` that no target names.",
     )
     tailor_packages = BoolOption(
         default=True,
