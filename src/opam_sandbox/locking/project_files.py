@@ -13,6 +13,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from opam_sandbox.debian_versions import version_key
 from opam_sandbox.errors import ToolError
+from opam_sandbox.locking.package_files import opam_text
 from opam_sandbox.locking.repositories import Packages, Variables
 from opam_sandbox.locking.requests import LocalPackage, SolvedPackage
 from opam_sandbox.opam import formulas, opamfile
@@ -128,7 +129,7 @@ def _default_version(name: str, packages: Packages, variables: Mapping[str, str]
 
 
 def _opam_of(packages: Packages, name: str, version: str) -> str:
-    return packages.opam(name, version).decode("utf-8", "surrogateescape")
+    return opam_text(packages.package(name, version), f"{name}.{version}")[0]
 
 
 # `pin-depends`
