@@ -26,7 +26,7 @@ REPOSITORY = {
     "named.0.8": 'available: os-family = "arch"',
     "opt.1": "",
 }
-# Of each, the opam files, each of which a target names.
+# Of each, the opam files: a target names each, or what `opam lock` made of it.
 PROJECTS = {
     "version": {"mylib.opam": 'version: "1.2"\ndepends: ["types" {= version}]'},
     "from-repository": {"named.opam": 'depends: ["types" {= version}]'},
@@ -37,7 +37,7 @@ PROJECTS = {
     "plain": {"opam": 'depends: ["dep"]'},
     "below": {"opam/opam": 'name: "zed"\ndepends: ["dep"]'},
     "wrapped": {"zed.opam/opam": 'depends: ["dep"]'},
-    "locked": {"zed.opam.locked": 'depends: ["dep" {= "1"}]'},
+    "locked": {"zed.opam": 'depends: ["dep"]', "zed.opam.locked": 'depends: ["dep" {= "1"}]'},
     "filters": {
         "zed.opam": 'depends: ["dep" {os = "linux" & arch != "x"} "types" {with-test | os = "win32"}]\ndepopts: ["opt"]'
     },
@@ -65,7 +65,10 @@ def test_the_same_as_opam_by_hand(tmp_path: Path) -> None:
     project = ScratchProject(tmp_path / "project", [*PROJECTS, "depexts", "pin"])
     project.write({**repository, "repository/repo": 'opam-version: "2.0"\n', **files})
     for name, of in PROJECTS.items():
-        targets = (f'opam_requirement(name="r{n}", resolve="{name}", source="{path}")\n' for n, path in enumerate(of))
+        named = [path for path in of if f"{path}.locked" not in of]
+        targets = (
+            f'opam_requirement(name="r{n}", resolve="{name}", source="{path}")\n' for n, path in enumerate(named)
+        )
         project.write({f"{name}/BUILD": "".join(targets)})
     for name, text in (("depexts", DEPEXTS), ("pin", PIN)):
         target = f'opam_requirement(name="r", resolve="{name}", source="mylib.opam")\n'

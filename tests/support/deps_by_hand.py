@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, Dict
@@ -19,6 +20,9 @@ from bench.lock_roots import bases
 from opam_sandbox.opam.switch import HOME, environment
 from opam_sandbox.sandbox.namespaces import run_isolated
 from opam_sandbox.sandbox.overlay import Overlay
+
+# What opam prints; it writes no JSON for --deps-only.
+_INSTALLED = re.compile(r"(?m)^-> installed ([^.\s]+)\.(\S+)$")
 
 
 def answers(directory: Path) -> Dict[str, Any]:
@@ -43,16 +47,11 @@ def answers(directory: Path) -> Dict[str, Any]:
         opam("switch", "create", "default", "--empty")
         found: Dict[str, Any] = {}
         for name in sorted({name.partition("/")[0] for name in files} - {"repository"}):
-            answer = overlay.root / "tmp/answer.json"
-            answer.unlink(missing_ok=True)
             locked = ["--locked"] * any(path.startswith(f"{name}/") and path.endswith(".locked") for path in files)
-            arguments = ["--deps-only", "--dry-run", "--yes", "--no-depexts", *locked, "--json=/tmp/answer.json", "."]
+            Path("log").write_bytes(b"")
+            arguments = ["--deps-only", "--dry-run", "--yes", "--no-depexts", *locked, "."]
             status = opam("install", *arguments, cwd=f"/tmp/by-hand/{name}")
-            actions = json.loads(answer.read_text()).get("solution", []) if status == 0 else []
-            chosen = [action["install"] for action in actions if "install" in action]
-            found[name] = {one["name"]: one["version"] for one in chosen if not one["name"].startswith("deps-of-")}
-            if status != 0:
-                found[name] = None
+            found[name] = dict(_INSTALLED.findall(Path("log").read_text())) if status == 0 else None
         return found
     finally:
         overlay.remove()
