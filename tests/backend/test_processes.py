@@ -83,9 +83,9 @@ def test_options_for_depexts_are_in_requests_with_debs_only() -> None:
     package = read_opam_lock("l", "default", opam_lock(Pkg("a")).encode()).packages["a"]
     deb = Deb("gcc", "2-1", "amd64", "pool/gcc.deb", "cd" * 32, 4)
     plain = build_request(package, [], [LAYER])
-    assert build_request(package, [], [LAYER], True, ["/b", "/a"]) == plain
+    assert build_request(package, [], [LAYER], twice=True, left_out=["/b", "/a"]) == plain
     assert "twice" not in plain and "left_out" not in plain
-    asked = build_request(package, [deb], [LAYER], True, ["/b", "/a"])
+    asked = build_request(package, [deb], [LAYER], twice=True, left_out=["/b", "/a"])
     assert (asked["twice"], asked["left_out"]) == (True, ["/a", "/b"])
 
 
