@@ -9,7 +9,6 @@ import shutil
 import struct
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -27,7 +26,7 @@ from opam_sandbox.sandbox import syscalls
 from opam_sandbox.sandbox.namespaces import has_many_ids, is_rootless, run_isolated
 from opam_sandbox.sandbox.view import View
 from tests.unit import conftest
-from tests.unit.conftest import add_programs, member
+from tests.unit.conftest import add_programs, directory_for_all, member, need_namespaces
 
 USER = 47010
 ENV = {"PATH": "/bin"}
@@ -49,14 +48,11 @@ Entry = Tuple[int, int, int]
 @pytest.fixture(scope="module")
 def top(root_user: None) -> Iterator[Path]:
     """A directory that every user reaches."""
-    if run_isolated(lambda: 0) != 0:
-        pytest.skip("the kernel gives this process no namespaces")
+    need_namespaces()
     if shutil.which("newuidmap") is None:
         pytest.skip("this machine lacks newuidmap")
-    directory = Path(tempfile.mkdtemp(prefix="owners-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
+    with directory_for_all("owners-") as directory:
+        yield directory
 
 
 @pytest.fixture(scope="module")

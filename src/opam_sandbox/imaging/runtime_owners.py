@@ -32,10 +32,9 @@ class RuntimeOwners:
         return self._known[path]
 
     def _find(self, path: str) -> Owner:
-        uid, gid = self._below.of(os.fsencode(path))
         if ownership.is_opams(os.fsencode(path)):
-            return uid, gid
-        user, group = self._below.names(path)
+            return self._below.of(os.fsencode(path))
+        (uid, gid), user, group = self._below.recorded(path)
         return (uid if user is None else self._user(user, uid), gid if group is None else self._group(group, gid))
 
     def _group(self, name: str, number: int) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from opam_sandbox.errors import RequestError
 from opam_sandbox.layer import ownership
@@ -43,6 +43,14 @@ class Owned(NamedTuple):
     path: str
     recorded: Owner
     wanted: Owner
+
+
+class Recorded(NamedTuple):
+    """An owner as a layer's archive has it, and its names there: None for root's, and for numbers without one."""
+
+    owner: Owner
+    user: Optional[str]
+    group: Optional[str]
 
 
 def read_accounts(roots: Iterable[Path]) -> Accounts:
@@ -108,36 +116,33 @@ class Below:
         """As the topmost layer that has the path says. Raises RequestError for a description that makes no sense."""
         if ownership.is_opams(path):
             return ownership.owner(path)
-        name = os.fsdecode(path)
-        if name not in self._recorded:
-            return ROOT
-        known = self._facts_of(name)
-        return ROOT if known is None else _parse(known["owners"][name])
+        found = self._find(os.fsdecode(path))
+        return ROOT if found is None else found.owner
 
     def owned(self, accounts: Accounts) -> List[Owned]:
         """All paths of the view that are not root's, nor opam's, in order. Raises RequestError as `of`."""
-        return list(self._owned(accounts))
-
-    def _owned(self, accounts: Accounts) -> Iterator[Owned]:
+        result: List[Owned] = []
         for name in sorted(self._recorded):
-            known = self._facts_of(name)
-            if known is None:
-                continue
-            uid, gid = _parse(known["owners"][name])
-            user, group = known.get("users", {}).get(str(uid)), known.get("groups", {}).get(str(gid))
-            wanted = (
-                uid if user is None else accounts.users.get(user, uid),
-                gid if group is None else accounts.groups.get(group, gid),
-            )
-            yield Owned(name, (uid, gid), wanted)
+            found = self._find(name)
+            if found is not None:
+                uid, gid = found.owner
+                wanted = (
+                    uid if found.user is None else accounts.users.get(found.user, uid),
+                    gid if found.group is None else accounts.groups.get(found.group, gid),
+                )
+                result.append(Owned(name, found.owner, wanted))
+        return result
 
-    def names(self, path: str) -> Tuple[Optional[str], Optional[str]]:
-        """The names of a path's user and group, None for root's and for numbers without one."""
-        known = self._facts_of(path) if path in self._recorded else None
+    def recorded(self, path: str) -> Recorded:
+        """What is known of a path that is not opam's: root's, where no layer says anything. Raises RequestError as `of`."""
+        return self._find(path) or Recorded(ROOT, None, None)
+
+    def _find(self, name: str) -> Optional[Recorded]:
+        known = self._facts_of(name) if name in self._recorded else None
         if known is None:
-            return None, None
-        uid, gid = _parse(known["owners"][path])
-        return known.get("users", {}).get(str(uid)), known.get("groups", {}).get(str(gid))
+            return None
+        uid, gid = _parse(known["owners"][name])
+        return Recorded((uid, gid), known.get("users", {}).get(str(uid)), known.get("groups", {}).get(str(gid)))
 
     def _facts_of(self, name: str) -> Optional[DpkgFacts]:
         """Of the topmost layer that has the path, if it says an owner of it."""
