@@ -25,7 +25,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from tests.faults import processes
 from tests.faults.place import IMAGE, Place, add_options, copy_store, verify, work_directory
@@ -63,8 +63,8 @@ class Outcome:
     problems: List[str]
 
 
-def plan(count: int, seed: int, victims: Sequence[str], nonces: Sequence[str]) -> List[Kill]:
-    """What is killed when: the same for the same seed."""
+def plan(count: int, seed: int, victims: Sequence[str], nonces: Sequence[str], empty: float = 1 / 3) -> List[Kill]:
+    """What is killed when: the same for the same seed. `empty`: which part of the runs has an empty store."""
     chance = random.Random(seed)
     kills = []
     for number in range(count):
@@ -72,14 +72,16 @@ def plan(count: int, seed: int, victims: Sequence[str], nonces: Sequence[str]) -
         # A run without pantsd spends most of its time with Pants' own start.
         pantsd = victim == "pantsd" or chance.random() < 0.8
         part = chance.random()
-        kills.append(Kill(number, victim, part, nonces[number % len(nonces)], pantsd, chance.random() < 1 / 3))
+        kills.append(Kill(number, victim, part, nonces[number % len(nonces)], pantsd, chance.random() < empty))
     return kills
 
 
 class Kills:
-    """`work`: an empty directory; `store`: a Pants store in which the base may be; `nonces`: one for each image."""
+    """`work`: an empty directory; `store`: a Pants store in which the base may be; `nonces`: one for each image; `keep`:
+    where to have a wrong image, and the right one, if that is wanted."""
 
-    def __init__(self, work: Path, store: Path, nonces: Sequence[str]) -> None:
+    def __init__(self, work: Path, store: Path, nonces: Sequence[str], keep: Optional[Path] = None) -> None:
+        self._keep = keep
         self._saved = work / "saved-cache"
         self.right: Dict[str, str] = {}
         # How long the last run took that nobody killed, by whether it had a daemon.
@@ -128,6 +130,7 @@ class Kills:
         hit, after, status, said = self._killed_run(pants, kill)
         if status == 0 and place.image() != right:
             problems.append("the run that was to be killed gave another image, with exit status 0")
+            self._keep_images(kill)
         if status > 0 and "opam_sandbox" in said.partition("Traceback")[2]:
             problems.append(f"the killed run ended with a traceback: {said[-1500:]}")
         ended = "as ever" if status == 0 else f"with status {status}" if status > 0 else f"by signal {-status}"
@@ -136,8 +139,19 @@ class Kills:
             problems.append(f"the next run ended with {again.returncode}: {again.stderr[-3000:]}")
         elif place.image() != right:
             problems.append(f"the next run gave {place.image()}, not {right}")
+            self._keep_images(kill)
         problems += self._left(before)
         return Outcome(kill, hit, after, ended, problems)
+
+    def _keep_images(self, kill: Kill) -> None:
+        """Copy the wrong image and the right one, which has to be put together once more for that."""
+        if self._keep is None:
+            return
+        for name, place in (("wrong", self.place), ("right", self.reference)):
+            if name == "right":
+                place.project.change(kill.nonce)
+                place.pants(False).run("package", IMAGE)
+            shutil.copytree(place.project.layout.path, self._keep / f"{kill.number}-{name}", dirs_exist_ok=True)
 
     def _killed_run(self, pants: Pants, kill: Kill) -> Tuple[int, float, int, str]:
         """How many processes were killed, after how many seconds, the client's exit status, and what it said."""
@@ -200,13 +214,21 @@ class Kills:
             place.end()
 
 
-def run(work: Path, store: Path, count: int, seed: int, victims: Sequence[str] = VICTIMS) -> List[Outcome]:
+def run(
+    work: Path,
+    store: Path,
+    count: int,
+    seed: int,
+    victims: Sequence[str] = VICTIMS,
+    empty: float = 1 / 3,
+    keep: Optional[Path] = None,
+) -> List[Outcome]:
     """Do it; one line for each kill goes to standard error."""
     nonces = [f"image {number}" for number in range(min(count, NONCES))]
-    kills = Kills(work, store, nonces)
+    kills = Kills(work, store, nonces, keep)
     outcomes = []
     try:
-        for kill in plan(count, seed, victims, nonces):
+        for kill in plan(count, seed, victims, nonces, empty):
             if kill.number % len(nonces) == 0:
                 kills.forget()
             outcome = kills.run(kill)
@@ -240,6 +262,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="how many (default: 200)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="another number kills at other moments")
     parser.add_argument("--victim", action="append", choices=VICTIMS, help="whom (repeatable; default: all in turn)")
+    parser.add_argument(
+        "--empty", type=float, default=1 / 3, metavar="PART", help="of the runs have an empty store (0.33)"
+    )
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="have wrong images here, and the right ones")
     add_options(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all outcomes to this file")
     options = parser.parse_args()
@@ -247,7 +273,8 @@ def main() -> int:
         print("error: mounts and processes of others are looked at, which needs root", file=sys.stderr)
         return 1
     with work_directory("kills", options.work) as work:
-        outcomes = run(work, options.store, options.kills, options.seed, options.victim or VICTIMS)
+        victims = options.victim or VICTIMS
+        outcomes = run(work, options.store, options.kills, options.seed, victims, options.empty, options.keep)
     print(table(outcomes))
     if options.json:
         options.json.write_text(json.dumps([{**vars(o), "kill": vars(o.kill)} for o in outcomes], indent=1) + "\n")

@@ -386,3 +386,49 @@ def test_directories_that_hide_nothing_are_not_opaque(tmp_path: Path) -> None:
     sink = Collected()
     rules = Rules(skip=ownership.is_shared, owner=as_root_owned, lower=[os.fsencode(lower)])
     assert capture(upper, rules, sink).opaque == [b"old"]
+
+
+def access_list(*entries: Tuple[int, int, int]) -> bytes:
+    """As the kernel keeps it: (tag, permissions, id) each."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+NOBODY = 0xFFFFFFFF
+# u::rwx, u:1:rwx, g::rwx, m::rwx, o::rwx
+LISTED = access_list((1, 7, NOBODY), (2, 7, 1), (4, 7, NOBODY), (16, 7, NOBODY), (32, 7, NOBODY))
+
+
+def test_an_access_list_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "listed").write_text("")
+    os.setxattr(tmp_path / "listed", "system.posix_acl_access", LISTED)
+    with pytest.raises(ToolError, match="/listed has an access control list"):
+        capture_tree(tmp_path)
+
+
+def test_the_machines_access_lists_are_not_inherited(namespaces: Namespaces, lower: Path, tmp_path: Path) -> None:
+    """They would give all files of a build another mode."""
+    place = tmp_path / "place"
+    place.mkdir()
+    os.setxattr(place, "system.posix_acl_default", LISTED)
+
+    def modes() -> List[int]:
+        overlay = Overlay([lower], place / "build", rootless=False)
+        overlay.mount()
+        try:
+            (overlay.root / "new/below").mkdir(parents=True)
+            (overlay.root / "new/below/file").write_text("")
+            (overlay.root / "usr/bin/tool").chmod(0o700)
+            overlay.unmount()
+            capture_tree(overlay.upper, overlay.lower)
+            return [
+                stat.S_IMODE(os.lstat(overlay.upper / name).st_mode)
+                for name in ("new", "new/below", "new/below/file", "usr/bin/tool")
+            ]
+        finally:
+            overlay.remove()
+
+    before = os.umask(0o022)
+    try:
+        assert namespaces(modes) == [0o755, 0o755, 0o644, 0o700]
+    finally:
+        os.umask(before)

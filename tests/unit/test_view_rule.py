@@ -62,7 +62,8 @@ VIEWS = ("locking/repositories.py", "locking/solve.py")
 ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/capture.py", "_names"): ({"os.scandir"}, "an unmounted view, whose processes are killed; no links"),
     ("layer/capture.py", "_take"): ({"os.lstat"}, "as _names"),
-    ("layer/capture.py", "_is_opaque"): ({"os.getxattr"}, "as _names; follow_symlinks=False"),
+    ("layer/capture.py", "_links_below"): ({"os.lstat"}, "as _merged_below"),
+    ("layer/capture.py", "is_opaque"): ({"os.getxattr"}, "as _names; follow_symlinks=False"),
     ("layer/capture.py", "_merged_below"): ({"os.lstat"}, "directories of the store: each one above is no link"),
     ("layer/capture.py", "_is_like"): ({"os.lstat"}, "as _names and _merged_below"),
     ("layer/owners.py", "_look"): ({"os.lstat"}, "directories of the store, component by component"),
@@ -100,6 +101,10 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("sandbox/stack.py", "mount_frame"): (
         {".mkdir", "os.chmod", "memory.mount"},
         "the scratch directory, above the view",
+    ),
+    ("sandbox/stack.py", "_remove_access_lists"): (
+        {"os.removexattr"},
+        "the upper directory, just made; above the view",
     ),
     ("sandbox/stack.py", "mount_overlay"): (
         {"os.chdir", "os.path.lexists", ".mkdir", "syscalls.mount"},

@@ -37,8 +37,9 @@ _UNREADABLE = (
 
 # How the overlay file system marks directories for itself; none of it means anything in a layer.
 OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
-# Access control lists name users by numbers, which without privileges are others.
+# What file systems say of themselves.
 LEFT_OUT_XATTRS = (*OVERLAY_XATTRS, b"system.")
+_ACCESS_LISTS = (b"system.posix_acl_access", b"system.posix_acl_default")
 
 
 class Sink(Protocol):
@@ -80,12 +81,14 @@ class Taken:
 
 @dataclass
 class Captured:
-    """The number of entries, the paths of whiteouts and opaque directories among them, and all that was taken."""
+    """The number of entries, the paths of whiteouts and opaque directories among them, and all that was taken. over_links: files
+    that stand where a lower directory has one of several names of a file, each with that one's full path."""
 
     entries: int = 0
     whiteouts: List[bytes] = field(default_factory=list)
     opaque: List[bytes] = field(default_factory=list)
     taken: List[Taken] = field(default_factory=list)
+    over_links: List[Tuple[bytes, bytes]] = field(default_factory=list)
 
 
 @dataclass
@@ -104,8 +107,10 @@ def capture(root: Path, rules: Rules, sink: Sink) -> Captured:
         with open_in_root.directory(root) as directory:
             # A path of a few bytes: what a layer can hold does not depend on where it was made.
             top = b"/proc/self/fd/%d" % directory
-            for item in _Walk(top, rules).found():
+            walk = _Walk(top, rules)
+            for item in walk.found():
                 _write(top, directory, item, rules, links, result, sink)
+            result.over_links = walk.over_links
     except OSError as error:
         if error.filename is None or error.errno not in _UNREADABLE:
             raise  # of who writes the stream, or of the machine
@@ -130,6 +135,7 @@ class _Walk:
         self._top = top
         self._rules = rules
         self._found: List[_Found] = []
+        self.over_links: List[Tuple[bytes, bytes]] = []
 
     def found(self) -> List[_Found]:
         """Raises OSError, ToolError."""
@@ -180,16 +186,20 @@ class _Walk:
             )
         if not stat.S_ISDIR(status.st_mode):
             self._found.append(_Found(path, status))
+            below = _links_below(name, lower) if stat.S_ISREG(status.st_mode) else None
+            if below is not None:
+                self.over_links.append((path, below))
             return None
         merged = _merged_below(name, lower)
         # overlayfs also marks directories that hide nothing, such as every one that dpkg renames into place. Said in a
         # layer, that would hide what a layer beside it has there.
-        opaque = rules.whiteouts and _is_opaque(full) and bool(merged or not rules.lower)
+        opaque = rules.whiteouts and is_opaque(full) and bool(merged or not rules.lower)
         self._found.append(_Found(path, status, opaque))
         return [] if opaque else merged
 
 
-def _is_opaque(full: bytes) -> bool:
+def is_opaque(full: bytes) -> bool:
+    """Whether overlayfs hides what lies below this directory in other layers, of either kind of mount."""
     for name in (b"trusted.overlay.opaque", b"user.overlay.opaque"):
         try:
             if os.getxattr(full, name, follow_symlinks=False) == b"y":
@@ -210,9 +220,21 @@ def _merged_below(name: bytes, lower: Sequence[bytes]) -> List[bytes]:
         except FileNotFoundError:
             continue
         result.append(full)
-        if _is_opaque(full):
+        if is_opaque(full):
             break
     return result
+
+
+def _links_below(name: bytes, lower: Sequence[bytes]) -> Optional[bytes]:
+    """The topmost file `name` of these directories, if it has other names."""
+    for directory in lower:
+        full = os.path.join(directory, name)
+        try:
+            status = os.lstat(full)
+        except FileNotFoundError:
+            continue
+        return full if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 else None
+    return None
 
 
 def _write(
@@ -256,7 +278,13 @@ def _write(
         if first != path:
             emit(Entry(path, tar_headers.HARDLINK, stat.S_IMODE(mode), uid, gid, 0, mtime, first))
             return
-    entry = Entry(path, tar_headers.REGULAR, stat.S_IMODE(mode), uid, gid, 0, mtime, xattrs=_xattrs(full))
+    xattrs = _xattrs(full)
+    if not set(_ACCESS_LISTS).isdisjoint(xattrs):
+        raise ToolError(
+            f"/{os.fsdecode(path)} has an access control list, which engines do not unpack; have the package give it owner and "
+            "mode alone (`setfacl --remove-all` takes the list away)"
+        )
+    entry = Entry(path, tar_headers.REGULAR, stat.S_IMODE(mode), uid, gid, 0, mtime, xattrs=xattrs)
     if stat.S_ISDIR(mode):
         entry.kind = tar_headers.DIRECTORY
         emit(entry)
@@ -306,5 +334,5 @@ def _xattrs(full: bytes) -> Dict[bytes, bytes]:
     return {
         name: os.getxattr(full, name, follow_symlinks=False)
         for name in names
-        if not name.startswith(LEFT_OUT_XATTRS) and name != b"security.selinux"
+        if name in _ACCESS_LISTS or not name.startswith(LEFT_OUT_XATTRS) and name != b"security.selinux"
     }

@@ -9,7 +9,7 @@ from typing import Callable, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from opam_sandbox import machine_errors
 from opam_sandbox.files import write_json
-from opam_sandbox.layer import owners, ownership
+from opam_sandbox.layer import broken_links, owners, ownership
 from opam_sandbox.layer.capture import Rules, Sink, capture
 from opam_sandbox.layer.compress import GZIP, PackedWriter, Packing, Written
 from opam_sandbox.layer.description import FILE, DpkgFacts, Kind, Layer, LayerFields, OpamFacts
@@ -72,6 +72,7 @@ def make_layer(
             base = Path(os.fsdecode(overlay.lower[-1]))
             with timer.step("capture"):
                 written, captured = write_blob(base, lambda sink: capture(overlay.upper, rules, sink))
+                broken_links.check(store, layers, overlay.upper, captured)
             given = owners.of_taken(captured.taken)
             if given:
                 tops = (overlay.upper, *(Path(os.fsdecode(path)) for path in overlay.lower))

@@ -54,6 +54,7 @@ class Stack:
         """Make the directories that mounts need."""
         for directory in (self.upper, self.merged, self.frame):
             directory.mkdir(parents=True)
+        _remove_access_lists(self.upper)
         os.chmod(self.upper, 0o755)
         memory.mount(self.frame, _FRAME, syscalls.MS_NOSUID | syscalls.MS_NODEV)
         self._has_frame = True
@@ -138,6 +139,15 @@ class Stack:
             syscalls.umount(self.frame, syscalls.MNT_DETACH)
             self._has_frame = False
         remove_tree(self.scratch)
+
+
+def _remove_access_lists(directory: Path) -> None:
+    """What the directories above say of new files is nothing that a build is to find."""
+    for name in ("system.posix_acl_access", "system.posix_acl_default"):
+        try:
+            os.removexattr(directory, name)
+        except OSError:
+            continue  # there is none, or the file system has none
 
 
 def _look(path: bytes, opaque: bytes) -> Tuple[bool, bool]:
