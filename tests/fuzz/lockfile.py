@@ -86,6 +86,7 @@ sha256 = "%s"
 size = 5
 """
     % _SHA,
+    b'[metadata]\nlock_version = 1\nkind = "%s"\n' % (b"x" * 5000),
     b'metadata = {lock_version = 0x1, kind = "opam", a.b.c = [[1.5, 1979-05-27T07:32:00Z, nan], {x = true}]}\n',
 ]
 TOKENS = b"""

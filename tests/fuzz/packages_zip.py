@@ -20,12 +20,22 @@ def _archive(files: Sequence[Tuple[str, bytes]]) -> bytes:
     return out.getvalue()
 
 
+def _of_other_kind(kind: int) -> bytes:
+    """An archive that says of its files that they are packed in another way: deflated, they are 8."""
+    whole = bytearray(_archive([("a.1/opam", b"depends: []" * 20)]))
+    whole[8:10] = kind.to_bytes(2, "little")
+    entry = whole.index(b"PK\1\2")
+    whole[entry + 10 : entry + 12] = kind.to_bytes(2, "little")
+    return bytes(whole)
+
+
 SEEDS: List[bytes] = [
     _archive(
         [("a.1/opam", b'depends: ["b" {>= "1"}]\ndepexts: ["x"]\n'), ("b.1/opam", b""), ("a.1/files/p%20q", b"patch")]
     ),
     _archive([("a.1/opam", b"\xff"), ("a.1/files/%ff", b""), ("a.1/files/" + "x" * 300, b"")]),
     _archive([]),
+    *(_of_other_kind(kind) for kind in (zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, 99)),
 ]
 
 

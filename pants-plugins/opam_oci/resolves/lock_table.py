@@ -219,7 +219,7 @@ def read_top(path: str, resolve: str, content: bytes, *, kind: str) -> LockTable
     if version != LOCK_VERSION:
         raise LockfileError(path, f"its lock_version {version} does not exist.")
     if metadata.text("kind") != kind:
-        raise LockfileError(path, f"it is of kind {metadata.text('kind')!r}, where {kind!r} is needed.")
+        raise LockfileError(path, f"it is of kind {metadata.text('kind')!r:.100}, where {kind!r} is needed.")
     if metadata.text("resolve") != resolve:
         raise LockfileError(
             path, f"it was written for the resolve {metadata.text('resolve')!r:.100}, not for {resolve!r}."

@@ -13,6 +13,7 @@ result, in the directory `prepared`:
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import re
 import struct
@@ -37,7 +38,10 @@ from opam_sandbox.sandbox.view import View
 
 PREPARED = "prepared"
 # What zipfile raises for an archive that is not whole, or is not one of its own.
-DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, LookupError, RuntimeError)
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(OSError, EOFError, ValueError, LookupError, RuntimeError),
+)
 
 # Bytes of one file of a package. A lockfile has them all in it.
 _LARGEST_FILE = 64 << 20
