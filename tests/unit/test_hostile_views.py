@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 import pytest
 
 from opam_sandbox import accounts, dpkg
-from opam_sandbox.building import build, prepare_opam, sorted_readdir
+from opam_sandbox.building import prepare_opam, sorted_readdir
 from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.imaging.debian_files import Owners, write_status
@@ -234,7 +234,8 @@ class HostileGcc:
         for name in ("tmp/readdir.c", "tmp/sorted-readdir.so", "dev/sorted-readdir.so"):
             (root / name).symlink_to(host / "made")
         self._host, self._output = host, output
-        self.shown: Dict[str, bytes] = {}
+        self.shown: Dict[str, Any] = {}
+        self.preloaded = ""
 
     def run(self, argv: List[str], env: object, log: object, *, user: bool) -> Any:
         made = self.root / "tmp/sorted-readdir.so"
@@ -245,8 +246,11 @@ class HostileGcc:
             made.write_text("library")
         return SimpleNamespace(returncode=0)
 
-    def show_in_dev(self, name: str, content: bytes) -> None:
+    def show_in_dev(self, name: str, content: Any) -> None:
         self.shown[name] = content
+
+    def preload(self, name: str) -> None:
+        self.preloaded = name
 
 
 @pytest.mark.parametrize("output", ["", "file"])
@@ -264,10 +268,12 @@ def test_the_library_that_sorts_directories(
     assert made is None if output else made is not None and made.read_text() == "library"
     if output:
         return
-    building: Any = object.__new__(build._Build)
-    building._view, building._overlay, building._library = view, gcc, made
-    assert building._preload() == {"LD_PRELOAD": "/dev/sorted-readdir.so"} and gcc.shown == {
-        "sorted-readdir.so": b"library"
+    assert made is not None
+    sorted_readdir.show(view, made)
+    assert gcc.preloaded == "/dev/sorted-readdir/not-libasan.so"
+    assert gcc.shown == {
+        "sorted-readdir/sorted-readdir.so": b"library",
+        "sorted-readdir/not-libasan.so": "/dev/sorted-readdir/sorted-readdir.so",
     }
 
 
