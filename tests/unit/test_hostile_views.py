@@ -230,7 +230,7 @@ class HostileGcc:
     opam = None
 
     def __init__(self, root: Path, host: Path, output: str) -> None:
-        self.root = tree(root, {"usr/bin/gcc": "", "dev/.keep": "", "tmp/.keep": ""})
+        self.root = tree(root, {"usr/bin/gcc": "", "usr/include/dirent.h": "", "dev/.keep": "", "tmp/.keep": ""})
         for name in ("tmp/readdir.c", "tmp/sorted-readdir.so", "dev/sorted-readdir.so"):
             (root / name).symlink_to(host / "made")
         self._host, self._output = host, output
@@ -264,11 +264,12 @@ def test_the_library_that_sorts_directories(
     store = Store(tmp_path / "store", rootless=True)
     monkeypatch.setattr(store, "get", lambda layer: gcc.root)
     monkeypatch.setattr(sorted_readdir, "mounted", lambda *_, **__: nullcontext(view))
-    made = sorted_readdir.library(store, base)
-    assert made is None if output else made is not None and made.read_text() == "library"
     if output:
+        with pytest.raises(ToolError, match="does not compile"):
+            sorted_readdir.library(store, base)
         return
-    assert made is not None
+    made = sorted_readdir.library(store, base)
+    assert made is not None and made.read_text() == "library"
     sorted_readdir.show(view, made)
     assert gcc.preloaded == "/dev/sorted-readdir/not-libasan.so"
     assert gcc.shown == {

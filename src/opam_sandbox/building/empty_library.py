@@ -38,4 +38,6 @@ def of_32_bits(machine: int) -> bytes:
         # Without this one, the program's stack would be executable.
         (_STACK, 0, 0, 0, 0, 0, _READ_WRITE, 16),
     )
-    return identity + header + b"".join(struct.pack("<8I", *one) for one in segments) + table + symbols + strings + dynamic
+    return (
+        identity + header + b"".join(struct.pack("<8I", *one) for one in segments) + table + symbols + strings + dynamic
+    )

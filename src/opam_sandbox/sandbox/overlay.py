@@ -81,7 +81,9 @@ class Overlay(Stack):
         for name in _PLACES:
             self._place(name).mkdir()
             os.chmod(self._place(name), 0o1777)
-        self._around.make(self.merged_directories(self.lower, surroundings.PLACE), {surroundings.HOSTS: surroundings.NAMES})
+        self._around.make(
+            self.merged_directories(self.lower, surroundings.PLACE), {surroundings.HOSTS: surroundings.NAMES}
+        )
         self._mount_again()
 
     @property
