@@ -44,9 +44,9 @@ _COMMAND = (
 
 # Where it is shown: among the devices, of which nothing is in a layer.
 _DIRECTORY = "sorted-readdir"
-# A program with an address sanitizer ends itself where the first library that it loads has a name without `libasan.so`. That is
-# to keep its checks in front; the library takes none away, as it calls the next readdir and malloc, which are the sanitizer's. The
-# name is a link's: in a program that has the sanitizer in itself, no file of such a name may be in its memory.
+# A program with an address sanitizer ends itself where the first library that it loads has a name without `libasan.so`: its
+# checks are to be in front. The library takes none of them away, as it calls the next readdir and malloc, which are the
+# sanitizer's. The name is a link's: where the sanitizer is linked statically, no file in memory may have such a name.
 _NAME = "not-libasan.so"
 # What $LIB is in Debian's ld.so, by machine; and, with their loaders and the number of their machine in ELF, in those of 32 bits
 # that may be installed beside it. These complain of a library of 64 bits in each program, so they get an empty one.

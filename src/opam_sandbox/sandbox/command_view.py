@@ -35,8 +35,8 @@ class Bind:
 @dataclass(frozen=True)
 class Shown:
     """places: directories for scratch files, by their names in the view (relative); what is no directory there is left out.
-    devices: what is shown in /dev, by name (relative to it). binds: by target. closed: see `closed.of_view`; masks: a directory for what
-    stands in for it. read_only: of what is not in `places` or `binds`, /dev as well."""
+    devices: what is shown in /dev, by name (relative to it). binds: by target. closed: see `closed.of_view`; masks: a directory
+    for what stands in for it. read_only: of what is not in `places` or `binds`, /dev as well."""
 
     places: Mapping[str, Path]
     devices: Mapping[str, Device]

@@ -15,7 +15,7 @@ _OPEN_FILES = (1024, 1 << 20)
 # The soft limit of a process's stack, which also decides where the kernel puts what is mapped: Linux's own default, which
 # container engines leave as it is. Programs raise it as far as the hard limit lets them.
 _STACK = 8 << 20
-# Soft limits of the caller's own would make another build than elsewhere. Hard ones hold: somebody set them for the machine's sake.
+# Soft limits of the caller's own would make another build than elsewhere. Hard ones hold: they are for the machine's sake.
 _LIFTED = (resource.RLIMIT_DATA, resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU, resource.RLIMIT_RSS)
 
 # When memory is short, the kernel is to end a build rather than what else runs on the machine.

@@ -55,7 +55,7 @@ class Overlay(Stack):
         self._trees: Dict[str, bytes] = {}
         self._devices: Dict[str, Device] = {}
         self._preloaded = ""
-        # On the disk that the layers are on: where the files of a view are of several file systems, overlayfs numbers them otherwise.
+        # On disk as the layers are: overlayfs numbers files otherwise where they are of several file systems.
         self._around = surroundings.Surroundings(self.scratch / "around")
         self._around_opam = surroundings.Surroundings(self.scratch / "around-opam")
         self._root_ran = False

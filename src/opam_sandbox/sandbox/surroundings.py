@@ -1,7 +1,7 @@
 """Files that programs expect on every machine and that no layer has: commands see them, and nothing of them is captured.
 
-They lie in a directory that is mounted over the layers as if it were one more of them. So nothing is made for them in the view, no
-mount is needed, and a maintainer script may change its copy.
+They lie in a directory that is mounted over the layers as if it were one more of them. So nothing is made for them in the
+view, no mount is needed, and a maintainer script may change its copy.
 """
 
 from __future__ import annotations
