@@ -55,7 +55,7 @@ GEN = b"""#!/bin/sh
 set -e
 cp substituted made
 cat data >> made
-env | grep -v '^PATH=\\|^PWD=\\|^LD_PRELOAD=\\|^OPAMJOBS=' | sort >> made
+env | grep -v '^PATH=\\|^PWD=\\|^OPAMJOBS=' | sort >> made
 ls -l gen.sh | cut -c1-10 >> made
 """
 PATCHES = {f"{n}.patch": f"--- a/data\n+++ b/data\n@@ -1 +1 @@\n-{a}\n+{b}\n".encode() for n, a, b in (

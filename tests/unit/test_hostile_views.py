@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 import pytest
 
 from opam_sandbox import accounts, dpkg
-from opam_sandbox.building import build, prepare_opam, sorted_readdir
+from opam_sandbox.building import prepare_opam, sorted_readdir
 from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.imaging.debian_files import Owners, write_status
@@ -230,11 +230,12 @@ class HostileGcc:
     opam = None
 
     def __init__(self, root: Path, host: Path, output: str) -> None:
-        self.root = tree(root, {"usr/bin/gcc": "", "dev/.keep": "", "tmp/.keep": ""})
+        self.root = tree(root, {"usr/bin/gcc": "", "usr/include/dirent.h": "", "dev/.keep": "", "tmp/.keep": ""})
         for name in ("tmp/readdir.c", "tmp/sorted-readdir.so", "dev/sorted-readdir.so"):
             (root / name).symlink_to(host / "made")
         self._host, self._output = host, output
-        self.shown: Dict[str, bytes] = {}
+        self.shown: Dict[str, Any] = {}
+        self.preloaded = ""
 
     def run(self, argv: List[str], env: object, log: object, *, user: bool) -> Any:
         made = self.root / "tmp/sorted-readdir.so"
@@ -245,8 +246,11 @@ class HostileGcc:
             made.write_text("library")
         return SimpleNamespace(returncode=0)
 
-    def show_in_dev(self, name: str, content: bytes) -> None:
+    def show_in_dev(self, name: str, content: Any) -> None:
         self.shown[name] = content
+
+    def preload(self, name: str) -> None:
+        self.preloaded = name
 
 
 @pytest.mark.parametrize("output", ["", "file"])
@@ -260,14 +264,17 @@ def test_the_library_that_sorts_directories(
     store = Store(tmp_path / "store", rootless=True)
     monkeypatch.setattr(store, "get", lambda layer: gcc.root)
     monkeypatch.setattr(sorted_readdir, "mounted", lambda *_, **__: nullcontext(view))
-    made = sorted_readdir.library(store, base)
-    assert made is None if output else made is not None and made.read_text() == "library"
     if output:
+        with pytest.raises(ToolError, match="does not compile"):
+            sorted_readdir.library(store, base)
         return
-    building: Any = object.__new__(build._Build)
-    building._view, building._overlay, building._library = view, gcc, made
-    assert building._preload() == {"LD_PRELOAD": "/dev/sorted-readdir.so"} and gcc.shown == {
-        "sorted-readdir.so": b"library"
+    made = sorted_readdir.library(store, base)
+    assert made is not None and made.read_text() == "library"
+    sorted_readdir.show(view, made)
+    assert gcc.preloaded == "/dev/sorted-readdir/not-libasan.so"
+    assert gcc.shown == {
+        "sorted-readdir/sorted-readdir.so": b"library",
+        "sorted-readdir/not-libasan.so": "/dev/sorted-readdir/sorted-readdir.so",
     }
 
 

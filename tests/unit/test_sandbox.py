@@ -94,7 +94,7 @@ def test_nothing_of_the_host_is_mounted(inside: "Callable[[str, bool], Tuple[int
     mounts = {line.split()[4]: line.split()[5].split(",") for line in text.splitlines()}
     guarded = {point for point in mounts if point.startswith("/proc/")}
     devices = {f"/dev/{name}" for name in ("full", "null", "random", "tty", "urandom", "zero")}
-    assert set(mounts) - guarded == {"/", "/dev", "/dev/shm", *devices, "/proc", "/tmp"}
+    assert set(mounts) - guarded == {"/", "/dev", "/dev/pts", "/dev/pts/ptmx", "/dev/shm", *devices, "/proc", "/tmp"}
     assert "/proc/sys" in guarded and all("ro" in mounts[point] for point in guarded)
 
 
@@ -132,7 +132,7 @@ def test_devices(inside: "Callable[[str, bool], Tuple[int, str]]") -> None:
     lines = text.splitlines()
     assert lines[:3] == ["y", "1777", "1777"]
     assert lines[3:] == sorted(
-        ["fd", "full", "null", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"]
+        ["fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"]
     )
 
 

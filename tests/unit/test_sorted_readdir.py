@@ -19,7 +19,7 @@ from tests.unit.conftest import Namespaces, build_request, make_base_layer, make
 # "Compiles" its source to itself, and to a line that says whose gcc it is.
 GCC = '#!/bin/sh\necho "by $0 of {name}" > /tmp/out; cat /tmp/out /tmp/readdir.c > /tmp/sorted-readdir.so; exit {status}\n'
 # Says what it is made to load, and by which gcc.
-OPAM = '#!/bin/sh\ncat "$LD_PRELOAD"; gcc; cat /tmp/out; exit 0\n'
+OPAM = "#!/bin/sh\ncat /dev/sorted-readdir/not-libasan.so; gcc; cat /tmp/out; exit 0\n"
 
 
 def program(name: str, text: str) -> Any:

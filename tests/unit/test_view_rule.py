@@ -24,6 +24,7 @@ WHOLE = {
     "sandbox/scratch.py": "records and directories of this process; trees are removed, which follows nothing",
     "sandbox/kernel_files.py": "/proc as the kernel gives it, just mounted",
     "sandbox/user_namespace.py": "the host's maps",
+    "sandbox/surroundings.py": "a directory of the process's own, above the view; of layers, the owner of an unlinked directory",
     "sandbox/memory.py": "the machine's /proc and /sys",
     "files.py": "the helpers below; those who call them are looked at",
     "request.py": "requests",
@@ -137,6 +138,10 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         {".touch", ".mkdir", ".write_bytes", "os.symlink", "os.chmod", "syscalls.mount"},
         "as show; what is in there is mounted here",
     ),
+    ("sandbox/command_view.py", "_mount_terminals"): (
+        {".mkdir", "os.symlink", "syscalls.mount"},
+        "as show; what is in there is mounted here",
+    ),
     ("sandbox/command_view.py", "make_masks"): (
         {".touch", ".mkdir"},
         "the scratch directory, above the view",
@@ -175,7 +180,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         "the request's .debs; the scratch directory, before it is shown",
     ),
     ("building/build.py", "_bind_memory"): ({".mkdir"}, "the scratch directory's memory, before it is bound"),
-    ("building/build.py", "_preload"): ({".read_bytes"}, "the library of the store"),
+    ("building/sorted_readdir.py", "show"): ({".read_bytes"}, "the library of the store"),
     ("building/prepare_opam.py", "_write_below"): (
         {".mkdir", ".write_bytes", ".chmod"},
         "the scratch directory, before it is bound",

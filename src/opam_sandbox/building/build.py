@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Dict, Optional, Sequence
+from typing import Optional, Sequence
 
 from opam_sandbox import dpkg, dpkg_union
 from opam_sandbox.building import install_debs, prepare_opam, sorted_readdir, twice
@@ -169,7 +169,8 @@ class _Build:
         ]
         if self._with_test:
             argv.insert(2, "--with-test")
-        env = {**environment(self._jobs), **self._preload()}
+        env = environment(self._jobs)
+        self._preload()
         done = self._overlay.run(argv, env, self._view.log, user=True, cwd=f"/{HOME}")
         # A build that found no room may go on without what it could not write, and say that all went well.
         self._raise_if_memory_is_full()
@@ -179,13 +180,10 @@ class _Build:
                 f"what it printed is in {LOG}"
             )
 
-    def _preload(self) -> Dict[str, str]:
-        """The variable that has programs see directories in one order on every machine, if the base can do so."""
-        if self._library is None:
-            return {}
-        # Among the devices: nothing of these is in a layer. Its content, as a mount would say where the store is.
-        self._overlay.show_in_dev(sorted_readdir.LIBRARY, self._library.read_bytes())
-        return {"LD_PRELOAD": f"/dev/{sorted_readdir.LIBRARY}"}
+    def _preload(self) -> None:
+        """Have programs see directories in one order on every machine, if the base can do so."""
+        if self._library is not None:
+            sorted_readdir.show(self._view, self._library)
 
     def _raise_if_memory_is_full(self) -> None:
         """Raises _OutOfMemory where a command found no room for its scratch files."""

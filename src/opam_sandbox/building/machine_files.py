@@ -64,6 +64,7 @@ RULES: Sequence[Rule] = (
     Rule("etc/dhcpcd.duid", DROP, "a random name of a machine"),
     Rule("var/lib/dhcpcd/*", DROP, "random names and leases of a machine"),
     Rule("etc/hostname", DROP, "a machine's; container engines write it"),
+    Rule("etc/hosts", DROP, "a machine's; container engines write it"),
     Rule("etc/resolv.conf", DROP, "a machine's; container engines write it"),
     Rule("etc/mailname", DROP, "a machine's"),
     Rule("var/lib/postgresql/*/*", DROP, "a database, with a random name in it; `pg_createcluster` makes one"),

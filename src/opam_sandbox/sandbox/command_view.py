@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Mapping, Optional, Sequence, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import closed, syscalls, view_files
@@ -16,6 +16,11 @@ from opam_sandbox.sandbox.kernel_files import mount_proc
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _LINKS = (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"))
+# Each instance has its own terminals. The machine bounds those of all instances together, and keeps some for itself.
+_TERMINALS = "newinstance,ptmxmode=0666,mode=0620,max=1024"
+
+# What a file in /dev holds, or where a link leads.
+Device = Union[bytes, str]
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,11 @@ class Bind:
 @dataclass(frozen=True)
 class Shown:
     """places: directories for scratch files, by their names in the view (relative); what is no directory there is left out.
-    devices: files that are shown in /dev, by name. binds: by target. closed: see `closed.of_view`; masks: a directory for what
-    stands in for it. read_only: of what is not in `places` or `binds`, /dev as well."""
+    devices: what is shown in /dev, by name (relative to it). binds: by target. closed: see `closed.of_view`; masks: a directory
+    for what stands in for it. read_only: of what is not in `places` or `binds`, /dev as well."""
 
     places: Mapping[str, Path]
-    devices: Mapping[str, bytes]
+    devices: Mapping[str, Device]
     binds: Mapping[str, Bind]
     masks: Path
     closed: Sequence[Tuple[str, str]] = ()
@@ -69,7 +74,7 @@ def _bind(root: Path, source: str, target: str) -> None:
         syscalls.mount(source, point, flags=syscalls.MS_BIND)
 
 
-def _mount_devices(dev: Path, files: Mapping[str, bytes]) -> None:
+def _mount_devices(dev: Path, files: Mapping[str, Device]) -> None:
     syscalls.mount("tmpfs", dev, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=16m")
     for name in DEVICES:
         (dev / name).touch()
@@ -79,9 +84,24 @@ def _mount_devices(dev: Path, files: Mapping[str, bytes]) -> None:
     for name, target in _LINKS:
         os.symlink(f"/proc/self/{target}", dev / name)
     for name, content in files.items():
-        (dev / name).write_bytes(content)
-        os.chmod(dev / name, 0o644)
+        (dev / name).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            os.symlink(content, dev / name)
+        else:
+            (dev / name).write_bytes(content)
+            os.chmod(dev / name, 0o644)
     (dev / "shm").mkdir()
+    _mount_terminals(dev)
+
+
+def _mount_terminals(dev: Path) -> None:
+    """Pseudo terminals of the command's own. Each belongs to who opens it, whose alone its mode is."""
+    (dev / "pts").mkdir()
+    syscalls.mount("devpts", dev / "pts", "devpts", syscalls.MS_NOSUID | syscalls.MS_NOEXEC, _TERMINALS)
+    # As the devices above: of this one, root's opam may not change the mode, and a user could.
+    syscalls.mount(dev / "pts/ptmx", dev / "pts/ptmx", flags=syscalls.MS_BIND)
+    syscalls.make_read_only(dev / "pts/ptmx")
+    os.symlink("pts/ptmx", dev / "ptmx")
 
 
 def make_masks(masks: Path) -> None:

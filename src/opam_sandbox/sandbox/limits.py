@@ -12,6 +12,12 @@ from typing import Tuple
 # The soft limit is what programs find nearly everywhere; whoever wants more may have what container engines give.
 _OPEN_FILES = (1024, 1 << 20)
 
+# The soft limit of a process's stack, which also decides where the kernel puts what is mapped: Linux's own default, which
+# container engines leave as it is. Programs raise it as far as the hard limit lets them.
+_STACK = 8 << 20
+# Soft limits of the caller's own would make another build than elsewhere. Hard ones hold: they are for the machine's sake.
+_LIFTED = (resource.RLIMIT_DATA, resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU, resource.RLIMIT_RSS)
+
 # When memory is short, the kernel is to end a build rather than what else runs on the machine.
 _END_FIRST = 500
 
@@ -37,10 +43,20 @@ def open_files() -> Tuple[int, int]:
     return min(soft, hard), hard
 
 
+def stack() -> Tuple[int, int]:
+    """(soft, hard) limit of a process's stack, in bytes."""
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    return (_STACK if hard == resource.RLIM_INFINITY else min(_STACK, hard)), hard
+
+
 def set_limits() -> None:
     """For this process and all that it starts. Raises OSError."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, open_files())
+    for limit in _LIFTED:
+        hard = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_STACK, stack())
     try:
         score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
     except OSError:

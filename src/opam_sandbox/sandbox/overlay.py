@@ -19,12 +19,13 @@ from typing import BinaryIO, Callable, Dict, Iterable, List, Optional, Sequence,
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import closed, command, memory, stack, syscalls, view_files
-from opam_sandbox.sandbox.command_view import Bind, Shown, make_masks, show
+from opam_sandbox.sandbox import closed, command, memory, stack, surroundings, syscalls, view_files
+from opam_sandbox.sandbox.command_view import Bind, Device, Shown, make_masks, show
 from opam_sandbox.sandbox.stack import Stack
 
 OPAM_UID = command.OPAM_UID
-MAX_LOWER = stack.MAX_LOWER
+# A view has two more directories than layers: what surrounds all commands, and opam's.
+MAX_LOWER = stack.MAX_LOWER - 2
 HOME = "home/opam"
 
 # Directories for scratch files that everybody may write to. root's commands see the layers' own /var/tmp and /run/lock.
@@ -43,6 +44,8 @@ class Overlay(Stack):
         room: Optional[int] = None,
         closed_names: Callable[[Path], Iterable[str]] = closed.names,
     ) -> None:
+        if len(lower) > MAX_LOWER:
+            raise ToolError(f"{len(lower)} layers are needed, but a build's view stacks at most {MAX_LOWER}")
         super().__init__(lower, scratch, rootless)
         self.room = memory.room_for_one() if room is None else room
         # For scratch files of this process's commands: they are in memory if there is room. Gone with the overlay.
@@ -50,7 +53,11 @@ class Overlay(Stack):
         self._closed_names = closed_names
         self._binds: Dict[str, Bind] = {}
         self._trees: Dict[str, bytes] = {}
-        self._devices: Dict[str, bytes] = {}
+        self._devices: Dict[str, Device] = {}
+        self._preloaded = ""
+        # On disk as the layers are: overlayfs numbers files otherwise where they are of several file systems.
+        self._around = surroundings.Surroundings(self.scratch / "around")
+        self._around_opam = surroundings.Surroundings(self.scratch / "around-opam")
         self._root_ran = False
         self._has_files = self._is_handed_over = False
 
@@ -74,7 +81,15 @@ class Overlay(Stack):
         for name in _PLACES:
             self._place(name).mkdir()
             os.chmod(self._place(name), 0o1777)
+        self._around.make(
+            self.merged_directories(self.lower, surroundings.PLACE), {surroundings.HOSTS: surroundings.NAMES}
+        )
         self._mount_again()
+
+    @property
+    def below(self) -> List[bytes]:
+        """As `Stack.below`."""
+        return [*self._around.directories, *self.lower]
 
     def _mount_again(self) -> None:
         self.mount_merged()
@@ -122,9 +137,16 @@ class Overlay(Stack):
         found = view_files.status(self.upper, target)
         return None if found is None else found.st_ino
 
-    def show_in_dev(self, name: str, content: bytes) -> None:
-        """Have commands see a file in /dev, of which nothing is in a layer."""
+    def show_in_dev(self, name: str, content: Device) -> None:
+        """Have commands see a file (bytes) or a link (where it leads) in /dev, of which nothing is in a layer."""
         self._devices[name] = content
+
+    def preload(self, name: str) -> None:
+        """Have every program of opam's load a library, by its name as ld.so(8) takes it, if the layers have an /etc.
+
+        By a file rather than by LD_PRELOAD: programs find their environment as it is elsewhere, those that clear it load the
+        library all the same, and those with another libc than the layers' do not."""
+        self._preloaded = name
 
     def is_full(self) -> bool:
         """Whether the memory for scratch files is."""
@@ -201,6 +223,7 @@ class Overlay(Stack):
             # So that it is in the upper directory, where it is an upper directory of its own.
             view_files.change_owner(self.root, HOME, self.opam or (0, 0))
         hidden = closed.of_view(self.root, self.upper, self.lower, self._closed_names)
+        around = self._surround_opam()
         self.unmount()
         self._is_handed_over = True
         if self._root_ran:
@@ -208,8 +231,17 @@ class Overlay(Stack):
         self.chown_to_opam(*(self._place(name) for name in _PLACES))
         home = self._directories_of_home() if has_home else []
         # Here and not in the command's own process, which does not say which names it has taken.
-        self.give_short_names([*self._all, *home, os.fsencode(self.upper / HOME)])
-        return command.run(what, lambda: self._show_to_opam(home, hidden))
+        self.give_short_names([*around, *self._all, *home, os.fsencode(self.upper / HOME)])
+        return command.run(what, lambda: self._show_to_opam([*around, *self._all], home, hidden))
+
+    def _surround_opam(self) -> List[bytes]:
+        """The directories that are mounted over the view's own."""
+        etc = self.merged_directories(self._all, surroundings.PLACE)
+        if self._preloaded:
+            others = view_files.read(self.root, f"{surroundings.PLACE}/{surroundings.PRELOAD}") or b""
+            self._around_opam.make(etc, {surroundings.PRELOAD: others + b"\n%s\n" % os.fsencode(self._preloaded)})
+        # root's commands may have put something else in the place of /etc.
+        return [*self._around_opam.directories, *self._around.directories] if etc else []
 
     def _take_from_root(self, has_home: bool) -> None:
         """Nothing that root's commands left behind is in opam's way: without privileges it would not be."""
@@ -231,10 +263,10 @@ class Overlay(Stack):
         """What lies below opam's part of the upper directory."""
         return self.merged_directories(self._all, HOME)[1:] or [self._nothing]
 
-    def _show_to_opam(self, home: Sequence[bytes], hidden: Sequence[Tuple[str, str]]) -> Path:
+    def _show_to_opam(self, lower: Sequence[bytes], home: Sequence[bytes], hidden: Sequence[Tuple[str, str]]) -> Path:
         view = self.frame / "view"
         flags = syscalls.MS_NOSUID | (0 if self.rootless else syscalls.MS_NODEV)
-        self.mount_overlay(view, self._all, None, flags)
+        self.mount_overlay(view, lower, None, flags)
         if home:
             with view_files.mount_point(view, HOME) as point:
                 self.mount_overlay(Path(point), home, self.upper / HOME, flags)

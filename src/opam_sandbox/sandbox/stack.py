@@ -45,6 +45,11 @@ class Stack:
         """Where the merged view is mounted."""
         return self.merged
 
+    @property
+    def below(self) -> List[bytes]:
+        """The directories that the view is mounted of, topmost first, but for the upper one."""
+        return self.lower
+
     def mount(self) -> None:
         """Mount the view. Raises ToolError where overlayfs does not mount."""
         self.mount_frame()
@@ -61,7 +66,7 @@ class Stack:
 
     def mount_merged(self) -> None:
         """Mount the view, also once more after `unmount`, with what was written until then."""
-        self.mount_overlay(self.merged, self.lower, self.upper, 0 if self.rootless else syscalls.MS_NODEV)
+        self.mount_overlay(self.merged, self.below, self.upper, 0 if self.rootless else syscalls.MS_NODEV)
         self._mounted = True
 
     def mount_overlay(self, target: Path, lower: Sequence[bytes], upper: Optional[Path], flags: int) -> None:
