@@ -26,6 +26,14 @@ class Owners:
         name = self._read().get(path, "")
         return f"the Debian package {name}" if name else "the Debian package that has it"
 
+    def owned(self, path: str) -> bool:
+        """Whether a path is a Debian package's."""
+        return path in self._read()
+
+    def describe_directory(self, path: str) -> str:
+        """The owner of the first file below a directory, in words."""
+        return self.describe(min((one for one in self._read() if one.startswith(f"{path}/")), default=path))
+
     def names(self, paths: Iterable[str]) -> Set[str]:
         """The packages that own some of these paths."""
         owners = self._read()
