@@ -38,6 +38,8 @@ class Needs:
                 done.add(path)
                 self._follow_file(path)
         for link, directory in sorted(selection.outside.items()):
+            if any(path.startswith(f"{directory}/") for path in selection.chosen):
+                continue  # `runtime_keep` says what of it is wanted
             search.problem(
                 f"/{link} is a link to the directory /{directory}, which is not in the slim base: add "
                 f"{search.owners.describe_directory(directory)} to its `packages`, or the directory to `runtime_keep`"

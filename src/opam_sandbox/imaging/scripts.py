@@ -44,11 +44,14 @@ def _follow_env(search: Search, path: str, env: str, argument: str) -> str:
     looked = PATH if command.path is None else command.path
     places = [f"{place}/{command.program}" for place in looked.split(":") if place.startswith("/")]
     there = next((one for one in places if search.is_program(search.full, one)), None)
-    for one in places:
-        if search.is_program(search.slim, one) or (search.has(one) and search.is_program(search.full, one)):
-            return one
+    # What comes first in the full image is what runs there: another of that name in the slim base is not the same.
+    if there is None or not there.startswith(f"/{SWITCH}/"):
+        own = next((one for one in places if search.is_program(search.slim, one)), None)
+        if own is not None:
+            return own
     if there is None:
         search.problem(f"{text}, which is in neither image's {looked}: {WAY_OUT}")
         return ""
-    search.take_program(there, text)
+    if not search.has(there):
+        search.take_program(there, text)
     return there

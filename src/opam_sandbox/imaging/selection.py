@@ -108,13 +108,13 @@ class Selection:
                     self.take(path)
             self.empty.update(path for path in _empty_directories(self._trees[name]) if path not in left_out)
         reached = dict(self.reached)
-        before = set(self.chosen)
         for pattern in keep:
             if not pattern.startswith("!"):
                 for path in self._named(pattern):
                     self.take(path)
-        # Who asks for a link asks for the program that it leads to.
-        self.reached = {path: link for path, link in reached.items() if path in before}
+                    # Who asks for a link asks for the program that it leads to.
+                    reached.pop(_way(self._full, path)[1] or "", None)
+        self.reached = reached
 
     def files_of(self, name: str) -> Iterator[str]:
         """The files of a package."""
@@ -140,7 +140,7 @@ class Selection:
 
         False where the full image has none.
         """
-        asked = self.real(path)
+        asked = self.real(path) or ""
         links, real = _way(self._full, path)
         for link in links:
             # A file that was asked for replaces that of the slim base; what merely is on the way does not.
@@ -148,17 +148,16 @@ class Selection:
                 self.chosen.add(link)
         if real is None:
             return False
-        if not links:
-            asked = real
-        elif view_files.is_directory(self._full, real):
-            return self._take_directory(links[-1], real)
-        elif real in self.chosen or view_files.exists(self._slim, real):
-            return True
+        if asked in links:
+            if view_files.is_directory(self._full, real):
+                return self._take_directory(asked, real)
+            if real in self.chosen or view_files.exists(self._slim, real):
+                return True
         found = view_files.status(self._full, real)
         if found is not None and stat.S_ISREG(found.st_mode) and real not in self.chosen:
             self.chosen.add(real)
-            if links and asked != real:
-                self.reached[real] = links[-1]
+            if asked in links:
+                self.reached[real] = asked
         return True
 
     def _take_directory(self, link: str, real: str) -> bool:
