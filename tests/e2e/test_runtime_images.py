@@ -64,11 +64,12 @@ touch "$OPAM_SWITCH_PREFIX/var/spool/job"
 """
 TOOL = f"""set -e
 ocamlopt -I +dynlink dynlink.cmxa native.ml -o native
-ocamlmklib -o stub stub.c
+ocamlc -c stub.c
+ocamlmklib -o stub stub.o
 ocamlc -I +dynlink -I +unix -use-runtime {SWITCH}/bin/ocamlrun unix.cma dynlink.cma -dllib -lstub byte.ml -o byte
 mkdir -p {SWITCH}/bin {SWITCH}/lib/stublibs {SWITCH}/share/tool
 cp dllstub.so {SWITCH}/lib/stublibs
-printf '#! \\t/usr/bin/env -S X=1\\\\_"2 3" helper -q\\n' > call
+printf '#! \\t/usr/bin/env -S "X=1\\\\_2 3" helper -q\\n' > call
 chmod 755 top words call
 cp native byte top words call {SWITCH}/bin
 ln -s ../../lib/plug/data-1 {SWITCH}/share/tool/current
@@ -80,7 +81,7 @@ printf '#!/usr/bin/env make -f\\n' > {SWITCH}/bin/one-word
 printf '#!/usr/bin/ocaml\\n' > {SWITCH}/bin/system
 printf '#!/usr/bin/env -S PATH=/nowhere sh\\n' > {SWITCH}/bin/no-path
 printf '#!/not/there\\n' > {SWITCH}/bin/left-out
-ln -s /usr/share/perl5 {SWITCH}/share/broken/perl
+ln -s /usr/lib/x86_64-linux-gnu/ocaml {SWITCH}/share/broken/ocaml
 chmod 755 {SWITCH}/bin/*
 """
 # name -> what its opam file says, files, the script that installs it
@@ -163,7 +164,7 @@ def test_what_cannot_be_had(project: Pants) -> None:
         f"{place}/one-word is run by /usr/bin/env, whose argument `make -f` is one name for env",
         f"{place}/system is run by /usr/bin/ocaml, which is not in the slim base: add the Debian package ocaml",
         f"{place}/no-path is run by sh (through /usr/bin/env), which is in neither image's /nowhere",
-        f"{SWITCH}/share/broken/perl is a link to the directory /usr/share/perl5, which is not in the slim base: add the Debian",
+        f"{SWITCH}/share/broken/ocaml is a link to the directory /usr/lib/x86_64-linux-gnu/ocaml, which is not in the slim base: add the Debian",
     ):
         assert text in " ".join(done.stderr.split())
     assert "left-out" not in done.stderr
