@@ -295,7 +295,7 @@ def test_files_that_programs_name(image: Trees, capfd: pytest.CaptureFixture[str
         "/usr/include/x.h",
         "/nowhere/at/all",
     )
-    texts = "\0".join(paths).encode()
+    texts = "\0".join([*paths, "libdyn.so.1", "libbase.so", "xlibother.so"]).encode()
     # A program of one part, which is loaded.
     header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     part = struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 120 + len(texts), 120 + len(texts), 0)
@@ -304,10 +304,16 @@ def test_files_that_programs_name(image: Trees, capfd: pytest.CaptureFixture[str
     add(image["dep"], "/usr/share/magic/m.mgc", "x")
     add(image["dep"], "/usr/share/zoneinfo/UTC", "x")
     add(image["base"], "/usr/include/x.h", "x")
+    add(image["dep"], "/usr/lib/libdyn.so.1.2", "x", 0o755)
+    link(image["dep"], "/usr/lib/libdyn.so.1", "libdyn.so.1.2")
+    add(image["dep"], "/usr/lib/libother.so", "x")
+    add(image["base"], "/usr/lib/libbase.so", "x")
     owned(image, "tzdata", "/usr/share/zoneinfo", "/usr/share/zoneinfo/UTC")
     status, layer = run(image)
     warning = capfd.readouterr().err
     assert status == 0 and (layer / "usr/share/magic/m.mgc").exists()
+    assert (layer / "usr/lib/libdyn.so.1").read_text() == "x" and not (layer / "usr/lib/libother.so").exists()
+    assert "may look up /usr/lib/libbase.so, which" in warning
     assert f"warning: /{SWITCH}/bin/program may look up /usr/share/zoneinfo (the Debian package tzdata)" in warning
     assert "x.h" not in warning and "debug-only" not in warning and "nowhere" not in warning
     assert "warning: programs of dependencies are left out" in warning and "tool (dep)" in warning

@@ -29,8 +29,8 @@ def follow_elf(search: Search, path: str, elf: Elf) -> None:
         if "/" in name:
             slim = full = [os.path.dirname(name)]
         else:
-            slim = [*own, *_linker_directories(search.slim)]
-            full = [*own, *_linker_directories(search.full)]
+            slim = [*own, *linker_directories(search.slim)]
+            full = [*own, *linker_directories(search.full)]
         if not any(search.has(f"{place}/{file}") for place in slim):
             _take(search, path, name, [f"{place}/{file}" for place in full])
 
@@ -66,7 +66,7 @@ def _take(search: Search, path: str, name: str, candidates: List[str]) -> None:
         )
 
 
-def _linker_directories(root: Path) -> List[str]:
+def linker_directories(root: Path) -> List[str]:
     """Where the dynamic linker looks in a root: ld.so.conf's directories, then its own."""
     found: List[str] = []
     for name in view_files.names(root, "etc/ld.so.conf.d"):

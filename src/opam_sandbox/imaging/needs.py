@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, Set
+from typing import List, Sequence, Set
 
 from opam_sandbox.imaging import libraries, plugins, scripts, unseen
 from opam_sandbox.imaging.bytecode import read_bytecode
@@ -13,21 +13,19 @@ from opam_sandbox.imaging.elf import read_elf
 from opam_sandbox.imaging.search import Search
 from opam_sandbox.imaging.selection import SWITCH, Selection
 from opam_sandbox.imaging.shebang import LONGEST, read_shebang
+from opam_sandbox.layer.description import Layer
 from opam_sandbox.sandbox import view_files
 
 
 class Needs:
-    """`full`, `slim`: the views' roots; `selection` grows by what is needed; `owners` says which Debian package has a file.
-
-    `notes`, after `follow`: what nobody can see from outside, a sentence each.
-    """
+    """`full`, `slim`: the views' roots; `selection` grows by what is needed; `owners` says which Debian package has a file."""
 
     def __init__(self, full: Path, slim: Path, selection: Selection, owners: Owners) -> None:
         self._search = Search(full, slim, selection, owners)
 
-    @property
-    def notes(self) -> List[str]:
-        return self._search.notes
+    def notes(self, layers: Sequence[Layer]) -> List[str]:
+        """After `follow`: what nobody can see from outside, a sentence each. `layers`: the full image's."""
+        return [*unseen.notes(self._search), *unseen.left_out_debs(layers, self._search)]
 
     def follow(self) -> List[str]:
         """Take what the chosen files need, until nothing is missing; returns what cannot be had, a sentence each."""
@@ -44,7 +42,6 @@ class Needs:
                 f"/{link} is a link to the directory /{directory}, which is not in the slim base: add "
                 f"{search.owners.describe_directory(directory)} to its `packages`, or the directory to `runtime_keep`"
             )
-        search.notes += unseen.notes(search)
         return search.problems
 
     def _follow_file(self, path: str) -> None:

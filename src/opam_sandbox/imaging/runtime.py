@@ -20,7 +20,6 @@ from opam_sandbox.imaging.needs import Needs
 from opam_sandbox.imaging.requests import RuntimeRequest
 from opam_sandbox.imaging.runtime_owners import RuntimeOwners
 from opam_sandbox.imaging.selection import Selection
-from opam_sandbox.imaging.unseen import left_out_debs
 from opam_sandbox.layer import ownership
 from opam_sandbox.layer.description import DpkgFacts, Layer, read_layer, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
@@ -80,11 +79,9 @@ def _fill(view: View, full_view: View, request: RuntimeRequest, layers: Sequence
         copies.copy(path)
     for directory in sorted(selection.empty):
         copies.make_directory(directory)
-    taken = packages.names(selection.chosen)
-    debs = left_out_debs(layers, selection.run_time, slim, taken)
-    for note in [*needs.notes, *debs]:
+    for note in needs.notes(layers):
         print(f"warning: {note}", file=sys.stderr)
-    status = write_status(full, slim, layers, taken)
+    status = write_status(full, slim, layers, packages.names(selection.chosen))
     if not has_user(slim):
         add_user(slim)
     copies.make_directory(HOME)

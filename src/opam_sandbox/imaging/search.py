@@ -12,7 +12,7 @@ from opam_sandbox.sandbox import view_files
 
 
 class Search:
-    """`full`, `slim`: the views' roots. `problems`: what cannot be had; `notes`: what nobody can see; a sentence each.
+    """`full`, `slim`: the views' roots. `problems`: what cannot be had, a sentence each.
 
     `scripts`: those that are kept; `named`: paths that the image lacks, with the programs that name them.
     """
@@ -23,7 +23,6 @@ class Search:
         self.selection = selection
         self.owners = owners
         self.problems: List[str] = []
-        self.notes: List[str] = []
         self.scripts: List[str] = []
         self.named: Dict[str, Set[str]] = {}
 

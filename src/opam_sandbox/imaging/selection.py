@@ -92,6 +92,7 @@ class Selection:
         self.roots: Set[str] = set()
         self.run_time: Set[str] = set()
         self._followed: Set[str] = set()
+        self._taken: Set[Tuple[str, ...]] = set()
 
     def choose(self, packages: Sequence[RuntimePackage], keep: Sequence[str]) -> None:
         """Take what is kept by its place, and what the patterns `keep` name. Raises ToolError for one that names nothing.
@@ -123,6 +124,9 @@ class Selection:
     def take_libraries(self, endings: Tuple[str, ...]) -> None:
         """Take, below lib/, what the names of files end with: of the packages needed at run time, of the compiler's own
         directory, and the descriptions of all libraries, since each is looked up by those that need it."""
+        if endings in self._taken:
+            return
+        self._taken.add(endings)
         own = {path for name in self.run_time for path in _files(self._trees[name])}
         for path in sorted(self.of_packages):
             if path.startswith(f"{SWITCH}/lib/") and path.endswith(endings):

@@ -9,51 +9,73 @@ from __future__ import annotations
 import os
 import re
 import stat
-from pathlib import Path
 from typing import BinaryIO, Dict, Iterable, Iterator, List, Sequence, Set
 
 from opam_sandbox import dpkg
 from opam_sandbox.files import CHUNK
 from opam_sandbox.imaging.elf import Elf
+from opam_sandbox.imaging.libraries import linker_directories
 from opam_sandbox.imaging.search import Search
 from opam_sandbox.imaging.selection import SWITCH
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.sandbox import view_files
 
 _LONGEST_NAME = 255
+# "/" first: the search skips to it.
 _PATH = re.compile(
-    rb"(?<![\w./-])/(?:home/opam/\.opam/default|usr|etc|lib|lib64|bin|sbin|var|opt)/[\w.+@:~/-]{2,%d}" % _LONGEST_NAME
+    rb"/(?<![\w./-]/)(?:home/opam/\.opam/default|usr|etc|lib|lib64|bin|sbin|var|opt)/[\w.+@:~/-]{2,%d}" % _LONGEST_NAME
 )
+# What is given to dlopen(3).
+_LIBRARY = re.compile(rb"lib(?<![\w./+-]lib)[\w+.-]{1,80}\.so(?:\.[0-9.]+)?(?![\w.+-])")
 # Compilers, and what they and debuggers read.
 _NOT_LOOKED_UP = re.compile(
-    rf"usr/(?:include|src|lib/debug|lib/gcc)(?:/|\Z)|{re.escape(SWITCH)}/(?:\.opam-switch|lib/ocaml|bin|lib|man|doc)(?:/|\Z)"
+    rf"usr/(?:include|src|lib/debug|lib/gcc|(?:lib|share)/(?:[\w-]+/)?pkgconfig)(?:/|\Z)|{re.escape(SWITCH)}/(?:\.opam-switch|lib/ocaml|bin|lib|man|doc)(?:/|\Z)"
 )
-_FOR_BUILDS = re.compile(r"(?:\w+/)?(?:libdevel|devel|doc|debug|oldlibs|libs)\Z")
+_FOR_BUILDS = re.compile(r"(?:\w+/)?(?:libdevel|devel|doc|debug)\Z")
+# Of a Debian package: what people and dpkg read, and libraries, which are found where they are needed (but NSS modules).
+_FOUND = re.compile(
+    r"usr/share/(?:doc|doc-base|lintian|bug|man|info|locale|gir-1\.0|pkgconfig)/|etc/ld\.so\.conf\.d/"
+    r"|(?:usr/)?lib/(?:[^/]+/)?lib(?!nss_)[^/]*\.so[.0-9]*\Z"
+)
+# A script that OCaml runs has it; else nobody compiles in a runtime image.
+_COMPILERS = {"dune", "ocaml", "ocaml-base-compiler", "ocaml-compiler", "ocaml-variants", "ocamlbuild", "ocamlfind"}
 _MOST = 8
+_MOST_PROGRAMS = 40
 # A program that names more than this names them as data.
 _MOST_NAMES = 2000
 
 
 def follow_names(search: Search, path: str, file: BinaryIO, elf: Elf) -> None:
     """Take the packages' files that the ELF file at `path` names; keep a note of others that the slim base lacks."""
-    for name in sorted(set(_names(file, elf)))[:_MOST_NAMES]:
-        if search.has(name):
-            continue
-        real = view_files.resolve(search.full, name)
-        found = None if real is None else view_files.status(search.full, real)
-        if real is None or found is None or _NOT_LOOKED_UP.match(real):
-            continue
-        if stat.S_ISREG(found.st_mode) and not found.st_mode & 0o111 and real in search.selection.of_packages:
-            search.selection.take(name)
-        elif not _has_some(search, real):
-            search.named.setdefault(real, set()).add(path)
+    names = set(_names(file, elf, _PATH))
+    libraries = set(_names(file, elf, _LIBRARY)) - {os.path.basename(needed) for needed in elf.needed}
+    places = linker_directories(search.full) if libraries else []
+    for library in sorted(libraries)[:_MOST_NAMES]:
+        found = [f"{place}/{library}" for place in places if view_files.exists(search.full, f"{place}/{library}")]
+        names.update(found[:1])
+    for name in sorted(names)[:_MOST_NAMES]:
+        if not search.has(name):
+            _follow_name(search, path, name)
+
+
+def _follow_name(search: Search, path: str, name: str) -> None:
+    real = view_files.resolve(search.full, name)
+    found = None if real is None else view_files.status(search.full, real)
+    if real is None or found is None or _NOT_LOOKED_UP.match(real):
+        return
+    # A program is not the whole of its package.
+    is_data = not found.st_mode & 0o111 or ".so" in os.path.basename(real)
+    if stat.S_ISREG(found.st_mode) and is_data and real in search.selection.of_packages:
+        search.selection.take(name)
+    elif not _has_some(search, real):
+        search.named.setdefault(real, set()).add(path)
 
 
 def _has_some(search: Search, directory: str) -> bool:
     return any(path.startswith(f"{directory}/") for path in search.selection.chosen)
 
 
-def _names(file: BinaryIO, elf: Elf) -> Iterator[str]:
+def _names(file: BinaryIO, elf: Elf, pattern: "re.Pattern[bytes]") -> Iterator[str]:
     for offset, length in elf.loaded:
         file.seek(offset)
         before, rest = b"", length
@@ -65,7 +87,7 @@ def _names(file: BinaryIO, elf: Elf) -> Iterator[str]:
             text = before + data
             # A name at the end may go on in what is read next.
             before = text[-(_LONGEST_NAME + 64) :] if rest else b""
-            for found in _PATH.findall(text):
+            for found in pattern.findall(text):
                 yield os.fsdecode(found).strip("/").rstrip(".:")
 
 
@@ -81,14 +103,14 @@ def notes(search: Search) -> List[str]:
     selection = search.selection
     left = {
         os.path.basename(path): name
-        for name in sorted(selection.run_time - selection.roots)
+        for name in sorted(selection.run_time - selection.roots - _COMPILERS)
         for path in selection.files_of(name)
         if path.startswith((f"{SWITCH}/bin/", f"{SWITCH}/sbin/")) and path not in selection.chosen
     }
     if left:
         found.append(
             "programs of dependencies are left out. If one is run by its name, add it to `runtime_keep`: "
-            + _some(f"{program} ({package})" for program, package in left.items())
+            + _some((f"{program} ({package})" for program, package in left.items()), _MOST_PROGRAMS)
         )
     if search.scripts:
         found.append(
@@ -104,25 +126,27 @@ def _where(search: Search, real: str) -> str:
     return f"/{real}"
 
 
-def left_out_debs(layers: Sequence[Layer], run_time: Set[str], slim: Path, taken: Set[str]) -> List[str]:
-    """A note of the Debian packages that packages asked for (depexts), none of which is in the image.
-
-    `slim`: the slim view's root, `taken`: packages of which files were taken.
-    """
-    known = {*taken, *(key.partition(":")[0] for key in dpkg.read_status(slim))}
+def left_out_debs(layers: Sequence[Layer], search: Search) -> List[str]:
+    """A note of the Debian packages that packages asked for (depexts), and that have data or programs which are left out."""
+    selection = search.selection
+    present = {key.partition(":")[0] for key in dpkg.read_status(search.slim)}
     names = set()
     for layer in layers:
-        if layer.kind == "package" and layer.name in run_time:
+        if layer.kind == "package" and layer.name in selection.run_time:
             for key, paragraph in layer.dpkg.get("status", {}).items():
                 section = re.search(r"^Section: *(\S+)", paragraph, re.MULTILINE)
                 if not section or not _FOR_BUILDS.match(section.group(1)):
                     names.add(key.partition(":")[0])
-    left = sorted(names - known)
+    left = {
+        owner
+        for path, owner in search.owners.all(selection.of_packages - selection.chosen)
+        if owner in names and owner not in present and not _FOUND.match(path)
+    }
     if not left:
         return []
     return [
-        "these Debian packages of depexts are left out. If one is needed at run time, add it to the slim base's `packages`: "
-        + _some(left, 40)
+        "these Debian packages of depexts are left out, or most of them. If one is needed at run time, add it to the slim "
+        "base's `packages`: " + _some(left, _MOST_PROGRAMS)
     ]
 
 
