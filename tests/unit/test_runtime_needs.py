@@ -251,6 +251,11 @@ def test_plugins(image: Trees) -> None:
     add(image["root"], "bin/program", program + b"..." + b"Dynlink.Error", 0o755)
     status, layer = run(image)
     assert status == 0 and set(files) <= set(names(layer))
+    shutil.rmtree("in")
+    add(image["root"], "bin/program", program + b"...findlib.conf", 0o755)
+    status, other = run(image)
+    assert status == 0 and {"lib/dep/META", "lib/findlib.conf"} <= set(names(other))
+    assert "lib/dep/dep.cmxs" not in names(other)
     assert not {"lib/dep/dep.cmxa", "lib/dep/dep.cma"} & set(names(layer))
     shutil.rmtree("in")
     add(image["root"], "bin/program", bytecode([(b"DATA", b"Dynlink.Error")], b"#!/bin/sh\n"), 0o755)
@@ -294,6 +299,8 @@ def test_files_that_programs_name(image: Trees, capfd: pytest.CaptureFixture[str
         f"/{SWITCH}/bin/tool",
         "/usr/include/x.h",
         "/nowhere/at/all",
+        f"/{SWITCH}/lib/dep/dep.cma",
+        f"/{SWITCH}/lib/dep/dep.ml",
     )
     texts = "\0".join([*paths, "libdyn.so.1", "libbase.so", "xlibother.so"]).encode()
     # A program of one part, which is loaded.
@@ -301,6 +308,8 @@ def test_files_that_programs_name(image: Trees, capfd: pytest.CaptureFixture[str
     part = struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 120 + len(texts), 120 + len(texts), 0)
     add(image["root"], "bin/program", header + part + texts + b"/usr/lib/debug-only", 0o755)
     add(image["base"], "/usr/lib/debug-only", "x")
+    (image["dep"] / SWITCH / "bin/tool").chmod(0o755)
+    add(image["dep"], "lib/dep/dep.ml", "x")
     add(image["dep"], "/usr/share/magic/m.mgc", "x")
     add(image["dep"], "/usr/share/zoneinfo/UTC", "x")
     add(image["base"], "/usr/include/x.h", "x")
@@ -313,6 +322,8 @@ def test_files_that_programs_name(image: Trees, capfd: pytest.CaptureFixture[str
     warning = capfd.readouterr().err
     assert status == 0 and (layer / "usr/share/magic/m.mgc").exists()
     assert (layer / "usr/lib/libdyn.so.1").read_text() == "x" and not (layer / "usr/lib/libother.so").exists()
+    assert "lib/dep/dep.cma" in names(layer) and "lib/dep/dep.ml" not in names(layer)
+    assert f"may look up /{SWITCH}/bin/tool, which" in warning
     assert "may look up /usr/lib/libbase.so, which" in warning
     assert f"warning: /{SWITCH}/bin/program may look up /usr/share/zoneinfo (the Debian package tzdata)" in warning
     assert "x.h" not in warning and "debug-only" not in warning and "nowhere" not in warning

@@ -70,8 +70,8 @@ class Needs:
                 if bytecode.runtime and not search.has(bytecode.runtime):
                     search.take_program(bytecode.runtime, f"/{path} is run by {bytecode.runtime}")
                 libraries.follow_bytecode(search, path, bytecode)
-            if (elf is not None or bytecode is not None) and plugins.loads_plugins(file):
-                plugins.take_for_program(search.selection, native=bytecode is None)
+            if elf is not None or bytecode is not None:
+                plugins.follow(search.selection, file, native=bytecode is None)
 
     def _check_link(self, path: str) -> None:
         """A program of a Debian package that a link leads to is not the whole of that package."""

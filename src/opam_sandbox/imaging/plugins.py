@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 import re
-from typing import BinaryIO
+from typing import BinaryIO, Set
 
 from opam_sandbox.files import CHUNK
 from opam_sandbox.imaging.selection import SWITCH, Selection
 
-# The name of an exception that every program with Dynlink in it knows by name.
-_MARK = b"Dynlink.Error"
+# The name of an exception that every program with Dynlink in it has in it, and that of findlib's configuration.
+_DYNLINK, _FINDLIB = b"Dynlink.Error", b"findlib.conf"
 
 _TOPLEVELS = re.compile(r"(?:ocaml|ocamlnat|utop|utop-full|ocamlscript|down)\Z")
 
@@ -26,21 +26,27 @@ def is_toplevel(program: str) -> bool:
     return bool(_TOPLEVELS.match(os.path.basename(program)))
 
 
-def loads_plugins(file: BinaryIO) -> bool:
-    """Whether an open program has Dynlink in it."""
+def follow(selection: Selection, file: BinaryIO, native: bool) -> None:
+    """Take what an open program may load: with Dynlink in it, libraries of the packages that the roots depend on at run
+    time; with findlib in it, the descriptions of libraries."""
+    marks = _marks(file)
+    if _DYNLINK in marks:
+        selection.take_libraries(_NATIVE if native else _BYTECODE)
+    elif _FINDLIB in marks:
+        selection.take_libraries(_DESCRIPTIONS)
+    if marks:
+        selection.take_if_there(f"{SWITCH}/lib/findlib.conf")
+
+
+def _marks(file: BinaryIO) -> Set[bytes]:
     file.seek(0)
+    found: Set[bytes] = set()
     before = b""
     for data in iter(lambda: file.read(CHUNK), b""):
-        if _MARK in before + data:
-            return True
-        before = data[-len(_MARK) :]
-    return False
-
-
-def take_for_program(selection: Selection, native: bool) -> None:
-    """Take what a program with Dynlink in it may load: libraries of the packages that the roots depend on at run time."""
-    selection.take_libraries(_NATIVE if native else _BYTECODE)
-    selection.take_if_there(f"{SWITCH}/lib/findlib.conf")
+        text = before + data
+        found.update(mark for mark in (_DYNLINK, _FINDLIB) if mark in text)
+        before = data[-len(_DYNLINK) :]
+    return found
 
 
 def take_for_toplevel(selection: Selection) -> None:

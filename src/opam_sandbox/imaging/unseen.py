@@ -29,7 +29,9 @@ _PATH = re.compile(
 _LIBRARY = re.compile(rb"lib(?<![\w./+-]lib)[\w+.-]{1,80}\.so(?:\.[0-9.]+)?(?![\w.+-])")
 # Compilers, and what they and debuggers read.
 _NOT_LOOKED_UP = re.compile(
-    rf"usr/(?:include|src|lib/debug|lib/gcc|(?:lib|share)/(?:[\w-]+/)?pkgconfig)(?:/|\Z)|{re.escape(SWITCH)}/(?:\.opam-switch|lib/ocaml|bin|lib|man|doc)(?:/|\Z)"
+    r"usr/(?:include|src|lib/debug|lib/gcc|(?:lib|share)/(?:[\w-]+/)?pkgconfig)(?:/|\Z)"
+    rf"|{re.escape(SWITCH)}/(?:(?:\.opam-switch|lib/ocaml|man|doc)(?:/|\Z)|(?:bin|lib|bin/ocaml[^/]*)\Z"
+    r"|.*\.(?:mli?|ml[ly]|c|h|cm[it]|cmti|cmxa?|a|o)\Z)"
 )
 _FOR_BUILDS = re.compile(r"(?:\w+/)?(?:libdevel|devel|doc|debug)\Z")
 # Of a Debian package: what people and dpkg read, and libraries, which are found where they are needed (but NSS modules).
