@@ -12,7 +12,11 @@ from typing import Dict, Sequence, Tuple
 import pytest
 
 from opam_sandbox.imaging.bytecode import Bytecode, read_bytecode
-from opam_sandbox.imaging.selection import SWITCH, wanted
+from opam_sandbox.imaging.debian_files import Owners
+from opam_sandbox.imaging.search import Search
+from opam_sandbox.imaging.selection import SWITCH, Selection, wanted
+from opam_sandbox.imaging.unseen import left_out_debs
+from tests.unit.conftest import make_layer, make_tar
 from tests.unit.test_runtime import image as image
 from tests.unit.test_runtime import names, run
 
@@ -100,6 +104,22 @@ def test_what_is_left_out_needs_nothing(image: Trees) -> None:
     script(image["root"], "bin/a", "/not/there")
     status, layer = run(image, keep=[f"!/{SWITCH}/share/exam*", f"!/{SWITCH}/bin/a"])
     assert status == 0 and not {"share/example", "bin/a"} & set(names(layer))
+
+
+def test_an_interpreter_comes_with_its_package(image: Trees) -> None:
+    """Also where the script's package depends on it only for builds."""
+    script(image["dep"], "bin/own", "/bin/sh")
+    add(image["dep"], "lib/dep/prelude", "x")
+    packages = [
+        {"name": "dep", "opam": "", "depends": [], "root": False},
+        {"name": "root", "opam": 'depends: ["dep" {build}]', "depends": ["dep"], "root": True},
+    ]
+    status, layer = run(image, packages=packages)
+    assert status == 0 and names(layer) == ["bin/again", "bin/script"]
+    shutil.rmtree("in")
+    script(image["root"], "bin/a", f"/{SWITCH}/bin/own")
+    status, layer = run(image, packages=packages)
+    assert status == 0 and {"bin/own", "lib/dep/prelude", "share/dep/data"} <= set(names(layer))
 
 
 def test_the_toplevel_gets_what_scripts_load(image: Trees) -> None:
@@ -329,3 +349,31 @@ def test_files_that_programs_name(image: Trees, capfd: pytest.CaptureFixture[str
     assert "x.h" not in warning and "debug-only" not in warning and "nowhere" not in warning
     assert "warning: programs of dependencies are left out" in warning and "tool (dep)" in warning
     assert f"/{SWITCH}/bin/again, /{SWITCH}/bin/script" in warning
+
+
+def test_depexts_that_are_left_out(image: Trees) -> None:
+    """Packages with programs, data or modules that are found by name; neither libraries nor what builds need."""
+    for name in (
+        "/bin/prog",
+        "/usr/lib/m/libnss_x.so.2",
+        "/usr/lib/m/liby.so.1",
+        "/usr/include/z.h",
+        "/usr/lib/m/gconv/G.so",
+    ):
+        add(image["dep"], name, "x")
+    owned(image, "prog", "/bin/prog")
+    owned(image, "libnss-x", "/usr/lib/m/libnss_x.so.2")
+    owned(image, "liby", "/usr/lib/m/liby.so.1")
+    owned(image, "libz-dev", "/usr/include/z.h")
+    owned(image, "gconv", "/usr/lib/m/gconv/G.so")
+    status = {f"{name}:amd64": f"Package: {name}\nSection: libs" for name in ("prog", "libnss-x", "liby", "gconv")}
+    status["libz-dev:amd64"] = "Package: libz-dev\nSection: libdevel"
+    layers = [
+        make_layer(Path(name), make_tar([]), "package", name, {"status": status}) for name in ("dep", "not-needed")
+    ]
+    selection = Selection(image["base"], image["slim"], {"dep": image["dep"]})
+    selection.run_time = {"dep"}
+    found = left_out_debs(layers, Search(image["base"], image["slim"], selection, Owners(image["base"])))
+    assert len(found) == 1 and found[0].endswith(": gconv, libnss-x, prog")
+    selection.run_time = set()
+    assert not left_out_debs(layers, Search(image["base"], image["slim"], selection, Owners(image["base"])))

@@ -64,7 +64,7 @@ class Search:
                 "`runtime_keep`"
             )
         else:
-            selection.take(path)
+            selection.take_program(path)
 
 
 WAY_OUT = 'if nobody runs the file, leave it out, with its path and a "!" before it in `runtime_keep`'

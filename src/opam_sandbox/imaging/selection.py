@@ -46,11 +46,13 @@ _OF_LIBRARIES = re.compile(
 )
 
 
-def runtime_packages(packages: Sequence[RuntimePackage]) -> Set[str]:
-    """The names of the roots, and of what they depend on other than for builds, tests, documentation or development."""
+def runtime_packages(packages: Sequence[RuntimePackage], roots: Sequence[str] = ()) -> Set[str]:
+    """The names of the roots, and of what they depend on other than for builds, tests, documentation or development.
+
+    roots: names; by default those of the packages that are roots."""
     by_name = {package["name"]: package for package in packages}
     found: Set[str] = set()
-    waiting = [package["name"] for package in packages if package["root"]]
+    waiting = list(roots) or [package["name"] for package in packages if package["root"]]
     while waiting:
         name = waiting.pop()
         if name in found or name not in by_name:
@@ -92,22 +94,20 @@ class Selection:
         self.roots: Set[str] = set()
         self.run_time: Set[str] = set()
         self._followed: Set[str] = set()
-        self._taken: Set[Tuple[str, ...]] = set()
+        self._endings: Set[Tuple[str, ...]] = set()
+        self._taken: Set[Tuple[Tuple[str, ...], int]] = set()
+        self._packages: Sequence[RuntimePackage] = ()
+        self._left_out: Set[str] = set()
 
     def choose(self, packages: Sequence[RuntimePackage], keep: Sequence[str]) -> None:
         """Take what is kept by its place, and what the patterns `keep` name. Raises ToolError for one that names nothing.
 
         A pattern with "!" before it names what is not kept by its place.
         """
+        self._packages = packages
         self.roots = {package["name"] for package in packages if package["root"]} & set(self._trees)
-        self.run_time = runtime_packages(packages) & set(self._trees)
-        left_out = {path for pattern in keep if pattern.startswith("!") for path in self._named(pattern)}
-        for name in sorted(self.run_time):
-            for path in _files(self._trees[name]):
-                below = path[len(SWITCH) + 1 :] if path.startswith(SWITCH + "/") else ""
-                if below and wanted(below, name in self.roots) and path not in left_out:
-                    self.take(path)
-            self.empty.update(path for path in _empty_directories(self._trees[name]) if path not in left_out)
+        self._left_out = {path for pattern in keep if pattern.startswith("!") for path in self._named(pattern)}
+        self._add_packages(runtime_packages(packages))
         reached = dict(self.reached)
         for pattern in keep:
             if not pattern.startswith("!"):
@@ -117,6 +117,27 @@ class Selection:
                     reached.pop(_way(self._full, path)[1] or "", None)
         self.reached = reached
 
+    def _add_packages(self, names: Set[str]) -> None:
+        """Take what packages have at places that are kept."""
+        new = names & set(self._trees) - self.run_time
+        self.run_time |= new
+        for name in sorted(new):
+            for path in _files(self._trees[name]):
+                below = path[len(SWITCH) + 1 :] if path.startswith(SWITCH + "/") else ""
+                if below and wanted(below, name in self.roots) and path not in self._left_out:
+                    self.take(path)
+            self.empty.update(path for path in _empty_directories(self._trees[name]) if path not in self._left_out)
+        for endings in sorted(self._endings):
+            self.take_libraries(endings)
+
+    def take_program(self, path: str) -> None:
+        """Take a program, and what its package, and those that this depends on, have at places that are kept."""
+        self.take(path)
+        real = view_files.resolve(self._full, path)
+        owner = next((name for name, tree in self._trees.items() if real and view_files.exists(tree, real)), None)
+        if owner is not None and owner not in self.run_time:
+            self._add_packages(runtime_packages(self._packages, [owner]))
+
     def files_of(self, name: str) -> Iterator[str]:
         """The files of a package."""
         return _files(self._trees[name])
@@ -124,9 +145,10 @@ class Selection:
     def take_libraries(self, endings: Tuple[str, ...]) -> None:
         """Take, below lib/, what the names of files end with: of the packages needed at run time, of the compiler's own
         directory, and the descriptions of all libraries, since each is looked up by those that need it."""
-        if endings in self._taken:
+        if (endings, len(self.run_time)) in self._taken:
             return
-        self._taken.add(endings)
+        self._taken.add((endings, len(self.run_time)))
+        self._endings.add(endings)
         own = {path for name in self.run_time for path in _files(self._trees[name])}
         for path in sorted(self.of_packages):
             if path.startswith(f"{SWITCH}/lib/") and path.endswith(endings):
