@@ -194,7 +194,7 @@ def test_sbom(rule_runner: RuleRunner) -> None:
 
 
 def test_runtime(rule_runner: RuleRunner) -> None:
-    more = 'runtime=True, runtime_base="3rdparty/debian:second", runtime_keep=["/usr/bin/gpg"]'
+    more = 'runtime=True, runtime_base="3rdparty/debian:second", runtime_keep=["/usr/bin/gpg", "!/usr/share/x/*"]'
     rule_runner.write_files(project(*MANY, image=image("p1", more=more)))
     files = build(rule_runner)
     found = manifest(files)
