@@ -194,14 +194,14 @@ def test_sbom(rule_runner: RuleRunner) -> None:
 
 
 def test_runtime(rule_runner: RuleRunner) -> None:
-    more = 'runtime=True, runtime_base="3rdparty/debian:second", runtime_keep=["/usr/bin/gpg"]'
+    more = 'runtime=True, runtime_base="3rdparty/debian:second", runtime_keep=["/usr/bin/gpg", "!/usr/share/x/*"]'
     rule_runner.write_files(project(*MANY, image=image("p1", more=more)))
     files = build(rule_runner)
     found = manifest(files)
     assert [layer["name"] for layer in found["layers"]] == ["second", "runtime"]
     blob = json.loads(files[f"images/image/blobs/{found['layers'][1]['digest'].replace(':', '/')}"])["request"]
     assert [(one["name"], one["root"]) for one in blob["packages"]] == [("p0", False), ("p1", True)]
-    assert blob["keep"] == ["/usr/bin/gpg"] and blob["slim"] == "in/0" and len(blob["layers"]) == 4
+    assert blob["keep"] == ["/usr/bin/gpg", "!/usr/share/x/*"] and blob["slim"] == "in/0" and len(blob["layers"]) == 4
 
 
 @pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])

@@ -40,10 +40,24 @@ def _elf(wide: bool, order: str) -> bytes:
     return ident + header + b"".join(struct.pack(row, *one) for one in rows) + interpreter + strings + dynamic
 
 
+def _bytecode() -> bytes:
+    sections = [
+        (b"RNTM", b"/bin/ocamlrun\0"),
+        (b"DLPT", b"/opt/lib\0"),
+        (b"DLLS", b"dllunix\0dllx\0"),
+        (b"DATA", b"Dynlink.Error"),
+    ]
+    table = b"".join(struct.pack(">4sI", name, len(content)) for name, content in sections)
+    head = b"#!/bin/ocamlrun\n" + b"".join(content for _, content in sections)
+    return head + table + struct.pack(">I12s", len(sections), b"Caml1999X035")
+
+
 SEEDS: List[bytes] = [_elf(True, "<"), _elf(False, ">"), b"#!/usr/bin/env python3\n", b"#! /bin/sh -e \nexit\n"]
+SEEDS += [b"#!/usr/bin/env -S -i X=1 'a b'\\_${HOME} \\c #\n", b"#!/usr/bin/env ocaml\n", _bytecode()]
 for _seed in SEEDS[:2]:
     assert read_elf(io.BytesIO(_seed)) is not None, "a seed is no ELF file"
 TOKENS = [b"libc.so.6\0", b"$ORIGIN", b"${ORIGIN}", b"/../", b":", b"\x7fELF", b"#!", b"#!/\0", b"\xff.so"]
+TOKENS += [b"env ", b"-S", b"-u", b"--", b"PATH=", b"\\_", b"${X}", b"'", b'"', b"DLLS", b"Caml1999X035"]
 _PROGRAM = "home/opam/.opam/default/bin/p"
 
 

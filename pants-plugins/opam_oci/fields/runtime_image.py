@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Iterable, Optional
 
 from pants.engine.addresses import Address
 from pants.engine.target import BoolField, StringField, StringSequenceField
 from pants.util.strutil import help_text
 
-from opam_oci.fields.validation import ABSOLUTE_PATH, check_each
+from opam_oci.fields.validation import check_each
+
+_PATTERN = re.compile(r"!?/[^\0]*\Z")
 
 
 class OciImageRuntimeField(BoolField):
@@ -20,7 +23,9 @@ class OciImageRuntimeField(BoolField):
         load, on the slim base named by `runtime_base`; without compilers, headers, opam and what only builds need.
 
         Every program's libraries are looked up in the result, and one that is missing is an error that names its Debian
-        package. Files that are opened by name at run time can be found by nobody: list them in `runtime_keep`.
+        package; so are what runs its scripts (`#!/usr/bin/env X` too) and the primitives of bytecode programs. Programs that
+        are run by name, and files whose names are computed, can be seen by nobody: a warning names what was left out. List
+        what is needed of it in `runtime_keep`.
         """
     )
 
@@ -45,7 +50,8 @@ class OciImageRuntimeKeepField(StringSequenceField):
         """
         Further files for a `runtime` image, as glob patterns of absolute paths in the full image, in which `*` also
         stands for slashes: `["/home/opam/.opam/default/lib/foo/*.cmxs", "/usr/bin/gpg"]`. They come from any of the image's
-        layers; a pattern that matches nothing is an error.
+        layers; a pattern that matches nothing is an error. With "!" before it, a pattern names what is not to be kept by its
+        place, such as scripts that nobody runs: `["!/home/opam/.opam/default/share/foo/examples/*"]`.
 
         Default: none.
         """
@@ -54,5 +60,5 @@ class OciImageRuntimeKeepField(StringSequenceField):
     @classmethod
     def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
         value = super().compute_value(raw_value, address)
-        check_each(cls.alias, address, value, ABSOLUTE_PATH, '"/usr/bin/gpg"')
+        check_each(cls.alias, address, value, _PATTERN, '"/usr/bin/gpg"')
         return value

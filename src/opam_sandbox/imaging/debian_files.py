@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Iterable, Optional, Sequence, Set
+from typing import Dict, Iterable, Iterator, Optional, Sequence, Set, Tuple
 
 from opam_sandbox import dpkg
 from opam_sandbox.imaging.selection import SWITCH
@@ -25,6 +25,19 @@ class Owners:
         """The owner of a path, in words."""
         name = self._read().get(path, "")
         return f"the Debian package {name}" if name else "the Debian package that has it"
+
+    def owned(self, path: str) -> bool:
+        """Whether a path is a Debian package's."""
+        return path in self._read()
+
+    def describe_directory(self, path: str) -> str:
+        """The owner of the first file below a directory, in words."""
+        return self.describe(min((one for one in self._read() if one.startswith(f"{path}/")), default=path))
+
+    def all(self, paths: Iterable[str]) -> Iterator[Tuple[str, str]]:
+        """Those of these paths that are Debian packages', each with its package."""
+        owners = self._read()
+        return ((path, owners[path]) for path in paths if path in owners)
 
     def names(self, paths: Iterable[str]) -> Set[str]:
         """The packages that own some of these paths."""

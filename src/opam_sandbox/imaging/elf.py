@@ -21,11 +21,14 @@ _LARGEST_DYNAMIC = 1 << 16
 
 @dataclass(frozen=True)
 class Elf:
-    """`needed`: names of libraries, `paths`: RUNPATH or RPATH with `$ORIGIN` as it is, `interpreter`: "" for none."""
+    """`needed`: names of libraries, `paths`: RUNPATH or RPATH with `$ORIGIN` as it is, `interpreter`: "" for none.
+
+    `loaded`: (offset, length) of the parts of the file that become memory of the process."""
 
     needed: Tuple[str, ...]
     paths: Tuple[str, ...]
     interpreter: str
+    loaded: Tuple[Tuple[int, int], ...] = ()
 
 
 def read_elf(file: BinaryIO) -> Optional[Elf]:
@@ -61,8 +64,9 @@ def _read(file: BinaryIO) -> Optional[Elf]:
             dynamic = (at, length)
         elif kind == _PT_INTERP:
             interpreter = os.fsdecode(_bytes(file, at, length, _LONGEST_NAME).partition(b"\0")[0])
+    loaded = tuple((at, length) for _, at, length in loads)
     if dynamic is None:
-        return Elf((), (), interpreter)
+        return Elf((), (), interpreter, loaded)
     entry = struct.Struct(order + ("qQ" if wide else "iI"))
     data = _bytes(file, *dynamic, _LARGEST_DYNAMIC)
     values: Dict[int, List[int]] = {}
@@ -71,7 +75,7 @@ def _read(file: BinaryIO) -> Optional[Elf]:
             break
         values.setdefault(tag, []).append(value)
     if _DT_STRTAB not in values:
-        return Elf((), (), interpreter)
+        return Elf((), (), interpreter, loaded)
     start, size = _offset(loads, values[_DT_STRTAB][0]), values[_DT_STRSZ][0]
     if start + size > file.seek(0, os.SEEK_END):
         raise ValueError("the file is shorter than it says")
@@ -85,6 +89,7 @@ def _read(file: BinaryIO) -> Optional[Elf]:
         tuple(text(at, _LONGEST_NAME) for at in dict.fromkeys(values.get(_DT_NEEDED, []))),
         tuple(part for path in paths for part in path.split(":") if part),
         interpreter,
+        loaded,
     )
 
 

@@ -1,13 +1,14 @@
 """`runtime`: what an image's roots need at run time, as one layer on a slim base.
 
-Out of the layers of the roots and of what they depend on at run time come, below the switch: the roots' programs, `share`,
-`etc` and shared objects that OCaml loads; out of any layer of a package, the shared libraries that a kept file needs, the
-interpreters that kept scripts name, and what the request's `keep` says. Then every ELF file's libraries are looked up in
-the result.
+Out of the layers of the roots and of what they depend on at run time come, below the switch: the roots' programs, and all but
+what compilers and people read; out of any layer of a package, what a kept file needs (shared libraries, interpreters,
+primitives of bytecode, plugins), and what the request's `keep` says. What cannot be had is an error, what cannot be seen a
+warning.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Sequence
 
@@ -66,7 +67,8 @@ def _fill(view: View, full_view: View, request: RuntimeRequest, layers: Sequence
     selection = Selection(full, slim, trees)
     selection.choose(request["packages"], request["keep"])
     packages = Owners(full)
-    problems = Needs(full, slim, selection, packages).follow()
+    needs = Needs(full, slim, selection, packages)
+    problems = needs.follow()
     if problems:
         raise ToolError(
             "the runtime image lacks what its files need:\n" + "\n".join(f"  * {text}" for text in problems)
@@ -75,6 +77,10 @@ def _fill(view: View, full_view: View, request: RuntimeRequest, layers: Sequence
     copies = Copies(full, slim, view.overlay.rootless, owners.of)
     for path in sorted(selection.chosen):
         copies.copy(path)
+    for directory in sorted(selection.empty):
+        copies.make_directory(directory)
+    for note in needs.notes(layers):
+        print(f"warning: {note}", file=sys.stderr)
     status = write_status(full, slim, layers, packages.names(selection.chosen))
     if not has_user(slim):
         add_user(slim)

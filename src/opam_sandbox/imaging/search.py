@@ -1,0 +1,70 @@
+"""What a search for the needs of a runtime image's files shares: both images, what is taken, and what is to be said."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Dict, List, Set
+
+from opam_sandbox.imaging.debian_files import Owners
+from opam_sandbox.imaging.selection import SWITCH, Selection
+from opam_sandbox.sandbox import view_files
+
+
+class Search:
+    """`full`, `slim`: the views' roots. `problems`: what cannot be had, a sentence each.
+
+    `scripts`: those that are kept; `named`: paths that the image lacks, with the programs that name them.
+    """
+
+    def __init__(self, full: Path, slim: Path, selection: Selection, owners: Owners) -> None:
+        self.full = full
+        self.slim = slim
+        self.selection = selection
+        self.owners = owners
+        self.problems: List[str] = []
+        self.scripts: List[str] = []
+        self.named: Dict[str, Set[str]] = {}
+
+    def has(self, path: str) -> bool:
+        """Whether a path is in the slim base or taken, links followed."""
+        if view_files.exists(self.slim, path):
+            return True
+        real = view_files.resolve(self.full, path)
+        return real is not None and real in self.selection.chosen
+
+    def is_program(self, root: Path, path: str) -> bool:
+        """Whether a path is an executable file in one of the views, links followed."""
+        real = view_files.resolve(root, path)
+        found = None if real is None else view_files.status(root, real)
+        return found is not None and stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
+
+    def problem(self, text: str) -> None:
+        """What cannot be had, once."""
+        if text not in self.problems:
+            self.problems.append(text)
+
+    def take_program(self, path: str, text: str) -> None:
+        """Take an executable of the full image that the slim base lacks. `text`: who needs it, the start of a sentence.
+
+        A Debian package's is not taken: it has files of its own that it reads when it runs, and none of them names it.
+        """
+        selection = self.selection
+        real = view_files.resolve(self.full, path)
+        if real is None:
+            self.problem(f"{text}, which is in neither image: {WAY_OUT}")
+        elif real in selection.chosen:
+            return
+        elif not real.startswith(SWITCH + "/") and (real not in selection.of_packages or self.owners.owned(real)):
+            # The package that has the name: python3 is a link of one package to a program of another.
+            named = selection.real(path) or real
+            owner = self.owners.describe(named if self.owners.owned(named) else real)
+            self.problem(
+                f"{text}, which is not in the slim base: add {owner} to its `packages`, or the file, with what it needs, to "
+                "`runtime_keep`"
+            )
+        else:
+            selection.take_program(path)
+
+
+WAY_OUT = 'if nobody runs the file, leave it out, with its path and a "!" before it in `runtime_keep`'
