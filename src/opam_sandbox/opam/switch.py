@@ -6,12 +6,14 @@ import os
 from typing import Dict, Iterable
 
 from opam_sandbox.layer.capture import EPOCH
+from opam_sandbox.layer.ownership import LAST_ENV as _LAST_ENV
 from opam_sandbox.layer.ownership import OPAM_ROOT as _OPAM_ROOT
 from opam_sandbox.layer.ownership import SWITCH_STATE_DIR as _SWITCH_STATE_DIR
 from opam_sandbox.opam import opamfile
 
 OPAM_ROOT = os.fsdecode(_OPAM_ROOT)
 SWITCH_STATE_DIR = os.fsdecode(_SWITCH_STATE_DIR)
+LAST_ENV = os.fsdecode(_LAST_ENV)
 HOME = "home/opam"
 # Where the repository of an image lies: `opam update` reads it again, and nothing else is needed for `opam install`.
 REPOSITORY = f"{HOME}/opam-repository"
