@@ -1,8 +1,8 @@
 """References to variables in the values of variables, as a Dockerfile's `ENV` has them between double quotes.
 
-`$NAME` and `${NAME}` are the variable's value, `${NAME:-word}` is `word` where it is unset or empty, `${NAME:+word}` is `word` where it
-is not; without the colon, only unset counts. `word` may hold references. `\\$` is a dollar, `\\\\` a backslash; any other backslash,
-and a dollar that no name follows, stands for itself.
+`$NAME` and `${NAME}` are the variable's value, `${NAME:-word}` is `word` where it is unset or empty, `${NAME:+word}` is `word`
+where it is not; without the colon, only unset counts. `word` may hold references. `\\$` is a dollar, `\\\\` a backslash; any
+other backslash, and a dollar that no name follows, stands for itself.
 """
 
 from __future__ import annotations

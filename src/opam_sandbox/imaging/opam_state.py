@@ -1,8 +1,8 @@
 """opam's records in an image: they are opam's own, written where all packages are, and not what each package's build left.
 
 Python writes which packages there are, and what opam knows of them. From that, opam itself makes what it keeps of the
-environment: the switch's updates, the scripts for shells, and what it remembers of the environment that it gave last. The image's own
-environment is what `opam env` prints there.
+environment: the switch's updates, the scripts for shells, and what it remembers of the environment that it gave last. The
+image's own environment is what `opam env` prints there.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterable
+from typing import Dict, Iterable, Sequence
 
 from opam_sandbox.layer.capture import EPOCH
 from opam_sandbox.layer.ownership import LAST_ENV as _LAST_ENV
@@ -51,12 +51,12 @@ def environment(jobs: int) -> Dict[str, str]:
     }
 
 
-def switch_state(installed: Iterable[str], roots: Iterable[str], compiler: Iterable[str] = ()) -> str:
-    """The text of .opam-switch/switch-state. Packages are `name.version`."""
+def switch_state(installed: Sequence[str], roots: Sequence[str], compiler: Sequence[str] = ()) -> str:
+    """The text of .opam-switch/switch-state, without what is empty, as opam writes it. Packages are `name.version`."""
 
     def listed(packages: Iterable[str]) -> str:
         return "[" + " ".join(opamfile.quote(package) for package in sorted(packages)) + "]"
 
-    return (
-        f'opam-version: "2.0"\ncompiler: {listed(compiler)}\nroots: {listed(roots)}\ninstalled: {listed(installed)}\n'
-    )
+    fields = {"compiler": compiler, "roots": roots, "installed": installed}
+    lines = [f"{name}: {listed(packages)}" for name, packages in fields.items() if packages]
+    return "\n".join(['opam-version: "2.0"', *lines, ""])
