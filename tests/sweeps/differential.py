@@ -6,7 +6,8 @@ LAYOUT is an image (an OCI layout as `pants package` writes it) of the packages 
 the image's own base, in one overlay, opam installs them once more: offline, with its own solver, from the archives in DIR
 (in the layout of opam's cache). Compared are the switch's files (names, kinds, modes, contents, targets of links; `.changes`
 and `.config` files among them), the switch's records and the scripts for shells, what `opam` says of the switch and of each
-package, and `opam env`. Prints what differs; the exit status is 1 if anything does. In the lines, `-` is by hand, `+` is the image.
+package, and `opam env`. Prints what differs; the exit status is 1 if anything does. In the lines, `-` is by hand, `+` is the
+image.
 """
 
 from __future__ import annotations

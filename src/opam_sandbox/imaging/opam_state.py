@@ -52,7 +52,6 @@ def write(view: View, packages: Sequence[OpamPackage], installed: Sequence[str],
             view_files.remove_directory(view.root, LAST_ENV)
         base = image_environment()
         printed = _opam(view, ["opam", "env", "--sexp"], base)
-    # The order is that of `opam exec -- env`.
     updates = read_environment(printed)
     env = {name: value for name, value in base.items() if name not in updates}
     return [f"{name}={value}" for name, value in {**env, **updates}.items()]
