@@ -20,6 +20,8 @@ from opam_sandbox.errors import RequestError
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.request import read_request
 
+STATE_ENV = ["HOME=/home/opam", "LANG=C.UTF-8", "PATH=/switch/bin:/usr/bin", "OPAM_LAST_ENV=/last", "TOOL=a=b"]
+
 
 def write_layer(kind, name, version, blob, corrupt=False):
     """`corrupt`: the blob is not what its name says."""
@@ -37,7 +39,7 @@ def write_layer(kind, name, version, blob, corrupt=False):
         "size": len(blob),
         "media_type": "application/vnd.oci.image.layer.v1.tar+gzip",
         "files": 1,
-        "opam": {"package": f"{name}.{version}"} if kind == "package" else {},
+        "opam": {"package": {"package": f"{name}.{version}"}, "state": {"env": STATE_ENV}}.get(kind, {}),
         "dpkg": {},
     }
     pathlib.Path("layer.json").write_text(json.dumps(layer))

@@ -11,10 +11,12 @@ from pants.core.goals.package import BuiltPackage, Package
 from pants.engine.addresses import Address
 from pants.engine.fs import DigestContents
 from pants.engine.internals.scheduler import ExecutionError
+from pants.engine.target import InvalidFieldException
 from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 from tests.backend.backend_runner import OPTIONS
+from tests.backend.fake_tool import STATE_ENV
 from tests.backend.locktext import Pkg, image, project
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
@@ -98,15 +100,7 @@ def test_config_defaults(rule_runner: RuleRunner) -> None:
     request = manifest(rule_runner, build(rule_runner))["request"]
     assert request["architecture"] == "amd64"
     assert request["config"] == {
-        "Env": [
-            "PATH=/home/opam/.opam/default/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "OPAM_SWITCH_PREFIX=/home/opam/.opam/default",
-            "CAML_LD_LIBRARY_PATH=/home/opam/.opam/default/lib/stublibs:/home/opam/.opam/default/lib/ocaml/stublibs"
-            ":/home/opam/.opam/default/lib/ocaml",
-            "OCAML_TOPLEVEL_PATH=/home/opam/.opam/default/lib/toplevel",
-            "HOME=/home/opam",
-            "LANG=C.UTF-8",
-        ],
+        "Env": STATE_ENV,
         "User": "opam",
         "WorkingDir": "/home/opam",
     }
@@ -125,10 +119,61 @@ def test_config_fields(rule_runner: RuleRunner) -> None:
     digest = json.loads(found["there/index.json"])["manifests"][0]["digest"]
     request = json.loads(found[f"there/blobs/{digest.replace(':', '/')}"])["request"]
     config = request["config"]
-    assert config["Env"][-3:] == ["LANG=de_DE.UTF-8", "A=2", "Z=1"]
+    assert config["Env"] == ["HOME=/home/opam", "LANG=de_DE.UTF-8", *STATE_ENV[2:], "Z=1", "A=2"]
     assert (config["Entrypoint"], config["Cmd"]) == (["opam", "exec", "--"], ["sh"])
     assert (config["User"], config["WorkingDir"], config["Labels"]) == ("1000", "/srv", {"l": "v"})
     assert request["annotations"] == {"org.example": "x"}
+
+
+@pytest.mark.parametrize("more", ["", 'runtime=True, runtime_base="3rdparty/debian:second", '])
+def test_env_refers_to_what_stands_before(rule_runner: RuleRunner, more: str) -> None:
+    env = {
+        "PATH": "/opt/bin:$PATH",
+        "NEW": "${TOOL}/${LANG:+set}",
+        "NEWER": "$NEW ${MISSING:-$NEW} ${MISSING:-a\\}b}",
+        "COST": "\\$TOOL \\\\$TOOL \\n $ 5$",
+        "TOOL": "t",
+        "LATER": "$TOOL",
+    }
+    rule_runner.write_files(project(Pkg("a"), image=image("a", more=f"{more}env={env!r}")))
+    found = manifest(rule_runner, build(rule_runner))["request"]["config"]["Env"]
+    last = STATE_ENV[3:4] if not more else []  # nobody is there who would read it
+    assert found == [
+        *STATE_ENV[:2],
+        "PATH=/opt/bin:/switch/bin:/usr/bin",
+        *last,
+        "TOOL=t",
+        "NEW=a=b/set",
+        "NEWER=a=b/set a=b/set a}b",
+        "COST=$TOOL \\a=b \\n $ 5$",
+        "LATER=t",
+    ]
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        ("$MISSING/x", "'$MISSING/x' of A refers to the variable MISSING, which is not set"),
+        ("${LATER}", "refers to the variable LATER, which is not set, neither by the image (HOME, LANG, OPAM_LAST_ENV"),
+        ("$A", "refers to the variable A, which is not set"),
+        ("${MISSING:-$NEITHER}", "refers to the variable NEITHER, which is not set"),
+        ("$$", "A has '$$', which is no variable"),
+        ("$1", "A has '$1', which is no variable"),
+        ("${A", "A has '${A'; it takes ${NAME}"),
+        ("${A:-b", "A has a `${` without a `}`: '${A:-b'"),
+        ("${A:?b}", "it takes ${NAME}"),
+        ("${A##b}", "it takes ${NAME}"),
+        ("${}", "it takes ${NAME}"),
+        ("a\0b", "a value with a zero byte"),
+    ],
+)
+def test_wrong_references(rule_runner: RuleRunner, value: str, said: str) -> None:
+    env = {"A": value, "LATER": "1"}
+    rule_runner.write_files(project(Pkg("a"), image=image("a", more=f"env={env!r}")))
+    with pytest.raises((ExecutionError, InvalidFieldException)) as raised:
+        build(rule_runner)
+    message = str(raised.value)
+    assert "The `env` field in target images:image" in message and said in message
 
 
 def failure(runner: RuleRunner) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from bench.scratch_project import ScratchProject
 from tests.support.file_server import file_server
+from tests.support.layouts import Layout
 from tests.sweeps.differential import differences
 
 SELF = (
@@ -64,6 +65,31 @@ INSTALL = b'share: ["data" "made"]\nbin: ["gen.sh" {"tool-gen"} "?absent"]\ndoc:
 CONFIG = b'opam-version: "2.0"\nvariables { greeting: "hi there" flag: true }\n'
 
 
+# Packages of which only the environment matters: all operators, on variables of the image and on their own, in an order that is
+# not that of dependencies; opam's ways to write paths; values with all that shells and opam know; a plugin of opam's.
+_PLUGIN = r"printf '#!/bin/sh\\necho plugged $*\\n' > %{bin}%/opam-plug && chmod 755 %{bin}%/opam-plug"
+_SEE = "env | sort | grep -v ^PWD= | grep -v ^LD_PRELOAD= | grep -v ^OPAMJOBS="
+ENVIRONMENT = {
+    "setenv-a.1": (
+        f'{HEAD}depends: ["setenv-b"]\n'
+        'setenv: [[PATH += "%{lib}%/a"] [PATH =+ "/last"] [E1 = "a %{name}% %{setenv-b:version}%"] [E2 += "a"] [E3 =+ "a"]\n'
+        '  [E4 := "a"] [E5 =: "a"] [E6 = ""] [E7 += ""] [E8 = "%{_:share}%:%{absent:lib}%;%{switch}%"] [LANG += "a"]\n'
+        '  [INFOPATH := "%{share}%/info"] [MANPATH += "%{man}%/a"] [CAML_LD_LIBRARY_PATH += "%{stublibs}%"] [E9 += "x:y"]]\n'
+    ).encode(),
+    "setenv-b.2": (
+        f'{HEAD}build-env: [[BUILD_ONLY = "no"]]\n'
+        'setenv: [[PATH += "%{lib}%/b"] [PATH =+= "/middle"] [E1 = "b"] [E2 += "b"] [E3 =+ "b"] [E4 := "b"] [E5 =: "b"]\n'
+        '  [QUOTED = "it\'s \\"q\\" $HOME `id` \\\\ %% \\n line 2"] [UTF = "caf\u00e9"] [E9 =+ "z"] [HOME2 = "%{prefix}%"]]\n'
+    ).encode(),
+    "setenv-c.3": (
+        f'{HEAD}depends: ["setenv-a"]\nbuild: ["sh" "-c" "{_SEE} > seen"]\ninstall: ["cp" "seen" "%{{lib}}%/seen"]\n'
+        'setenv: [[E2 += "%{lib}%/c"] [LIST += "/c d"]]\n'
+        'x-env-path-rewrite: [[E2 false] [LIST (";" {os = "linux"} | ":" {os != "linux"}) "target-quoted"]]\n'
+    ).encode(),
+    "plug.1": f'{HEAD}flags: [plugin]\nsetenv: [[E2 += "plug"]]\ninstall: ["sh" "-c" "{_PLUGIN}"]\n'.encode(),
+}
+
+
 def _extra(files: Dict[str, bytes]) -> str:
     return "extra-files: [" + " ".join(f'["{name}" "{_sum(content)}"]' for name, content in files.items()) + "]\n"
 
@@ -94,6 +120,7 @@ def repository(url: str) -> Dict[str, bytes]:
         "conf.1": f'{HEAD}flags: [conf avoid-version]\nbuild: ["sh" "-c" "test %{{conf:name}}% = conf"]\n'.encode(),
         "old.1": b'opam-version: "1.2"\nmaintainer: "me"\ndepends: "tool"\ninstall: ["cp" "data" "%{share}%/old"]\n',
     }
+    opam.update(ENVIRONMENT)
     files = {f"packages/{title.partition('.')[0]}/{title}/opam": text for title, text in opam.items()}
     files.update({f"packages/tool/tool.1/files/{name}": content for name, content in TOOL_FILES.items()})
     files["packages/dep/dep.1/files/dep.config"] = CONFIG
@@ -102,12 +129,34 @@ def repository(url: str) -> Dict[str, bytes]:
     return {"repo": b'opam-version: "2.0"\n', **files}
 
 
+ROOTS = ["tool", "old", "setenv-c", "plug"]
+# What somebody does in the image, offline; the archives of `tool` and `old` are not there.
+ACTIONS = r"""
+for command in 'plug a b' 'upgrade --show-actions' 'upgrade' 'update' 'upgrade' 'show tool' 'show --raw setenv-a' \
+    'lint /home/opam/opam-repository/packages/setenv-c/setenv-c.3/opam' 'show -f all-installed-versions,depends old' \
+    'exec -- opam env' 'reinstall setenv-b' 'remove setenv-a' 'env' 'list' 'install setenv-c' 'env' 'pin list' \
+    'var setenv-b:version' 'remove plug' 'plug a' 'install plug' 'plug b' 'switch' 'list --roots' \
+    'reinstall --show-actions tool' 'install --show-actions tool' 'install --show-actions absent' 'upgrade --show-actions' \
+    'switch create second --empty' 'switch' 'env' 'switch default' 'env' 'switch remove default'; do
+echo "## opam $command"; opam $command 2>&1
+echo "exit status $?"
+done
+"""
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScratchProject]:
     directory = tmp_path_factory.mktemp("differential") / "project"
     project = ScratchProject(directory, ["default"])
-    build = 'opam_packages(name="opam")\nopam_requirement(name="roots", requirements=["tool", "old"])\n'
-    project.write({"BUILD": build + 'oci_package_image(name="image", packages=[":opam#tool", ":opam#old"])\n'})
+    names = ", ".join(f'"{root}"' for root in ROOTS)
+    build = f'opam_packages(name="opam")\nopam_requirement(name="roots", requirements=[{names}])\n'
+    # The second image is the first one with an environment of its own on top.
+    for name, env in {
+        "image": {},
+        "own": {"PATH": "/opt/bin:${PATH}", "E1": "$E9", "NEW": "${E6:-n} ${NO+x}\\\\$E1"},
+    }.items():
+        build += f'oci_package_image(name="{name}", env={env}, packages=[":opam#" + one for one in [{names}]])\n'
+    project.write({"BUILD": build})
     yield project
     project.stop_daemon()
 
@@ -125,7 +174,7 @@ def test_the_same_as_by_hand(project: ScratchProject, tmp_path: Path) -> None:
             path.write_bytes(content)
             path.chmod(0o755 if name.endswith(".sh") else 0o644)
         project.must("generate-lockfiles")
-        project.must("package", ":image")
+        project.must("package", ":image", ":own")
     lock = (project.directory / "3rdparty/opam/default.lock").read_text()
     assert re.search(r'path = "gen.sh"\nexecutable = true\n', lock)
     [text] = re.findall(r'opam_base64 = "(.*)"', lock)
@@ -133,10 +182,16 @@ def test_the_same_as_by_hand(project: ScratchProject, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     found = differences(
-        project.directory / "dist/image", project.directory / "repository", downloads, ["tool", "old"], work
+        project.directory / "dist/image", project.directory / "repository", downloads, ROOTS, work, ACTIONS
     )
-    # What `opam env` says is the switch's, and an image's is not all of that yet.
-    found = [line for line in found if not line[1:].startswith("env:")]
     assert found == [], "\n".join(found)
     shown = (work / "image.txt").read_text(errors="replace")
+    # `exec` is the section of the same in an environment without opam.
+    by_hand = (work / "hand.txt").read_text(errors="replace").partition("## exec\n")[2].partition("\n## ")[0]
+    env = Layout(project.directory / "dist/image").config["config"]["Env"]
+    assert "\n".join(sorted(env, key=lambda item: item.partition("=")[0])) == by_hand
+    own = Layout(project.directory / "dist/own").config["config"]["Env"]
+    values = dict(item.split("=", 1) for item in env)
+    changed = {"PATH": f"/opt/bin:{values['PATH']}", "E1": values["E9"], "NEW": f"n \\{values['E9']}"}
+    assert own == [f"{name}={value}" for name, value in {**values, **changed}.items()]
     assert re.search(r"^share/tool/made\|f\|644\|$", shown, re.MULTILINE)

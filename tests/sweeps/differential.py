@@ -5,8 +5,9 @@
 LAYOUT is an image (an OCI layout as `pants package` writes it) of the packages ROOT... of the opam repository REPOSITORY. On
 the image's own base, in one overlay, opam installs them once more: offline, with its own solver, from the archives in DIR
 (in the layout of opam's cache). Compared are the switch's files (names, kinds, modes, contents, targets of links; `.changes`
-and `.config` files among them), `opam list`, `opam var` of the switch and of each package, and `opam env`. Prints what
-differs; the exit status is 1 if anything does. In the lines, `-` is by hand, `+` is the image.
+and `.config` files among them), the switch's records and the scripts for shells, what `opam` says of the switch and of each
+package, and `opam env`. Prints what differs; the exit status is 1 if anything does. In the lines, `-` is by hand, `+` is the
+image.
 """
 
 from __future__ import annotations
@@ -36,26 +37,38 @@ cd ~/.opam/default
 echo '## files'; find . -printf '%P|%y|%m|%l\n' | grep -v '^{_LEFT_OUT}' | sort
 echo '## contents'; find . -type f | sed 's,^\./,,' | grep -v '^{_LEFT_OUT}' | sort | tr '\n' '\0' | xargs -0 -r sha256sum
 echo '## records'; cat .opam-switch/install/* .opam-switch/config/* 2>/dev/null
+for f in .opam-switch/environment .opam-switch/switch-config ../opam-init/variables.*; do
+echo "## record $f"; cat "$f"; done
+echo '## record switch-state'; tr -d ' \n' < .opam-switch/switch-state | sed 's/]/&\n/g'
+echo '## plugins'; find ../plugins -printf '%P|%y|%l\n' 2>/dev/null | sort
 echo '## list'; opam list --columns=name,version,synopsis-or-target 2>&1
-echo '## env'; opam env 2>&1
+echo '## roots'; opam list --roots --short 2>&1
+echo '## switch'; opam switch list 2>&1; opam switch show 2>&1; opam switch invariant 2>&1; opam switch export - 2>&1
+echo '## pins'; opam pin list 2>&1
+echo '## report'; opam config report 2>&1 | grep -v '^# jobs\|^# install-criteria\|^# solver\|^# self-upgrade'
+echo '## env'; opam env 2>&1; cat ../.last-env/*
+echo '## exec'; env -i HOME="$HOME" LANG="$LANG" PATH="$PATH" opam exec -- env 2>&1
 echo '## var'; opam var 2>&1
 for p in $(opam list --short); do echo "## var $p"; opam var --package "$p" 2>&1; done
 """
 
 
-def differences(layout: Path, repository: Path, downloads: Path, roots: Sequence[str], work: Path) -> List[str]:
-    """Lines of a diff, empty where there is no difference. `work`: an empty directory. Raises ToolError."""
+def differences(
+    layout: Path, repository: Path, downloads: Path, roots: Sequence[str], work: Path, more: str = ""
+) -> List[str]:
+    """Lines of a diff, empty where there is no difference. `work`: an empty directory. more: a script whose output is compared
+    as well. Raises ToolError."""
     image = Layout(layout)
     layers = [read_layer(path) for path in layer_directories(image, work / "layers")]
     # What they are called does not matter to a view.
     for number in range(len(layers), len(image.layers)):
         layers.append(read_layer(write_layer_directory(image, number, work / f"layers/{number}", "group", str(number))))
-    _in_view(work, "image", layers, lambda view: _run(view, _DUMP, work / "image.txt"))
+    _in_view(work, "image", layers, lambda view: _run(view, _DUMP + more, work / "image.txt"))
 
     def by_hand(view: View) -> None:
         view.write_files(_repository_files(repository, downloads))
         install = f"opam install --yes --no-depexts {' '.join(roots)} 1>&2 || exit 1\n"
-        _run(view, install + _DUMP, work / "hand.txt")
+        _run(view, install + _DUMP + more, work / "hand.txt")
 
     _in_view(work, "hand", layers[:2], by_hand)
     hand, ours = (_read(work / f"{name}.txt") for name in ("hand", "image"))

@@ -11,3 +11,5 @@ def test_switch_state_is_sorted_and_parses() -> None:
     items = {item.name: item.value for item in opamfile.parse(text, "t")}
     assert items["installed"] == opamfile.ListOf((opamfile.Str("a.2"), opamfile.Str("b.1")))
     assert items["roots"] == opamfile.ListOf((opamfile.Str("b.1"),))
+    assert "compiler" not in items  # as opam leaves out what is empty
+    assert switch_state([], []) == 'opam-version: "2.0"\n'

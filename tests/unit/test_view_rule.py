@@ -194,6 +194,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         {".read_bytes", ".read_text"},
         "a directory of the store that fill made",
     ),
+    ("imaging/opam_state.py", "_opam"): ({"open", ".read_bytes"}, "the process's own directory"),
     ("imaging/merge.py", "run.produce"): ({"tempfile.TemporaryFile"}, "the process's own directory"),
     ("imaging/copy_files.py", "copy"): ({"open"}, "a descriptor of view_files"),
     ("imaging/copy_files.py", "_copy_metadata"): (

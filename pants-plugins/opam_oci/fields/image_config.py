@@ -10,6 +10,7 @@ from pants.engine.target import DictStringToStringField, InvalidFieldException, 
 from pants.util.frozendict import FrozenDict
 from pants.util.strutil import help_text
 
+from opam_oci.fields.references import BadReference, parse
 from opam_oci.fields.validation import ABSOLUTE_PATH, check_each
 
 _PORT = re.compile(r"[0-9]{1,5}(?:/(?:tcp|udp|sctp))?\Z")
@@ -49,8 +50,12 @@ class OciImageEnvField(DictStringToStringField):
         """
         Environment variables of containers.
 
-        They come on top of those which make the opam switch usable (PATH, OPAM_SWITCH_PREFIX, CAML_LD_LIBRARY_PATH,
-        OCAML_TOPLEVEL_PATH, HOME and LANG); one of the same name replaces it.
+        They come on top of HOME, LANG, PATH and all that `opam env` sets in the image: the `setenv` fields of its packages
+        are in force. One of the same name replaces it, and may refer to it: `{"PATH": "/opt/tools/bin:$PATH"}`.
+
+        References are those of a Dockerfile's `ENV`: `$NAME`, `${NAME}`, `${NAME:-word}` (where it is unset or empty) and
+        `${NAME:+word}` (where it is not) see the image's variables, and those that stand before in the field; one to another
+        variable is an error. `\\$` is a dollar.
         """
     )
 
@@ -62,6 +67,17 @@ class OciImageEnvField(DictStringToStringField):
                 raise InvalidFieldException(
                     f"The `{cls.alias}` field in target {address} has {name!r}, which cannot name a variable."
                 )
+        for name, text in (value or {}).items():
+            if "\0" in text:
+                raise InvalidFieldException(
+                    f"The `{cls.alias}` field in target {address} gives {name} a value with a zero byte, which no variable holds."
+                )
+            try:
+                parse(text)
+            except BadReference as error:
+                raise InvalidFieldException(
+                    f"The `{cls.alias}` field in target {address}: the value of {name} {error}."
+                ) from None
         return value
 
 

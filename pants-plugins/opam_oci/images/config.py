@@ -5,22 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from opam_oci.field_sets import OciPackageImageFieldSet
+from opam_oci.images.environment import Variables, image_env
 
 if TYPE_CHECKING:
     from opam_sandbox.imaging.requests import ImageConfig
 
-
-_SWITCH = "/home/opam/.opam/default"
-
-# What `opam env` would set for the one switch of an image.
-DEFAULT_ENV = {
-    "PATH": f"{_SWITCH}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "OPAM_SWITCH_PREFIX": _SWITCH,
-    "CAML_LD_LIBRARY_PATH": f"{_SWITCH}/lib/stublibs:{_SWITCH}/lib/ocaml/stublibs:{_SWITCH}/lib/ocaml",
-    "OCAML_TOPLEVEL_PATH": f"{_SWITCH}/lib/toplevel",
-    "HOME": "/home/opam",
-    "LANG": "C.UTF-8",
-}
 
 # Debian's names of architectures that OCI calls otherwise.
 OCI_ARCHITECTURES = {"i386": "386", "armhf": "arm", "armel": "arm", "ppc64el": "ppc64le", "mips64el": "mips64le"}
@@ -28,13 +17,12 @@ OCI_ARCHITECTURES = {"i386": "386", "armhf": "arm", "armel": "arm", "ppc64el": "
 CREATED = "1970-01-01T00:00:01Z"
 
 
-def image_config(field_set: OciPackageImageFieldSet) -> ImageConfig:
-    """The `config` of an OCI image; keys without a value are left out."""
-    own = dict(field_set.env.value or {})
-    env = {name: own.pop(name, value) for name, value in DEFAULT_ENV.items()}
-    env.update(sorted(own.items()))
+def image_config(field_set: OciPackageImageFieldSet, variables: Variables) -> ImageConfig:
+    """The `config` of an OCI image; keys without a value are left out. variables: what the image has without its `env` field.
+
+    Raises InvalidFieldException."""
     config: dict[str, Any] = {
-        "Env": [f"{name}={value}" for name, value in env.items()],
+        "Env": image_env(field_set, variables),
         "Entrypoint": list(field_set.entrypoint.value),
         "Cmd": list(field_set.cmd.value),
         "User": field_set.user.value,

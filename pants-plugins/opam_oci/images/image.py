@@ -13,6 +13,7 @@ from pants.util.logging import LogLevel
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.images.config import CREATED, OCI_ARCHITECTURES, image_config
+from opam_oci.images.environment import Variables
 from opam_oci.images.packed_layer import packing_of
 from opam_oci.images.parts import ImageParts, ImagePartsRequest, build_image_parts
 from opam_oci.images.sbom import SBOM_GLOBS, sbom_json
@@ -76,8 +77,9 @@ def manifest_request(
     base_lock: DebianLock,
     layers: tuple[Layer, ...],
     history: list[HistoryEntry],
+    variables: Variables,
 ) -> ManifestRequest:
-    """The request of the command `image`."""
+    """The request of the command `image`. Raises InvalidFieldException."""
     field_set = request.field_set
     architecture = parts.plan.rootfs.architecture
     values: ManifestRequest = {
@@ -85,7 +87,7 @@ def manifest_request(
         "history": history,
         "architecture": OCI_ARCHITECTURES.get(architecture, architecture),
         "os": "linux",
-        "config": image_config(field_set),
+        "config": image_config(field_set, variables),
         "annotations": dict(field_set.annotations.value or {}),
         "ref_name": "latest",
         "created": CREATED,
@@ -140,7 +142,7 @@ async def make_image(request: ImageRequest) -> OciImage:
     else:
         layers = await packed(stack, parts.ground.base, compression, level)
         history = [entry.history for entry in stack.entries]
-    values = manifest_request(request, parts, stack.base_lock, layers, history)
+    values = manifest_request(request, parts, stack.base_lock, layers, history, stack.variables)
     return await assemble(field_set.address, values, layers)
 
 

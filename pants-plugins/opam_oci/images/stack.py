@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Iterable
 
 from opam_oci.field_sets import OciPackageImageFieldSet
+from opam_oci.images.environment import Variables, environment_of, without_opam
 from opam_oci.images.history import OPAM_ROOT_HISTORY, STATE_HISTORY, base_history, package_history, runtime_history
 from opam_oci.images.layering import groups_of
 from opam_oci.images.packed_layer import AS_MADE, Compression, PackedLayerRequest, pack_layer
@@ -31,10 +32,11 @@ class StackEntry:
 
 @dataclass(frozen=True)
 class Stack:
-    """An image's entries, bottom first, and the lock of the base that they stand on."""
+    """An image's entries, bottom first, the lock of the base that they stand on, and the variables that programs in it expect."""
 
     entries: tuple[StackEntry, ...]
     base_lock: DebianLock
+    variables: Variables
 
 
 async def full_stack(
@@ -51,7 +53,7 @@ async def full_stack(
         *(StackEntry(one, package_history(parts, one)) for one in groups),
         StackEntry((state,), STATE_HISTORY),
     )
-    return Stack(entries, base_lock)
+    return Stack(entries, base_lock, await environment_of(state))
 
 
 async def runtime_stack(field_set: OciPackageImageFieldSet, parts: ImageParts) -> Stack:
@@ -60,7 +62,9 @@ async def runtime_stack(field_set: OciPackageImageFieldSet, parts: ImageParts) -
     slim = await make_base_layer(BaseLayerRequest(slim_lock), **implicitly())
     layer = await make_runtime_layer(RuntimeLayerRequest(parts, slim, field_set.runtime_keep.value), **implicitly())
     entries = (StackEntry((slim,), base_history(slim_lock)), StackEntry((layer,), runtime_history(parts)))
-    return Stack(entries, slim_lock)
+    # As in the full image, whose programs these are.
+    state = await make_state_layer(parts, (*parts.ground.layers, *parts.layers))
+    return Stack(entries, slim_lock, without_opam(await environment_of(state)))
 
 
 async def packed(stack: Stack, base: Layer, compression: Compression, level: int) -> tuple[Layer, ...]:

@@ -1,36 +1,33 @@
 """`state`: the layer on top of an image that makes opam's, dpkg's and the dynamic linker's records right for its contents.
 
 Every package's layer leaves these records out, since no package owns them. Here they are written once for the union of
-the image's layers: the switch's list of installed packages, a repository with their opam files (so that `opam list`,
-`opam install` and `opam update` work offline), the records of dpkg and its helpers, ld.so.cache, and accounts that several add,
-with the numbers of their files.
+the image's layers: opam's (`opam_state`), with a repository of the packages' opam files (so that `opam list`, `opam install` and
+`opam update` work offline), the records of dpkg and its helpers, ld.so.cache, and accounts that several add, with the numbers of
+their files.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, Sequence
+from typing import Sequence
 
 from opam_sandbox import dpkg_union
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.imaging import image_owners
+from opam_sandbox.imaging import image_owners, opam_state
 from opam_sandbox.imaging.requests import StateRequest
 from opam_sandbox.layer import merge_accounts, owners, ownership
 from opam_sandbox.layer.description import Layer, installed_packages, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.store import Store
-from opam_sandbox.opam.package import OpamPackage, metadata, read_package
-from opam_sandbox.opam.switch import HOME, OPAM_ROOT, REPOSITORY, SWITCH_STATE_DIR, environment, switch_state
-from opam_sandbox.sandbox import view_files
+from opam_sandbox.opam.package import OpamPackage, read_package
+from opam_sandbox.opam.switch import environment
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
 
 # Records that are wanted here although packages may not own them.
 _KEPT = {
-    ownership.SWITCH_STATE_DIR + b"/switch-state",
-    ownership.SWITCH_STATE_DIR + b"/environment",
-    ownership.OPAM_ROOT + b"/repo",
+    *opam_state.KEPT,
     b"var/lib/dpkg/status",
     b"var/lib/dpkg/diversions",
     b"var/lib/dpkg/statoverride",
@@ -41,7 +38,6 @@ _KEPT = {
     b"var/lib/ucf/registry",
     b"etc/ld.so.cache",
 }
-_LEFT_OUT = {ownership.OPAM_ROOT + b"/repo/lock"}
 
 
 def run(request: StateRequest, jobs: int) -> int:
@@ -67,7 +63,7 @@ def run(request: StateRequest, jobs: int) -> int:
 
 
 def _skip(path: bytes, directory: bool) -> bool:
-    if path in _LEFT_OUT or ownership.is_repository_cache(path):
+    if path in opam_state.LEFT_OUT or ownership.is_repository_cache(path):
         return True
     return ownership.is_shared(path, directory) and path not in _KEPT
 
@@ -82,22 +78,5 @@ def _write(
             raise ToolError(f"ldconfig failed in the image (exit status {done.returncode}), see {LOG}")
     merge_accounts.merge(root, [Path(os.fsdecode(path)) for path in reversed(view.overlay.lower)])
     given = image_owners.give(view, owners.Below(store, layers, view.overlay.lower))
-    files: List[view_files.NewFile] = [
-        (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed_packages(layers), roots).encode())
-    ]
-    for repository in (REPOSITORY, f"{OPAM_ROOT}/repo/default"):
-        for package in packages:
-            files += metadata(package, f"{repository}/packages/{package.name}/{package.title}", package.opam)
-    view.write_files(files)
-    # opam writes the switch's environment itself, and reads every record on the way: what it cannot read fails here.
-    with view.timer.step("opam"):
-        done = view.overlay.run(
-            ["opam", "list", "--installed", "--short", "--columns=package"],
-            environment(1),
-            view.log,
-            user=True,
-            cwd=f"/{HOME}",
-        )
-        if done.returncode != 0:
-            raise ToolError(f"opam does not read the image's switch (exit status {done.returncode}), see {LOG}")
-    return Facts(given=given)
+    env = opam_state.write(view, packages, installed_packages(layers), roots)
+    return Facts(opam={"env": env}, given=given)

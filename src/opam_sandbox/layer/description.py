@@ -17,9 +17,11 @@ Kind = Literal["base", "opam-root", "package", "group", "runtime", "flat", "stat
 
 
 class OpamFacts(TypedDict, total=False):
-    """What opam's state of a merged view is made from: `package` is `name.version`, set for packages."""
+    """What opam's state of a merged view is made from: `package` is `name.version`, set for packages. `env` (`NAME=value`) is of
+    a state: the environment that opam gives in the view."""
 
     package: str
+    env: List[str]
 
 
 class DpkgFacts(TypedDict, total=False):

@@ -11,6 +11,8 @@ HOME = b"home/opam"
 OPAM_ROOT = HOME + b"/.opam"
 SWITCH = OPAM_ROOT + b"/default"
 SWITCH_STATE_DIR = SWITCH + b"/.opam-switch"
+# The environments that opam gave somebody, so that it can take them back.
+LAST_ENV = OPAM_ROOT + b"/.last-env"
 
 # A whole tree, or one file, by its exact path.
 _SHARED = {
@@ -22,7 +24,7 @@ _SHARED = {
     OPAM_ROOT + b"/config",
     OPAM_ROOT + b"/config.lock",
     OPAM_ROOT + b"/lock",
-    OPAM_ROOT + b"/plugins",
+    LAST_ENV,
     SWITCH_STATE_DIR + b"/lock",
     SWITCH_STATE_DIR + b"/environment",
     SWITCH_STATE_DIR + b"/switch-state",

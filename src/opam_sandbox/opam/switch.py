@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterable
+from typing import Dict, Iterable, Sequence
 
 from opam_sandbox.layer.capture import EPOCH
+from opam_sandbox.layer.ownership import LAST_ENV as _LAST_ENV
 from opam_sandbox.layer.ownership import OPAM_ROOT as _OPAM_ROOT
 from opam_sandbox.layer.ownership import SWITCH_STATE_DIR as _SWITCH_STATE_DIR
 from opam_sandbox.opam import opamfile
 
 OPAM_ROOT = os.fsdecode(_OPAM_ROOT)
 SWITCH_STATE_DIR = os.fsdecode(_SWITCH_STATE_DIR)
+LAST_ENV = os.fsdecode(_LAST_ENV)
 HOME = "home/opam"
 # Where the repository of an image lies: `opam update` reads it again, and nothing else is needed for `opam install`.
 REPOSITORY = f"{HOME}/opam-repository"
@@ -49,12 +51,12 @@ def environment(jobs: int) -> Dict[str, str]:
     }
 
 
-def switch_state(installed: Iterable[str], roots: Iterable[str], compiler: Iterable[str] = ()) -> str:
-    """The text of .opam-switch/switch-state. Packages are `name.version`."""
+def switch_state(installed: Sequence[str], roots: Sequence[str], compiler: Sequence[str] = ()) -> str:
+    """The text of .opam-switch/switch-state, without what is empty, as opam writes it. Packages are `name.version`."""
 
     def listed(packages: Iterable[str]) -> str:
         return "[" + " ".join(opamfile.quote(package) for package in sorted(packages)) + "]"
 
-    return (
-        f'opam-version: "2.0"\ncompiler: {listed(compiler)}\nroots: {listed(roots)}\ninstalled: {listed(installed)}\n'
-    )
+    fields = {"compiler": compiler, "roots": roots, "installed": installed}
+    lines = [f"{name}: {listed(packages)}" for name, packages in fields.items() if packages]
+    return "\n".join(['opam-version: "2.0"', *lines, ""])
