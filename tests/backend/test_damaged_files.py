@@ -47,6 +47,16 @@ def test_warnings(caplog: pytest.LogCaptureFixture, source: str, exit_code: int,
     assert [record.getMessage() for record in caplog.records] == [text] * seen
 
 
+@pytest.mark.parametrize(
+    ("source", "exit_code", "seen"), [("ran", 0, 1), ("hit_remotely", 0, 1), ("memoized", 0, 1), ("ran", 1, 0)]
+)
+def test_notes(caplog: pytest.LogCaptureFixture, source: str, exit_code: int, seen: int) -> None:
+    """Of what was made: it is the same out of a cache."""
+    caplog.set_level("WARNING")
+    pass_on_warnings(result(source, b"note: x is left out\nother\n", exit_code), "Make the runtime layer of a:b")
+    assert [record.getMessage() for record in caplog.records] == ["Make the runtime layer of a:b: x is left out"] * seen
+
+
 def test_metadata_is_as_warnings_read_it() -> None:
     fields = set(ProcessResultMetadata.__dataclass_fields__)
     assert "source_run_id" in fields and "metadata" in FallibleProcessResult.__dataclass_fields__

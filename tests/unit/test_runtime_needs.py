@@ -345,9 +345,9 @@ def test_files_that_programs_name(image: Trees, capfd: pytest.CaptureFixture[str
     assert "lib/dep/dep.cma" in names(layer) and "lib/dep/dep.ml" not in names(layer)
     assert f"may look up /{SWITCH}/bin/tool, which" in warning
     assert "may look up /usr/lib/libbase.so, which" in warning
-    assert f"warning: /{SWITCH}/bin/program may look up /usr/share/zoneinfo (the Debian package tzdata)" in warning
+    assert f"note: /{SWITCH}/bin/program may look up /usr/share/zoneinfo (the Debian package tzdata)" in warning
     assert "x.h" not in warning and "debug-only" not in warning and "nowhere" not in warning
-    assert "warning: programs of dependencies are left out" in warning and "tool (dep)" in warning
+    assert "note: programs of dependencies are left out" in warning and "tool (dep)" in warning
     assert f"/{SWITCH}/bin/again, /{SWITCH}/bin/script" in warning
 
 

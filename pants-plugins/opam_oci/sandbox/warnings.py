@@ -10,15 +10,19 @@ from pants.engine.process import FallibleProcessResult
 logger = logging.getLogger(__name__)
 
 _MARK = "warning: "
+# Of what was made, whenever and wherever that was.
+_OF_RESULT = "note: "
 
 
 def warnings_of(result: FallibleProcessResult) -> list[str]:
-    """What a process that has just run warns of. A result out of a cache warns of a machine, and of a time, that are others."""
+    """What a process warns of: in its result, and, where it has just run, what happened. A result out of a cache would warn
+    of a machine, and of a time, that are others."""
     metadata = result.metadata
-    if not metadata.source(RunId(metadata.source_run_id)).value.startswith("ran"):
-        return []
+    marks = [_OF_RESULT]
+    if metadata.source(RunId(metadata.source_run_id)).value.startswith("ran"):
+        marks.append(_MARK)
     lines = result.stderr.decode(errors="replace").splitlines()
-    return [line[len(_MARK) :] for line in lines if line.startswith(_MARK)]
+    return [line[len(mark) :] for line in lines for mark in marks if line.startswith(mark)]
 
 
 def pass_on_warnings(result: FallibleProcessResult, description: str) -> None:

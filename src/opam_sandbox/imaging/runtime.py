@@ -80,7 +80,7 @@ def _fill(view: View, full_view: View, request: RuntimeRequest, layers: Sequence
     for directory in sorted(selection.empty):
         copies.make_directory(directory)
     for note in needs.notes(layers):
-        print(f"warning: {note}", file=sys.stderr)
+        print(f"note: {note}", file=sys.stderr)
     status = write_status(full, slim, layers, packages.names(selection.chosen))
     if not has_user(slim):
         add_user(slim)
