@@ -87,9 +87,11 @@ async def fetch_early(files: Iterable[FetchRequest]) -> list[str]:
     return [f.error for f in fetched if f.error is not None]
 
 
-async def build_process(package: LockedPackage, debs: tuple[Deb, ...], layers: tuple[Layer, ...]) -> Process:
+async def build_process(
+    package: LockedPackage, debs: tuple[Deb, ...], layers: tuple[Layer, ...], overlapping_files: Iterable[str]
+) -> Process:
     """The process that builds a package over layers; the engine knows its sources and .debs by what the lockfile says."""
-    values = build_request(package, debs, layers)
+    values = build_request(package, debs, layers, overlapping_files)
     # By checksum, as two sources of a package may be one file (the engine takes no path twice).
     sources = {source.sha256: source.size for source in package.sources}
     inputs = await create_digest(
@@ -139,7 +141,7 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
         return PackageOutcome(package.full_name, FrozenDict(), blocked_by=tuple(sorted(culprits)))
 
     below = layers_below(plan.lock, outcomes)
-    process = await build_process(package, debs, (*ground.layers, *below.values()))
+    process = await build_process(package, debs, (*ground.layers, *below.values()), opam.overlapping_files)
     built = await run_on_demand(OnDemandRequest(process, files), **implicitly())
     result = built.result
     if result is None:

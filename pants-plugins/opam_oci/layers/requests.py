@@ -88,9 +88,12 @@ def out_of_reach(package: LockedPackage, resolve: str) -> list[str]:
     return messages
 
 
-def build_request(package: LockedPackage, debs: Iterable[Deb], layers: Iterable[Layer]) -> requests.BuildRequest:
-    """The request of the `build` command."""
-    return {
+def build_request(
+    package: LockedPackage, debs: Iterable[Deb], layers: Iterable[Layer], overlapping_files: Iterable[str] = ()
+) -> requests.BuildRequest:
+    """The request of the `build` command. overlapping_files: patterns from `[opam].overlapping_files`."""
+    allowed = list(overlapping_files)
+    request: requests.BuildRequest = {
         "store": "store",
         "layers": layer_paths(layers),
         "package": {
@@ -100,6 +103,10 @@ def build_request(package: LockedPackage, debs: Iterable[Deb], layers: Iterable[
         },
         "with_test": False,
     }
+    # A package with one dependency has no two that could differ, but with what that one was built over.
+    if allowed and len(package.depends) > 1:
+        request["overlapping_files"] = allowed
+    return request
 
 
 def deb_requests(owner: str, debs: Iterable[Deb], resolve: str) -> tuple[FetchRequest, ...]:

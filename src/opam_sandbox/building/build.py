@@ -18,6 +18,7 @@ from opam_sandbox import dpkg
 from opam_sandbox.building import sorted_readdir
 from opam_sandbox.building.requests import BuildRequest, Deb, Source
 from opam_sandbox.errors import BuildFailed, RequestError
+from opam_sandbox.layer import overlaps
 from opam_sandbox.layer.description import DpkgFacts, Layer, installed_packages, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.store import Store
@@ -47,6 +48,8 @@ def run(request: BuildRequest, jobs: int) -> int:
 
     def make(store: Store, library: Optional[Path], room: int) -> None:
         def work(view: View) -> Facts:
+            allowed = request.get("overlapping_files", ())
+            overlaps.check(store, layers, allowed, f"dependencies of {package.title}", "`[opam].overlapping_files`")
             return _Build(view, library, layers, package, request, jobs).run()
 
         make_layer(Identity("package", package.name, package.version), layers, store, work, room=room)
@@ -96,7 +99,7 @@ class _Build:
         with timer.step("state"):
             merged = dpkg.merge(self._view.root, (layer.dpkg for layer in self._layers))
             self._prepare_opam()
-        facts = Facts(opam={"package": self._package.title})
+        facts = Facts(opam={"package": self._package.title, "below": installed_packages(self._layers)})
         if self._debs:
             with timer.step("dpkg"):
                 facts.dpkg = self._install_debs()

@@ -59,6 +59,8 @@ class _BuildRequest(TypedDict):
 
 
 class BuildRequest(_BuildRequest, total=False):
-    """`build`: the layers are the base, opam's root and all transitive dependencies, dependencies first."""
+    """`build`: the layers are the base, opam's root and all transitive dependencies, dependencies first. overlapping_files:
+    patterns of paths that two of these may hold differently, see `layer.overlaps`."""
 
+    overlapping_files: List[str]
     with_test: bool

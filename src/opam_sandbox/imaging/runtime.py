@@ -18,7 +18,7 @@ from opam_sandbox.imaging.debian_files import Owners, write_status
 from opam_sandbox.imaging.needs import Needs
 from opam_sandbox.imaging.requests import RuntimeRequest
 from opam_sandbox.imaging.selection import Selection
-from opam_sandbox.layer import ownership
+from opam_sandbox.layer import overlaps, ownership
 from opam_sandbox.layer.description import DpkgFacts, Layer, read_layer, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.mounted import mounted
@@ -41,6 +41,8 @@ def run(request: RuntimeRequest, jobs: int) -> int:
     def inside() -> int:
         store = Store(Path(request["store"]), rootless)
         with mounted(store, layers, name="full") as full:
+            allowed = request.get("overlapping_files", ())
+            overlaps.check(store, layers, allowed, "the image", "the image's field `overlapping_files`")
             make_layer(
                 Identity("runtime"),
                 [slim],

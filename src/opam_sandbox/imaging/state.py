@@ -15,7 +15,7 @@ from opam_sandbox import dpkg
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.imaging import merge_accounts
 from opam_sandbox.imaging.requests import StateRequest
-from opam_sandbox.layer import ownership
+from opam_sandbox.layer import overlaps, ownership
 from opam_sandbox.layer.description import Layer, installed_packages, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.store import Store
@@ -46,9 +46,18 @@ def run(request: StateRequest, jobs: int) -> int:
 
     def inside() -> int:
         store = Store(Path(request["store"]), rootless)
-        make_layer(
-            Identity("state"), layers, store, lambda view: _write(view, layers, packages, request["roots"]), skip=_skip
-        )
+
+        def work(view: View) -> Facts:
+            overlaps.check(
+                store,
+                layers,
+                request.get("overlapping_files", ()),
+                "the image",
+                "the image's field `overlapping_files`",
+            )
+            return _write(view, layers, packages, request["roots"])
+
+        make_layer(Identity("state"), layers, store, work, skip=_skip)
         return 0
 
     return run_isolated(inside)

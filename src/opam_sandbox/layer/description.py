@@ -17,9 +17,11 @@ Kind = Literal["base", "opam-root", "package", "group", "runtime", "flat", "stat
 
 
 class OpamFacts(TypedDict, total=False):
-    """What opam's state of a merged view is made from: `package` is `name.version`, set for packages."""
+    """What opam's state of a merged view is made from: `package` is `name.version`, set for packages; `below` are those that it
+    was built over, as `package` names them."""
 
     package: str
+    below: List[str]
 
 
 class DpkgFacts(TypedDict, total=False):

@@ -1,0 +1,180 @@
+"""Paths that two packages' layers hold differently, though neither was built over the other.
+
+Of such a path one package's would hide the other's, and which one is decided by the order of the layers alone. opam and dpkg,
+which install one after the other, would have kept both changes, or refused. What is compared is what the inventories in the
+store have: kind, mode, content, target of a link, attributes; that a layer removes a path, or hides all that a directory held
+before, is a difference like others. Owners are compared by name, which layers' descriptions have where no rule gives them.
+
+Two layers that a third one was built over were compared when that one was built. So a chain of packages costs nothing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, cast
+
+from opam_sandbox.errors import ToolError
+from opam_sandbox.layer import inventory
+from opam_sandbox.layer.description import Layer
+from opam_sandbox.layer.store import Store
+
+# Path -> the entry's fields, as `inventory` writes them.
+Entries = Mapping[bytes, inventory.Fields]
+
+# So many paths are named in a message.
+_SHOWN = 20
+
+# The state layer has the accounts of all layers (`imaging/merge_accounts.py`); the files with a dash are older copies.
+_UNITED = {f"etc/{name}{dash}".encode() for name in ("passwd", "group", "shadow", "gshadow") for dash in ("", "-")}
+# Compiled from the file beside it, by the same program: another order of its constants is all that differs. If the files that
+# they are made from differ, those are named.
+_DERIVED = re.compile(rb"(?:.*/)?__pycache__/[^/]+\.pyc\Z", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A path (relative to the root) that two layers hold differently; `texts` say what each does to it, the lower's first."""
+
+    path: bytes
+    titles: Tuple[str, str]
+    texts: Tuple[str, str]
+
+
+class OverlapError(ToolError):
+    """Packages that do not depend on one another hold the same paths differently."""
+
+
+def check(store: Store, layers: Sequence[Layer], allowed: Sequence[str], what: str, field: str) -> None:
+    """Compare the layers (bottom first; all are in the store). allowed: glob patterns of absolute paths, in which `*` also
+    stands for slashes, that may differ; `what` would be made of the layers, `field` is where patterns are written.
+
+    Raises OverlapError.
+    """
+
+    def entries(layer: Layer) -> Entries:
+        recorded = inventory.entries((store.path(layer.diff_id).parent / "inventory").read_bytes())
+        if recorded is None:
+            raise ToolError(f"{layer.title}: its inventory in the store is damaged; the next run makes it again")
+        return recorded
+
+    patterns = [re.compile(os.fsencode(fnmatch.translate(pattern)), re.DOTALL) for pattern in allowed]
+    found = [one for one in find(layers, entries) if not any(pattern.match(b"/" + one.path) for pattern in patterns)]
+    if not found:
+        return
+    lines = [
+        f"  * {_shown(one.path)}: {one.titles[0]} {one.texts[0]}, {one.titles[1]} {one.texts[1]}"
+        for one in found[:_SHOWN]
+    ]
+    if len(found) > _SHOWN:
+        lines.append(f"  * and {len(found) - _SHOWN} more")
+    raise OverlapError(
+        f"{what}: packages that do not depend on one another hold the same paths differently, and what one of them did would "
+        "be lost:\n"
+        + "\n".join(lines)
+        + f"\nIf the later package's may win, name the paths in {field}. If both changes are "
+        "wanted, have one package depend on the other in an opam repository of your own: it is then built over it."
+    )
+
+
+def find(layers: Sequence[Layer], entries: Callable[[Layer], Entries]) -> List[Overlap]:
+    """The overlaps of `layers` (bottom first), by path. entries(layer): what it holds; asked for only where it counts."""
+    packages = [layer for layer in layers if layer.kind == "package"]
+    unchecked = _unchecked([layer.opam for layer in packages])
+    tables = {number: entries(packages[number]) for number in range(len(packages)) if unchecked[number]}
+    seen: Dict[bytes, None] = {}
+    shared = set()
+    for table in tables.values():
+        shared.update(seen.keys() & table.keys())
+        seen.update(dict.fromkeys(table))
+    found: List[Overlap] = []
+    for path in sorted(shared):
+        if path in _UNITED or _DERIVED.match(path):
+            continue
+        holders = {
+            number: _key(packages[number], path, table[path]) for number, table in tables.items() if path in table
+        }
+        if len(set(holders.values())) > 1:
+            found += _overlaps(path, packages, holders, unchecked)
+    return found
+
+
+def _unchecked(facts: Sequence[Any]) -> List[int]:
+    """For each package a set, as bits, of those that it was never compared with: none was built over the other, and no
+    package here was built over both."""
+    places = {fact["package"]: number for number, fact in enumerate(facts)}
+    result = [(1 << len(facts)) - 1 for _ in facts]
+    for number, fact in enumerate(facts):
+        together = [number, *(places[title] for title in fact.get("below", ()) if title in places)]
+        bits = sum(1 << place for place in together)
+        for place in together:
+            result[place] &= ~bits
+    return result
+
+
+# What of an entry counts: its mode, size, content and attributes, and its owner's name.
+_Key = Tuple[bytes, bytes, bytes, bytes, str]
+
+
+def _key(layer: Layer, path: bytes, fields: inventory.Fields) -> _Key:
+    mode, size, _, _, content, xattrs = fields
+    if content == inventory.UNREADABLE and not stat.S_ISDIR(int(mode, 8)):
+        content += layer.diff_id.encode()  # nobody can say that it is the same
+    return mode, size, content, xattrs, _owner(layer, path)
+
+
+def _owner(layer: Layer, path: bytes) -> str:
+    """USER:GROUP as the layer's description has them; "" where there is a rule. Numbers are the layer's own: two layers may
+    have given one account two."""
+    facts = cast(Mapping[str, Mapping[str, str]], layer.dpkg)
+    user, _, group = facts.get("owners", {}).get(os.fsdecode(path), "").partition(":")
+    return f"{facts.get('users', {}).get(user, user)}:{facts.get('groups', {}).get(group, group)}" if user else ""
+
+
+def _overlaps(
+    path: bytes, packages: Sequence[Layer], holders: Mapping[int, _Key], unchecked: Sequence[int]
+) -> List[Overlap]:
+    """At most one for each layer but the lowest: with the nearest below it."""
+    result = []
+    numbers = sorted(holders)
+    for place, upper in enumerate(numbers):
+        for lower in reversed(numbers[:place]):
+            if unchecked[upper] >> lower & 1 and holders[upper] != holders[lower]:
+                titles = packages[lower].title, packages[upper].title
+                result.append(Overlap(path, titles, _texts(holders[lower], holders[upper])))
+                break
+    return result
+
+
+def _texts(lower: _Key, upper: _Key) -> Tuple[str, str]:
+    one, other = _say(lower), _say(upper)
+    if one != other:
+        return one, other
+    if lower[2] != upper[2]:
+        return f"{one} ({_short(lower[2])})", f"{other} ({_short(upper[2])})"
+    if lower[4] != upper[4]:
+        return f"{one} of {lower[4] or 'root'}", f"{other} of {upper[4] or 'root'}"
+    return one, f"{other} with other attributes, or hides what it held"
+
+
+def _say(key: _Key) -> str:
+    mode = int(key[0], 8)
+    if stat.S_ISCHR(mode) and key[1] == b"0":
+        return "removes it"
+    if stat.S_ISLNK(mode):
+        return "has a link"
+    kind = "a directory" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a special file"
+    size = f", {os.fsdecode(key[1])} bytes" if stat.S_ISREG(mode) else ""
+    return f"has {kind} (mode {stat.S_IMODE(mode):o}{size})"
+
+
+def _short(content: bytes) -> str:
+    return f"sha256 {os.fsdecode(content[:12])}..."
+
+
+def _shown(path: bytes) -> str:
+    text = "/" + os.fsdecode(path)
+    return text if text.isprintable() else repr(text)
