@@ -14,15 +14,12 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from opam_sandbox.files import CHUNK
 
 _VERSION = b"2"
 _NONE, UNREADABLE = b"-", b"?"
-
-# MODE, SIZE, MTIME, OWNER, CONTENT, XATTRS.
-Fields = Sequence[bytes]
 
 # Others depend on the machine, such as security.selinux.
 _XATTRS = ("user.", "trusted.overlay.", "security.capability")
@@ -96,13 +93,14 @@ def modes(recorded: bytes) -> Optional[List[Tuple[bytes, int]]]:
     return [(path, int(outside.partition(b" ")[0], 8)) for path, (outside, _, _, _) in expected.items() if path]
 
 
-def entries(recorded: bytes) -> Optional[Dict[bytes, Fields]]:
-    """The fields of every entry but the top, by path; None for a damaged inventory."""
+def entries(recorded: bytes) -> Optional[Dict[bytes, bytes]]:
+    """Every entry but the top, by path, as a line of the inventory; None for a damaged inventory. Of many, few are looked at."""
     lines = _lines(recorded)
     if lines is None:
         return None
-    found = (line.split(b" ", 6) for line in lines)
-    return {item[6]: item[:6] for item in found if item[6]}
+    found = {line.split(b" ", 6)[6]: line for line in lines}
+    found.pop(b"", None)
+    return found
 
 
 def _lines(recorded: bytes) -> Optional[List[bytes]]:

@@ -22,8 +22,8 @@ from opam_sandbox.layer import inventory
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
 
-# Path -> the entry's fields, as `inventory` writes them.
-Entries = Mapping[bytes, inventory.Fields]
+# Path -> the entry, as `inventory` writes it.
+Entries = Mapping[bytes, bytes]
 
 # So many paths are named in a message.
 _SHOWN = 20
@@ -119,8 +119,8 @@ def _unchecked(facts: Sequence[Any]) -> List[int]:
 _Key = Tuple[bytes, bytes, bytes, bytes, str]
 
 
-def _key(layer: Layer, path: bytes, fields: inventory.Fields) -> _Key:
-    mode, size, _, _, content, xattrs = fields
+def _key(layer: Layer, path: bytes, entry: bytes) -> _Key:
+    mode, size, _, _, content, xattrs, _ = entry.split(b" ", 6)
     if content == inventory.UNREADABLE and not stat.S_ISDIR(int(mode, 8)):
         content += layer.diff_id.encode()  # nobody can say that it is the same
     return mode, size, content, xattrs, _owner(layer, path)
