@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import pytest
 
 from opam_sandbox.building import build
+from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging import runtime, state
 from opam_sandbox.layer import overlaps
 from opam_sandbox.layer.description import Layer
@@ -258,5 +259,7 @@ def test_a_damaged_inventory(tmp_path: Path, root_user: None) -> None:
     for layer in layers:
         inventory = store.get(layer).parent / "inventory"
     inventory.write_bytes(inventory.read_bytes()[:-10])
-    with pytest.raises(overlaps.ToolError, match="b.1: its inventory in the store is damaged"):
+    with pytest.raises(ToolError, match="b.1 is damaged in the store: its inventory is; run again"):
         overlaps.check(store, layers, (), "the image", "`a_field`")
+    assert not store.has(layers[1].diff_id)
+    assert len(check(tmp_path, layers)) == 1

@@ -58,7 +58,8 @@ def check(store: Store, layers: Sequence[Layer], allowed: Sequence[str], what: s
     def entries(layer: Layer) -> Entries:
         recorded = inventory.entries((store.path(layer.diff_id).parent / "inventory").read_bytes())
         if recorded is None:
-            raise ToolError(f"{layer.title}: its inventory in the store is damaged; the next run makes it again")
+            store.discard(layer.diff_id)
+            raise ToolError(f"{layer.title} is damaged in the store: its inventory is; run again, which makes it again")
         return recorded
 
     patterns = [re.compile(os.fsencode(fnmatch.translate(pattern)), re.DOTALL) for pattern in allowed]
