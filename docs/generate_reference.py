@@ -189,7 +189,7 @@ def goals_page(backend: Backend) -> str:
     if any(is_ours(member) for member in backend.unions.get(GenerateLockfile)):
         rows.append("| `pants generate-lockfiles` | the resolves of `[opam].resolves` and of `[debian].resolves` |")
     if any(is_ours(member) for member in backend.unions.get(PutativeTargetsRequest)):
-        rows.append("| `pants tailor` | `opam_requirement` for `*.opam` files, `opam_packages` for lockfiles |")
+        rows.append("| `pants tailor` | `opam_requirement` for files `*.opam` and `opam`, `opam_packages` for lockfiles |")
     parts += [
         "\n".join(rows),
         "`list`, `peek`, `dependencies`, `dependents` and the others take every target.",

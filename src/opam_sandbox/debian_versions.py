@@ -44,3 +44,20 @@ def _order(char: str) -> int:
     if char == "~":
         return -1
     return ord(char) if char.isalpha() else ord(char) + 256
+
+
+def compare_debian(left: str, right: str) -> int:
+    """As `compare_versions`, for versions of Debian packages: `[epoch:]upstream[-revision]`."""
+    for one, other in zip(_parts(left), _parts(right)):
+        order = compare_versions(one, other)
+        if order:
+            return order
+    return 0
+
+
+def _parts(version: str) -> Tuple[str, str, str]:
+    epoch, colon, rest = version.partition(":")
+    if not colon:
+        epoch, rest = "0", version
+    upstream, dash, revision = rest.rpartition("-")
+    return (epoch, upstream, revision) if dash else (epoch, rest, "0")

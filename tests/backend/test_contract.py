@@ -28,6 +28,7 @@ FAKE = Path(__file__).with_name("fake_tool.py")
 COMMANDS = {command: part for part in (building, imaging, locking) for command in part.COMMANDS}
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
+EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
 OPAM_LOCK: Dict[str, Any] = {
     "step": "lock",
     "store": "store",
@@ -66,6 +67,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "layers": ["in/base", "in/opam-root"],
             "package": {
                 **PACKAGE,
+                "files": [EXECUTABLE],
                 "sources": [
                     {
                         "name": "",
@@ -79,6 +81,9 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             },
             "with_test": False,
             "overlapping_files": ["/etc/*"],
+            "twice": True,
+            "left_out": ["/etc/*.key"],
+            "later": ["post.1"],
         }
     ],
     "state": [
@@ -174,7 +179,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "repositories": ["own"],
             "requirements": ["lwt", "old"],
             "constraints": [],
-            "local": [{"name": "own", "opam": ""}],
+            "local": [{"name": "own", "opam": "", "path": "own.opam", "target": "src:own"}],
             "with_test": False,
             "with_doc": False,
             "prefer_oldest": False,

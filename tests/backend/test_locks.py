@@ -161,6 +161,60 @@ def test_opam_files_of_the_project(rule_runner: RuleRunner) -> None:
     plan(rule_runner)
 
 
+@pytest.mark.parametrize(
+    ("path", "package"),
+    [
+        ("mine.opam", "mine"),
+        ("opam/mine.opam", "mine"),
+        ("mine.opam/opam", "mine"),
+        ("mine.opam.locked", "mine"),
+        ("opam", ""),
+        ("opam/opam", ""),
+        ("opam.locked", ""),
+    ],
+)
+def test_names_of_opam_files(rule_runner: RuleRunner, path: str, package: str) -> None:
+    """ "": the sandbox tool finds it in the file, or takes the directory's."""
+    build = f'opam_requirement(name="m", source="{path}")\n'
+    rule_runner.write_files({**project(Pkg("a"), opam_build=build), f"3rdparty/opam/{path}": "x"})
+    [file] = rule_runner.request(ResolveInputs, [ResolveInputsRequest("default")]).opam_files
+    assert (file.package, file.path, file.target) == (package, f"3rdparty/opam/{path}", "3rdparty/opam:m")
+
+
+@pytest.mark.parametrize(
+    ("source", "there", "reason"),
+    [
+        (
+            "mine.opam",
+            "mine.opam.template",
+            "does not exist, but its template does: `dune build 3rdparty/opam/mine.opam`",
+        ),
+        (
+            "mine.opam",
+            "mine.opam/opam",
+            "does not exist as a file: it is a directory, with 3rdparty/opam/mine.opam/opam",
+        ),
+        ("mine.opam", "x", "does not exist, or .gitignore or `[GLOBAL].pants_ignore` hides it"),
+        ("mine.opam.template", "mine.opam.template", "a template of one: name 'mine.opam', which `dune build` writes"),
+        ("mine.txt", "mine.txt", "names 'mine.txt', which is no opam file: opam's are named NAME.opam or opam"),
+    ],
+)
+def test_opam_files_that_are_none(rule_runner: RuleRunner, source: str, there: str, reason: str) -> None:
+    build = f'opam_requirement(name="m", source="{source}")\n'
+    rule_runner.write_files({**project(Pkg("a"), opam_build=build), f"3rdparty/opam/{there}": "x"})
+    message = problem(rule_runner)
+    assert "The `source` field in target 3rdparty/opam:m names" in message and reason in message
+
+
+def test_two_opam_files_of_one_package(rule_runner: RuleRunner) -> None:
+    build = "".join(f'opam_requirement(name="{n}", source="{n}/mine.opam")\n' for n in "xy")
+    files = {f"3rdparty/opam/{n}/mine.opam": "x" for n in "xy"}
+    rule_runner.write_files({**project(Pkg("a"), opam_build=build), **files})
+    assert "3rdparty/opam/y/mine.opam and 3rdparty/opam/x/mine.opam are opam files of one package" in problem(
+        rule_runner
+    )
+
+
 def test_an_opam_file_that_is_not_there(rule_runner: RuleRunner) -> None:
     rule_runner.write_files(project(Pkg("a"), opam_build='opam_requirement(name="m", source="mine.opam")\n'))
     assert "target 3rdparty/opam:m names 3rdparty/opam/mine.opam, which does not exist" in problem(rule_runner)

@@ -79,9 +79,21 @@ def test_requests_are_the_same_bytes_for_the_same_values() -> None:
     assert request_file({"b": 1, "a": ["é", {"d": 2, "c": 3}]}) == request_file({"a": ["é", {"c": 3, "d": 2}], "b": 1})
 
 
+def test_options_for_depexts_are_in_requests_with_debs_only() -> None:
+    package = read_opam_lock("l", "default", opam_lock(Pkg("a")).encode()).packages["a"]
+    deb = Deb("gcc", "2-1", "amd64", "pool/gcc.deb", "cd" * 32, 4)
+    plain = build_request(package, [], [LAYER])
+    assert build_request(package, [], [LAYER], twice=True, left_out=["/b", "/a"]) == plain
+    assert "twice" not in plain and "left_out" not in plain
+    asked = build_request(package, [deb], [LAYER], twice=True, left_out=["/b", "/a"])
+    assert (asked["twice"], asked["left_out"]) == (True, ["/a", "/b"])
+
+
 def test_the_request_of_a_build() -> None:
     source = source_toml(["https://h.example/a.tbz", "debian:pool/a"], "ab" * 32, 3)
-    text = opam_lock(Pkg("a", opam="build: []\n", extra=source + '[[package.file]]\npath = "f"\ncontent = "x"\n'))
+    text = opam_lock(
+        Pkg("a", opam="build: []\n", extra=source + '[[package.file]]\npath = "f"\ncontent = "x"\nexecutable = true\n')
+    )
     package = read_opam_lock("l", "default", text.encode()).packages["a"]
     assert build_request(package, [Deb("gcc", "2-1", "amd64", "pool/gcc.deb", "cd" * 32, 4)], [LAYER]) == {
         "store": "store",
@@ -90,7 +102,7 @@ def test_the_request_of_a_build() -> None:
             "name": "a",
             "version": "1",
             "opam": "build: []\n",
-            "files": [{"path": "f", "content": "eA=="}],
+            "files": [{"path": "f", "content": "eA==", "executable": True}],
             "sources": [
                 {
                     "name": "",
@@ -112,6 +124,7 @@ def test_the_request_of_a_build() -> None:
             ],
         },
         "with_test": False,
+        "later": [],
     }
 
 

@@ -36,6 +36,10 @@ def requirement(path: str, name: str) -> PutativeTarget:
     )
 
 
+def plain(path: str) -> PutativeTarget:
+    return PutativeTarget.for_target_type(OpamRequirementTarget, path, "opam", ["opam"], kwargs={"source": "opam"})
+
+
 def packages(name: str, **kwargs: str) -> PutativeTarget:
     return PutativeTarget.for_target_type(OpamPackagesTarget, "3rdparty/opam", name, [], kwargs=kwargs)
 
@@ -59,6 +63,32 @@ def test_nothing_for_lockfiles_that_are_read_or_not_there(rule_runner: RuleRunne
     del files["3rdparty/opam/other.lock"]
     rule_runner.write_files(files)
     assert putative(rule_runner) == [requirement("src/mine", "mine")]
+
+
+def test_files_named_opam(rule_runner: RuleRunner) -> None:
+    """Those that are opam files, and no packages of a repository."""
+    text = 'opam-version: "2.0"\n'
+    files = {
+        "a/opam": text,
+        "b/opam/opam": f"# a project\n{text}",
+        "c/opam/zed.opam": text,
+        "d/opam": "#!/bin/sh\n",
+        "e/mine.opam.template": text,
+        "e/mine.opam.locked": text,
+        "f/packages/x/x.1/opam": text,
+        "overlay/opam": text,
+        "g/opam": text,
+        "g/BUILD": 'opam_requirement(name="t", source="opam")',
+    }
+    rule_runner.write_files(files)
+    directories = tuple(path.rpartition("/")[0] for path in files)
+    assert putative(rule_runner, directories=directories) == [
+        plain("a"),
+        plain("b/opam"),
+        PutativeTarget.for_target_type(
+            OpamRequirementTarget, "c/opam", "zed", ["zed.opam"], kwargs={"source": "zed.opam"}
+        ),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Dict, Iterator, Set
@@ -18,6 +19,7 @@ from opam_oci.downloads.apt_sources import apt_mirrors
 from opam_oci.resolves.lockfile import OpamLock
 from opam_oci.resolves.lockfile_reader import read_opam_lock
 from tests.support.checkout import Pants
+from tests.support.file_server import file_server
 from tests.support.snapshot import location
 
 ARCHIVE = b"an archive"
@@ -25,7 +27,7 @@ PACKAGES = {
     "app.2": 'depends: ["lib" {>= "1"} "check" {with-test} "post" {post} "dev" {dev}]\ndepopts: ["opt" "absent"]',
     "app.1": 'depends: ["lib"]',
     "lib.1": "",
-    "lib.2": 'flags: avoid-version\nurl { src: "file://%s/lib.tgz" checksum: "md5=%s" }',
+    "lib.2": 'flags: avoid-version\nurl { src: "%s/lib.tgz" checksum: "md5=%s" }',
     "lib.1.9": 'depexts: [["libgmp-dev"] {os-family = "debian"} ["gmp"] {os-family = "arch"}]',
     "check.1": "",
     "post.1": 'depends: ["lib" {= "1.9"}]',
@@ -47,10 +49,12 @@ RESOLVES = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScratchProject]:
     directory = tmp_path_factory.mktemp("locking") / "project"
+    servers = ExitStack()
     options = 'resolves_with_test = ["tests"]\nresolves_prefer_oldest = ["oldest"]'
     project = ScratchProject(directory, list(RESOLVES), options)
-    (directory.parent / "lib.tgz").write_bytes(ARCHIVE)
-    source = (directory.parent, hashlib.md5(ARCHIVE).hexdigest())
+    server = servers.enter_context(file_server())
+    server.files = {"/lib.tgz": ARCHIVE}
+    source = (server.url, hashlib.md5(ARCHIVE).hexdigest())
     files = {
         f"repository/packages/{title.partition('.')[0]}/{title}/opam": 'opam-version: "2.0"\n'
         + (text % source if "%s" in text else text)
@@ -68,6 +72,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScratchProject
     )
     yield project
     project.stop_daemon()
+    servers.close()
 
 
 def text_of(project: ScratchProject, resolve: str) -> str:

@@ -13,13 +13,12 @@ import argparse
 import os
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
-from tests.faults.place import IMAGE, Place, copy_store, user_store
+from tests.faults.place import IMAGE, Place, add_options, copy_store, work_directory
 from tests.support.checkout import CommandFailed
 
 # What is enough for the image, in bytes.
@@ -130,19 +129,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.faults.full", description=str(__doc__).partition("\n")[0])
     parser.add_argument("--sizes", type=int, default=20, metavar="N", help="amounts of room for each place (20)")
     parser.add_argument("--place", action="append", choices=sorted(ENOUGH), help="only this one; may be given again")
-    parser.add_argument(
-        "--store", type=Path, default=user_store(), help="Pants' store to copy the base from (this user's)"
-    )
-    parser.add_argument("--work", type=Path, default="/var/tmp", help="where to work (default: /var/tmp)")
+    add_options(parser)
     options = parser.parse_args()
     if os.geteuid() != 0:
         print("error: small disks are mounted, which needs root", file=sys.stderr)
         return 1
-    work = Path(tempfile.mkdtemp(prefix="opam-oci-full-", dir=options.work))
-    try:
+    with work_directory("full", options.work) as work:
         problems = run(work, options.store, options.sizes, options.place or list(ENOUGH))
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return 1 if problems else 0
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
 from tests.faults import processes
-from tests.faults.place import IMAGE, Place, copy_store, user_store, verify
+from tests.faults.place import IMAGE, Place, add_options, copy_store, verify, work_directory
 from tests.support.checkout import CommandFailed, Pants
 
 VICTIMS = ("tool", "pantsd", "client", "all")
@@ -240,20 +240,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="how many (default: 200)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="another number kills at other moments")
     parser.add_argument("--victim", action="append", choices=VICTIMS, help="whom (repeatable; default: all in turn)")
-    parser.add_argument(
-        "--store", type=Path, default=user_store(), help="Pants' store to copy the base from (this user's)"
-    )
-    parser.add_argument("--work", type=Path, default="/var/tmp", help="where to work (default: /var/tmp)")
+    add_options(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all outcomes to this file")
     options = parser.parse_args()
     if os.geteuid() != 0:
         print("error: mounts and processes of others are looked at, which needs root", file=sys.stderr)
         return 1
-    work = Path(tempfile.mkdtemp(prefix="opam-oci-kills-", dir=options.work))
-    try:
+    with work_directory("kills", options.work) as work:
         outcomes = run(work, options.store, options.kills, options.seed, options.victim or VICTIMS)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     print(table(outcomes))
     if options.json:
         options.json.write_text(json.dumps([{**vars(o), "kill": vars(o.kill)} for o in outcomes], indent=1) + "\n")

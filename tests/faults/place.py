@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
 from opam_sandbox.files import file_sha256
 from tests.faults.small_project import SmallProject
@@ -25,6 +28,24 @@ def copy_store(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.exists():
         tool("cp", "--archive", "--sparse=always", str(source), str(target))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What all commands of this package take: `--store` and `--work`."""
+    parser.add_argument(
+        "--store", type=Path, default=user_store(), help="Pants' store to copy the base from (this user's)"
+    )
+    parser.add_argument("--work", type=Path, default="/var/tmp", help="where to work (default: /var/tmp)")
+
+
+@contextmanager
+def work_directory(name: str, work: Path) -> Iterator[Path]:
+    """An empty directory for a command below `work`, removed at its end."""
+    directory = Path(tempfile.mkdtemp(prefix=f"opam-oci-{name}-", dir=work))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @dataclass

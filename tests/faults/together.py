@@ -16,13 +16,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Dict, List, Sequence
 
 from tests.faults import processes
-from tests.faults.place import IMAGE, Place, copy_store, user_store, verify
+from tests.faults.place import IMAGE, Place, add_options, copy_store, verify, work_directory
 
 _NONCES = ("first", "second", "third")
 
@@ -124,19 +123,13 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help="how many (default: 1, six builds)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="another number kills at other moments")
-    parser.add_argument(
-        "--store", type=Path, default=user_store(), help="Pants' store to copy the base from (this user's)"
-    )
-    parser.add_argument("--work", type=Path, default="/var/tmp", help="where to work (default: /var/tmp)")
+    add_options(parser)
     options = parser.parse_args()
     if os.geteuid() != 0:
         print("error: processes of others are looked at, which needs root", file=sys.stderr)
         return 1
-    work = Path(tempfile.mkdtemp(prefix="opam-oci-together-", dir=options.work))
-    try:
+    with work_directory("together", options.work) as work:
         problems = run(work, options.store, options.rounds, options.seed)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return 1 if problems else 0
 
 

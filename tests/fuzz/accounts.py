@@ -6,7 +6,7 @@ from typing import Dict, List
 
 from opam_sandbox import accounts
 from opam_sandbox.errors import ToolError
-from opam_sandbox.imaging import merge_accounts
+from opam_sandbox.layer import merge_accounts
 from tests.fuzz._places import place
 
 _BASE = b"root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/:/bin/sh\n"

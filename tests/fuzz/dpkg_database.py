@@ -51,7 +51,7 @@ def run(data: bytes) -> None:
     (database / "triggers/File").write_bytes(triggers)
     for stanza in deb822.stanzas(status.decode("utf-8", "surrogateescape")):
         deb822.fields(stanza)
-    added = dpkg.difference({}, [], root)
+    added = dpkg.difference(dpkg.Database({}, {}), root)
     # It goes through a layer's description.
     write_json(str(root / "layer.json"), added)
     assert json.loads((root / "layer.json").read_text(encoding="utf-8")) == added

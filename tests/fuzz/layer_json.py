@@ -77,6 +77,6 @@ def run(data: bytes) -> None:
                 package = read_package(item)
             except (RequestError, KeyError):  # KeyError: those of a solution are no PackageFields
                 continue
-            for path, _ in metadata(package, "top", package.opam):
+            for path, _, _ in metadata(package, "top", package.opam):
                 assert path.startswith("top/") and "/../" not in f"/{path}/" and "\0" not in path
     assert inventory.difference(directory, data, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking import apt, cache, indexes
+from opam_sandbox.locking import apt, apt_lists, cache, indexes
 from tests.fuzz._places import place
 
 SEEDS: List[bytes] = [
@@ -40,7 +40,7 @@ def run(data: bytes) -> None:
     (directory / "lists").mkdir(exist_ok=True)
     (directory / "lists/x_Sources").write_bytes(data)
     try:
-        files = list(apt.source_files(apt.Lists(directory, "amd64")))
+        files = list(apt_lists.source_files(apt_lists.Lists(directory, "amd64")))
     except ToolError as error:
         assert str(error).startswith("x_Sources cannot be read")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.support.checkout import ROOT, tool
 
 LOCK = ROOT / "3rdparty/debian/trixie-slim.lock"
 LARGER_LOCK = ROOT / "3rdparty/debian/trixie.lock"
+_ATTEMPTS = 6
 
 
 def download(top: Path, more: Sequence[str] = ()) -> None:
@@ -44,7 +46,14 @@ def fetch(top: Path, deb: Dict[str, Any]) -> Dict[str, Any]:
     """Download a lockfile's .deb into `top`/debs; returns it as requests have it."""
     [mirror, *_] = apt_mirrors(Path("/etc/apt"))
     file = f"debs/{deb['path'].rpartition('/')[2]}"
-    urllib.request.urlretrieve(f"{mirror.rstrip('/')}/{deb['path']}", top / file)
+    for attempt in range(_ATTEMPTS):
+        try:
+            urllib.request.urlretrieve(f"{mirror.rstrip('/')}/{deb['path']}", top / file)
+            break
+        except OSError:  # a name server or a mirror that is away for a moment is no fault of what is tested
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(2**attempt)
     return {key: deb[key] for key in ("name", "version", "architecture", "sha256", "size")} | {"file": file}
 
 

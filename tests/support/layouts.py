@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List
@@ -60,10 +61,25 @@ def write_layer_directory(
         "media_type": descriptor["mediaType"],
         "files": 0,
         "opam": {"package": f"{name}.{version}"} if kind == "package" else {},
-        "dpkg": {},
+        "dpkg": owners_in(target),
     }
     (directory / "layer.json").write_text(json.dumps(description))
     return directory
+
+
+def owners_in(blob: Path) -> Dict[str, Dict[str, str]]:
+    """What a layer's description says of owners, by its archive alone: names are those of its own accounts."""
+    owners: Dict[str, str] = {}
+    names: Dict[str, Dict[str, str]] = {"etc/passwd": {}, "etc/group": {}}
+    with tarfile.open(blob, "r:*", encoding="utf-8", errors="surrogateescape") as archive:
+        for member in archive:
+            if member.name in names:
+                file = archive.extractfile(member)
+                lines = file.read().decode().splitlines() if file else []
+                names[member.name] = {line.split(":")[2]: line.split(":")[0] for line in lines}
+            if (member.uid, member.gid) != (0, 0) and not f"{member.name}/".startswith("home/opam/"):
+                owners[member.name] = f"{member.uid}:{member.gid}"
+    return {"owners": owners, "users": names["etc/passwd"], "groups": names["etc/group"]} if owners else {}
 
 
 def layer_directories(layout: Layout, target: Path) -> List[Path]:

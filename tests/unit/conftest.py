@@ -11,8 +11,10 @@ import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Set, TypeVar
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -36,6 +38,21 @@ settings.load_profile("unit")
 
 T = TypeVar("T")
 Namespaces = Callable[[Callable[[], Any]], Any]
+
+
+def need_namespaces() -> None:
+    """Skip a test where the kernel gives this process none."""
+    if run_isolated(lambda: 0) != 0:
+        pytest.skip("the kernel gives this process no namespaces")
+
+
+@contextmanager
+def directory_for_all(prefix: str) -> Iterator[Path]:
+    """A temporary directory that every user reaches."""
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

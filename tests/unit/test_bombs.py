@@ -120,8 +120,16 @@ def test_a_layer_that_is_too_large_is_not_written(tmp_path: Path, monkeypatch: p
         out.truncate(1 << 40)
     rules = Rules(skip=lambda path, directory: False, owner=lambda path, status: (0, 0))
     writer = PackedWriter(io.BytesIO(), tmp_path, Packing("none", 0))
-    with pytest.raises(ToolError, match="more than"):
+    with pytest.raises(
+        ToolError, match="/hole has 1099511627776 bytes, and a layer at most 64 GiB, holes of files included"
+    ):
         capture(tmp_path / "tree", rules, writer)
+    # Files that are not too large each.
+    (tmp_path / "tree/hole").unlink()
+    for name in ("one", "two"):
+        (tmp_path / "tree" / name).write_bytes(b"x" * (5 << 20))
+    with pytest.raises(ToolError, match="a layer would have more than"):
+        capture(tmp_path / "tree", rules, PackedWriter(io.BytesIO(), tmp_path, Packing("none", 0)))
 
 
 GZIPS: List[Tuple[str, Callable[[bytes], bytes], Optional[str]]] = [

@@ -108,7 +108,7 @@ def as_read(**change: Any) -> OpamPackage:
 def test_a_package_is_read() -> None:
     package = as_read(files=[{"path": "a/b", "content": "eA=="}], sources=[SOURCE])
     assert package.title == "lwt.5.6.1"
-    assert package.files == (("a/b", b"x"),)
+    assert package.files == (("a/b", b"x", 0o644),)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import control_group, limits, syscalls
 from opam_sandbox.sandbox.namespaces import run_isolated
 from opam_sandbox.sandbox.overlay import Overlay
-from tests.unit.conftest import add_programs
+from tests.unit.conftest import add_programs, directory_for_all, need_namespaces
 
 USER = 47010
 ENV = {"PATH": "/bin"}
@@ -37,12 +37,9 @@ BOMB = """perl -e '
 @pytest.fixture(scope="module")
 def top(root_user: None) -> Iterator[Path]:
     """A directory that every user reaches."""
-    if run_isolated(lambda: 0) != 0:
-        pytest.skip("the kernel gives this process no namespaces")
-    directory = Path(tempfile.mkdtemp(prefix="confinement-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
+    need_namespaces()
+    with directory_for_all("confinement-") as directory:
+        yield directory
 
 
 @pytest.fixture(scope="module")

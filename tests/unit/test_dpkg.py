@@ -9,7 +9,8 @@ from typing import Dict, Sequence
 
 import pytest
 
-from opam_sandbox.dpkg import difference, merge, read_status, read_triggers
+from opam_sandbox.dpkg import difference, merge, read, read_status, read_triggers
+from opam_sandbox.layer.description import DpkgFacts
 
 
 def paragraph(name: str, version: str = "1", more: str = "") -> str:
@@ -31,16 +32,16 @@ def write(root: Path, packages: Sequence[str], triggers: str = "") -> Path:
 def layers(tmp_path: Path) -> "tuple[Path, list[Dict[str, object]]]":
     """A base, and what two builds over it added, neither of which knows of the other."""
     base = write(tmp_path / "base", [paragraph("libc6"), paragraph("tar")], "/usr/lib libc6\n")
-    before, triggers = read_status(base), read_triggers(base)
+    before = read(base)
     one = write(
-        tmp_path / "one", [*before.values(), paragraph("libssl-dev")], "/usr/lib libc6\n/usr/share/mime shared\n"
+        tmp_path / "one", [*before.status.values(), paragraph("libssl-dev")], "/usr/lib libc6\n/usr/share/mime shared\n"
     )
     two = write(
         tmp_path / "two",
         [paragraph("libc6", more="\n changed"), paragraph("tar"), paragraph("zlib1g-dev")],
         "/usr/lib libc6\n",
     )
-    return base, [difference(before, triggers, one), difference(before, triggers, two)]
+    return base, [difference(before, one), difference(before, two)]
 
 
 def test_a_layer_says_what_it_added(layers: "tuple[Path, list[Dict[str, object]]]") -> None:
@@ -72,7 +73,8 @@ def test_order_and_repetition_do_not_show(layers: "tuple[Path, list[Dict[str, ob
 
 def test_nothing_to_enter(tmp_path: Path) -> None:
     """Layers without .debs, or a base without dpkg, leave everything as it is."""
-    assert not merge(tmp_path, [{}, {"status": {}, "triggers": []}])
+    owners: DpkgFacts = {"owners": {"etc/shadow": "root:shadow"}, "groups": {"shadow": "42"}}
+    assert not merge(tmp_path, [{}, {"status": {}, "triggers": []}, owners])
     assert list(tmp_path.iterdir()) == []
     assert read_status(tmp_path) == {} and read_triggers(tmp_path) == []
 

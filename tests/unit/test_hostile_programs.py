@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking import apt
+from opam_sandbox.locking import apt_lists
 from opam_sandbox.publishing import skopeo
 from opam_sandbox.running import engine
 from tests.support.small_images import make_image
@@ -27,8 +27,8 @@ def test_words_that_are_no_utf8(tmp_path: Path) -> None:
     assert engine._output([program(tmp_path, "printf 'caf\\351\\n'")]) == "caf\ufffd\n"
     with pytest.raises(ToolError, match="failed:\ncaf\ufffd$"):
         engine._output([program(tmp_path, "printf 'caf\\351\\n' >&2; exit 1")])
-    done = apt._run(tmp_path, [program(tmp_path, "printf 'caf\\351' >&2; exit 1")], "amd64", {})
-    assert apt._complaint(done) == "caf\ufffd"
+    done = apt_lists.run(tmp_path, [program(tmp_path, "printf 'caf\\351' >&2; exit 1")], "amd64", {})
+    assert apt_lists.complaint(done) == "caf\ufffd"
 
 
 def test_skopeo_that_names_no_digest(tmp_path: Path) -> None:

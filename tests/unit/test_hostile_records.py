@@ -18,8 +18,8 @@ from opam_sandbox.building import mmdebstrap
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.files import write_json
 from opam_sandbox.imaging.elf import read_elf
-from opam_sandbox.imaging.merge_accounts import merge
 from opam_sandbox.layer.description import read_layer
+from opam_sandbox.layer.merge_accounts import merge
 from opam_sandbox.opam.package import read_package
 from opam_sandbox.request import safe_name, safe_path
 from tests.fuzz.elf import SEEDS as ELF_FILES
@@ -52,7 +52,7 @@ def test_bytes_that_are_no_text_go_through_a_layers_description(tmp_path: Path) 
     status = tmp_path / "var/lib/dpkg/status"
     status.parent.mkdir(parents=True)
     status.write_bytes(b"Package: a\nArchitecture: all\nMaintainer: J\xf6rg\n\n")
-    fields = {**_LAYER, "dpkg": dpkg.difference({}, [], tmp_path)}
+    fields = {**_LAYER, "dpkg": dpkg.difference(dpkg.Database({}, {}), tmp_path)}
     write_json(str(tmp_path / "layer.json"), fields)
     assert b"J\\udcf6rg" in (tmp_path / "layer.json").read_bytes()
     status.unlink()

@@ -16,13 +16,13 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 import pytest
 
 from opam_sandbox import accounts, dpkg
-from opam_sandbox.building import build, sorted_readdir
+from opam_sandbox.building import build, prepare_opam, sorted_readdir
 from opam_sandbox.errors import ToolError
-from opam_sandbox.imaging import merge_accounts
 from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.imaging.debian_files import Owners, write_status
 from opam_sandbox.imaging.needs import Needs
 from opam_sandbox.imaging.selection import SWITCH, Selection
+from opam_sandbox.layer import merge_accounts
 from opam_sandbox.layer.capture import Rules, capture
 from opam_sandbox.layer.compress import GZIP
 from opam_sandbox.layer.store import Store
@@ -198,7 +198,7 @@ def test_records_of_dpkg_that_are_links(tmp_path: Path, host: Path, name: str, t
     """Nothing of the host's lands in what a layer says of itself, and nothing is written where the link leads."""
     link = os.path.join("var/lib/dpkg", name).rstrip("/")
     root = tree(tmp_path / "layer/root", {}, links={link: target.format(host=host, name=name)})
-    assert SECRET not in str(dpkg.difference({}, (), root))
+    assert SECRET not in str(dpkg.difference(dpkg.Database({}, {}), root))
     addition = {"status": {"x:amd64": "Package: x\nArchitecture: amd64"}, "triggers": ["/usr x"]}
     if name in ("triggers", ""):
         with pytest.raises(ToolError, match=f"/{link} is a symlink"):
@@ -274,10 +274,8 @@ def test_the_library_that_sorts_directories(
 def test_opam_files_of_dependencies(tmp_path: Path, host: Path) -> None:
     packages = f"{SWITCH}/.opam-switch/packages"
     root = tree(tmp_path / "root", {}, links={f"{packages}/x.1/opam": os.fspath(host / "opam")})
-    building: Any = object.__new__(build._Build)
-    building._view = SimpleNamespace(root=root)
     with pytest.raises(ToolError, match="lacks its opam file"):
-        building._dependency("x.1")
+        prepare_opam._opam_file(root, "x.1")
 
 
 # -- mounts ---------------------------------------------------------------------

@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Union
+from typing import Any, Dict, Iterator, List, Sequence, Union
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.locking import cache, lock_opam, solve, write_lockfile
-from opam_sandbox.locking.apt import LockedDeb, SourceFile, parse_uri_line
+from opam_sandbox.locking.apt import LockedDeb, parse_uri_line
+from opam_sandbox.locking.apt_lists import SourceFile
 from opam_sandbox.locking.indexes import read_source_index, source_line
+from opam_sandbox.locking.package_files import PackageFiles
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
 from opam_sandbox.locking.requests import LockOpamRequest
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
@@ -42,15 +45,6 @@ def test_the_command_line_says_what_it_can() -> None:
 def test_a_constraint_without_a_bound() -> None:
     with pytest.raises(ToolError, match="'lwt' bounds nothing: write lwt=VERSION"):
         solve.roots_opam([], ["lwt"])
-
-
-def test_a_package_of_the_project() -> None:
-    text = solve.local_opam("mine", 'opam-version: "2.0"\nversion: "1"\nname: "other"\ndepends: ["lwt"]\n')
-    items = {item.name: item.value for item in opamfile.parse(text, "test")}
-    assert items["name"] == opamfile.Str("mine") and items["version"] == opamfile.Str("dev")
-    assert items["depends"] == opamfile.ListOf((opamfile.Str("lwt"),))
-    with pytest.raises(ToolError, match="mine.opam: line 1"):
-        solve.local_opam("mine", "}")
 
 
 # Repositories.
@@ -79,11 +73,11 @@ def test_the_first_repository_wins_as_a_whole(tmp_path: Path) -> None:
         {"x.1": {"opam": b"theirs", "files/p": b"patch"}, "x.1.1~rc+2": {"opam": b"o", "files/d/p": b"q"}},
     )
     packages = zipped(tmp_path, [overlay, upstream])
-    assert packages.opam("x", "1") == b"mine" and packages.files("x", "1") == []
-    assert packages.files("x", "1.1~rc+2") == [("d/p", b"q")]
+    assert packages.package("x", "1") == PackageFiles(b"mine", None, None, [])
+    assert packages.package("x", "1.1~rc+2").files == [("d/p", b"q", False)]
     assert sorted(packages.versions("x")) == ["1", "1.1~rc+2"] and packages.versions("y") == []
     with pytest.raises(ToolError, match="no repository holds x.2"):
-        packages.opam("x", "2")
+        packages.package("x", "2")
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
@@ -91,7 +85,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     (Path(os.fsdecode(os.fsencode(path / "packages/x/x.1/files") + b"/\xff"))).write_bytes(b"")
     packages = zipped(tmp_path, [path])
     with pytest.raises(ToolError, match=r"x.1: the name of its file b'\\xff' is not UTF-8"):
-        packages.files("x", "1")
+        packages.package("x", "1")
 
 
 @pytest.mark.parametrize("link", ["opam", "files/passwd"])
@@ -104,6 +98,16 @@ def test_links_out_of_a_repository(tmp_path: Path, link: str) -> None:
         ToolError, match=f"'r0': packages/x/x.1/{link} is a link to a file that is not in the repository"
     ):
         zipped(tmp_path, [path])
+
+
+def test_executable_files_and_what_stands_beside_an_opam_file(tmp_path: Path) -> None:
+    files = {name: name.encode() for name in ("opam", "url", "descr", "other", "files/gen.sh", "files/d/data")}
+    path = repository(tmp_path / "a", {"x.1": files})
+    (path / "packages/x/x.1/files/gen.sh").chmod(0o755)
+    (path / "packages/x/x.1/files/link").symlink_to("gen.sh")
+    found = zipped(tmp_path, [path]).package("x", "1")
+    listed = [("d/data", b"files/d/data", False), ("gen.sh", b"files/gen.sh", True), ("link", b"files/gen.sh", True)]
+    assert found == PackageFiles(b"opam", b"url", b"descr", listed)
 
 
 def test_absent_packages_and_versions(tmp_path: Path) -> None:
@@ -130,7 +134,7 @@ def described(tmp_path: Path, text: bytes, solution: Dict[str, str], kinds: Sequ
 
 def test_what_tests_need_is_no_build_dependency(tmp_path: Path) -> None:
     text = b'depends: ["a" "b" {with-test} "c" {with-doc} "d" {post}]\nflags: [avoid-version deprecated]'
-    item, flags = described(tmp_path, text, dict.fromkeys("abcdx", "1"), ["test"])
+    item, flags, _ = described(tmp_path, text, dict.fromkeys("abcdx", "1"), ["test"])
     assert (item["depends"], item["post"], item["test"], item["doc"]) == (["a"], ["d"], ["b"], [])
     assert flags == {"avoid-version", "deprecated"}
 
@@ -150,21 +154,43 @@ def finder(tmp_path: Path, pool: Sequence[SourceFile] = (), archive_mirrors: Seq
 
 
 def test_md5_only_is_downloaded_and_hashed(tmp_path: Path) -> None:
-    (tmp_path / "a.tgz").write_bytes(b"content")
-    wanted = Wanted("", (f"file://{tmp_path}/a.tgz",), sums(b"content", "md5"))
-    locked = finder(tmp_path).lock("a.1", wanted)
+    with serving({"/a.tgz": b"content"}) as url:
+        wanted = Wanted("", (f"{url}/a.tgz",), sums(b"content", "md5"))
+        locked = finder(tmp_path).lock("a.1", wanted)
     assert (locked.sha256, locked.size) == (hashlib.sha256(b"content").hexdigest(), 7)
     # Known from then on, in other runs as well, by its checksums.
-    (tmp_path / "a.tgz").unlink()
     other = SourceFinder([], [], [], cache.Memo(tmp_path / "known"), cache.Memo(tmp_path / "later"))
     assert other.lock("b.1", Wanted("x", ("https://127.0.0.1:9/b",), wanted.checksums)).sha256 == locked.sha256
 
 
 def test_every_checksum_must_fit(tmp_path: Path) -> None:
-    (tmp_path / "a.tgz").write_bytes(b"content")
     wrong = (*sums(b"content", "sha256"), *sums(b"other", "sha512"))
-    with pytest.raises(OutOfReach, match="a.1: its archive cannot be had:\n.*a.tgz: its sha512 is"):
-        finder(tmp_path).lock("a.1", Wanted("", (f"file://{tmp_path}/a.tgz",), wrong))
+    with serving({"/a.tgz": b"content"}) as url:
+        with pytest.raises(OutOfReach, match="a.1: its archive cannot be had:\n.*a.tgz: its sha512 is"):
+            finder(tmp_path).lock("a.1", Wanted("", (f"{url}/a.tgz",), wrong))
+
+
+@pytest.mark.parametrize("url", ["file://%s/a", "FILE://%s/a", "%s/a", "data:,content", "git+https://127.0.0.1:9/a"])
+def test_files_of_this_machine_are_not_read(tmp_path: Path, url: str) -> None:
+    """A lockfile would name them for everybody, and what a lock command prints tells what is in them."""
+    (tmp_path / "a").write_bytes(b"content")
+    wanted = Wanted("", (url.replace("%s", str(tmp_path)),), sums(b"content", "sha256"))
+    with pytest.raises(OutOfReach, match=r"a\.1: its source .* is neither http:// nor https://") as raised:
+        finder(tmp_path).lock("a.1", wanted)
+    assert wanted.urls[0] in str(raised.value)
+    # What is known of the archive otherwise is enough, and what the lockfile names.
+    pooled = SourceFile("pool/a.orig.tar.gz", 7, wanted.checksums)
+    (tmp_path / "mirror/pool").mkdir(parents=True)
+    (tmp_path / "mirror" / pooled.path).write_bytes(b"content")
+    known = SourceFinder([pooled], [f"file://{tmp_path}/mirror"], [])
+    assert known.lock("a.1", wanted).urls == (f"debian:{pooled.path}",)
+
+
+@contextmanager
+def serving(files: Dict[str, bytes]) -> Iterator[str]:
+    with file_server() as server:
+        server.files = files
+        yield server.url
 
 
 def test_a_mirror_in_the_layout_of_opams_cache(tmp_path: Path) -> None:
@@ -207,10 +233,10 @@ def test_a_file_of_the_pool_that_only_its_sha512_knows(tmp_path: Path) -> None:
 
 
 def test_the_pools_file_is_named_where_upstreams_is_in_reach_too(tmp_path: Path) -> None:
-    (tmp_path / "a.tgz").write_bytes(b"content")
-    wanted = Wanted("", (f"file://{tmp_path}/a.tgz",), sums(b"content", "sha512"))
     gone = SourceFile("pool/main/r/react/react_1.2.orig.tar.gz", 7, sums(b"content", "md5", "sha256"))
-    assert finder(tmp_path, [gone]).lock("react.1.2", wanted).urls == wanted.urls
+    with serving({"/a.tgz": b"content"}) as url:
+        wanted = Wanted("", (f"{url}/a.tgz",), sums(b"content", "sha512"))
+        assert finder(tmp_path, [gone]).lock("react.1.2", wanted).urls == wanted.urls
     there = SourceFile("pool/a_1.2.orig.tar.gz", 7, gone.checksums)
     (tmp_path / "mirror/pool").mkdir()
     (tmp_path / "mirror" / there.path).write_bytes(b"content")
@@ -219,7 +245,10 @@ def test_the_pools_file_is_named_where_upstreams_is_in_reach_too(tmp_path: Path)
     later = SourceFinder([gone, there], [f"file://{tmp_path}/mirror"], [], cache.Memo(tmp_path / "known"))
     assert later.lock("react.1.2", wanted).urls == both
     # In a run that knows nothing.
-    assert SourceFinder([gone, there], [f"file://{tmp_path}/mirror"], []).lock("react.1.2", wanted).urls == both
+    with serving({"/a.tgz": b"content"}) as url:
+        again = SourceFinder([gone, there], [f"file://{tmp_path}/mirror"], [])
+        found = again.lock("react.1.2", Wanted("", (f"{url}/a.tgz",), wanted.checksums))
+        assert found.urls == (f"{url}/a.tgz", both[1])
 
 
 def test_every_place_is_named_but_no_password(tmp_path: Path) -> None:
@@ -295,13 +324,19 @@ def test_bytes_that_are_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    urls = 'url { src: "file:///nowhere/%s" checksum: "md5=d41d8cd98f00b204e9800998ecf8427e" }'
+    urls = 'url { src: "http://127.0.0.1:9/%s" checksum: "md5=d41d8cd98f00b204e9800998ecf8427e" }'
     answer = solution(*({"name": name, "opam": urls % name} for name in ("a", "b")), {"name": "c", "opam": ""})
     with pytest.raises(ToolError) as raised:
         run_lock(answer)
     message = str(raised.value)
     assert "sources of 2 of 3 packages cannot be had" in message
-    for part in ("a.1: its archive", "file:///nowhere/a", "file:///nowhere/b", "[opam].archive_mirrors", "'record'"):
+    for part in (
+        "a.1: its archive",
+        "http://127.0.0.1:9/a",
+        "http://127.0.0.1:9/b",
+        "[opam].archive_mirrors",
+        "'record'",
+    ):
         assert part in message
     assert not Path("lockfile").exists()
     written = run_lock(answer, record_out_of_reach=True)
@@ -318,7 +353,7 @@ def test_a_step_that_is_not_there() -> None:
 
 # Hostile opam files.
 
-_PIECES = st.sampled_from(
+PIECES = st.sampled_from(
     ["depends:", "depexts:", "flags:", "url", "extra-source", '"x"', "{", "}", "[", "]", "(", ")", "src:", "checksum:"]
     + [
         '"md5=00"',
@@ -343,7 +378,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@given(st.lists(_PIECES, max_size=25).map(" ".join) | st.text(max_size=60))
+@given(st.lists(PIECES, max_size=25).map(" ".join) | st.text(max_size=60))
 def test_an_opam_file_is_understood_or_refused(text: str) -> None:
     """Nothing but a ToolError that names the file comes of any text."""
     try:
@@ -354,7 +389,6 @@ def test_an_opam_file_is_understood_or_refused(text: str) -> None:
             formulas.dependencies([value], "x", "1", {"x": "1", "y": "2"}, {"os": "linux"})
             formulas.depexts(value, {"os": "linux"})
             formulas.idents(value)
-        solve.local_opam("x", text)
     except ToolError as error:
         assert str(error).startswith("x.1") or str(error).startswith("x.opam")
 

@@ -7,7 +7,7 @@ from typing import Dict, List
 
 import pytest
 
-from opam_sandbox.imaging.merge_accounts import merge
+from opam_sandbox.layer.merge_accounts import merge
 
 BASE = {
     "passwd": "root:x:0:0:root:/root:/bin/bash\nold:x:5:60:old:/:/bin/sh\n",

@@ -249,3 +249,9 @@ def test_the_public_repository(public_repository: Path) -> None:
         left = parse(without(text, items, ["depends", "url"]), name)
         assert [item.value for item in left] == [item.value for item in items if item.name not in ("depends", "url")]
         assert "opam-version" in {item.name for item in items}
+
+
+def test_escapes_are_bytes() -> None:
+    r"""\195\169 is the character é of UTF-8; a byte that is no character stays a byte."""
+    assert value(r'"Ren\195\169 \xc3\xa9 \233 \065"') == Str("René é \udce9 A")
+    assert value('"caf\udcc3\\169"') == Str("café")

@@ -14,7 +14,7 @@ import pytest
 
 from opam_sandbox import passwords
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking import apt, secrets
+from opam_sandbox.locking import apt_lists, secrets
 from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
@@ -122,7 +122,7 @@ def test_apt_with_a_wrong_password(server: Gate, tmp_path: Path) -> None:
     mirror = f"http://127.0.0.1:{server.port}/private"
     for known in (Secrets({mirror: "me:wrong-password"}), Secrets({mirror: f"me:{IN_URL}"})):
         with pytest.raises(ToolError) as raised:
-            apt.update(tmp_path / "apt", [mirror], ["trixie"], "amd64", known)
+            apt_lists.update(tmp_path / "apt", [mirror], ["trixie"], "amd64", known)
         assert mirror in str(raised.value)
         assert "wrong-password" not in str(raised.value) and "hunter" not in str(raised.value)
     assert ("private", True) in server.seen and ("private", False) in server.seen

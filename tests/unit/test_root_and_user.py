@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -23,7 +22,7 @@ from opam_sandbox.sandbox import syscalls
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import View
 from tests.unit import conftest
-from tests.unit.conftest import add_programs, make_tar, member
+from tests.unit.conftest import add_programs, directory_for_all, make_tar, member, need_namespaces
 
 USER = 47010
 SCRIPT = Path(__file__).parents[1] / "support/changes.pl"
@@ -35,12 +34,9 @@ OPAM = {"uid": 1000, "gid": 1000}
 @pytest.fixture(scope="module")
 def top(root_user: None) -> Iterator[Path]:
     """A directory that every user reaches."""
-    if run_isolated(lambda: 0) != 0:
-        pytest.skip("the kernel gives this process no namespaces")
-    directory = Path(tempfile.mkdtemp(prefix="root-and-user-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
+    need_namespaces()
+    with directory_for_all("root-and-user-") as directory:
+        yield directory
 
 
 @pytest.fixture(scope="module")

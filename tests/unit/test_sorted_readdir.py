@@ -8,10 +8,12 @@ from typing import Any, List, Optional
 
 import pytest
 
-from opam_sandbox.building import build, sorted_readdir
+from opam_sandbox.building import build, prepare_opam, sorted_readdir
 from opam_sandbox.building.sorted_readdir import LIBRARY, library
+from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
+from tests.support.checkout import tool
 from tests.unit.conftest import Namespaces, build_request, make_base_layer, make_layer, make_opam_root, make_tar, member
 
 # "Compiles" its source to itself, and to a line that says whose gcc it is.
@@ -25,7 +27,11 @@ def program(name: str, text: str) -> Any:
 
 
 def make_base(directory: Path, tiny_root: Path, gcc: Optional[str]) -> Layer:
-    return make_base_layer(directory, tiny_root, {"opam": OPAM, **({"gcc": gcc} if gcc else {})})
+    root = directory.with_name(f"{directory.name}-root")
+    tool("cp", "--archive", str(tiny_root), str(root))
+    (root / "usr/include").mkdir()
+    (root / "usr/include/dirent.h").touch()
+    return make_base_layer(directory, root, {"opam": OPAM, **({"gcc": gcc} if gcc else {})})
 
 
 @pytest.fixture
@@ -78,9 +84,24 @@ def test_a_base_without_gcc_has_none(namespaces: Namespaces, store: Store, tmp_p
     assert namespaces(lambda: library(store, base)) is None
 
 
-def test_a_gcc_that_fails_is_no_error(namespaces: Namespaces, store: Store, tmp_path: Path, tiny_root: Path) -> None:
-    base = make_base(tmp_path / "failing", tiny_root, GCC.format(name="the base", status=1))
+def test_a_base_without_headers_has_none(namespaces: Namespaces, store: Store, tmp_path: Path, tiny_root: Path) -> None:
+    base = make_base_layer(tmp_path / "bare", tiny_root, {"opam": OPAM, "gcc": GCC.format(name="the base", status=0)})
     assert namespaces(lambda: library(store, base)) is None
+
+
+@pytest.mark.parametrize("end", ["exit 1", "kill -9 $$"])
+def test_a_build_does_not_go_on_where_gcc_fails(
+    namespaces: Namespaces, store: Store, tmp_path: Path, tiny_root: Path, end: str
+) -> None:
+    """It would be another layer than on a machine that has memory and room for gcc."""
+    base = make_base(tmp_path / "failing", tiny_root, f"{GCC.format(name='the base', status=0)[:-7]}{end}; exit 0\n")
+
+    def work() -> str:
+        with pytest.raises(ToolError) as raised:
+            library(store, base)
+        return str(raised.value)
+
+    assert "the gcc of base" in namespaces(work)
     assert [path.name for path in (tmp_path / "store/v3/root/layers").iterdir()] == [base.diff_id[len("sha256:") :]]
 
 
@@ -119,7 +140,9 @@ def test_a_package_has_no_say_in_it(
         make_tar(
             [
                 program("bin/gcc", GCC.format(name="a package", status=0)),
-                member(f"{build._PACKAGES}/replaced.1/opam", content=b'opam-version: "2.0"\n', uid=1000, gid=1000),
+                member(
+                    f"{prepare_opam.PACKAGES}/replaced.1/opam", content=b'opam-version: "2.0"\n', uid=1000, gid=1000
+                ),
             ]
         ),
         name="replaced",

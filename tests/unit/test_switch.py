@@ -1,16 +1,9 @@
-"""switch: opam files as builds see them, and the switch's state."""
+"""switch: the state of a switch."""
 
 from __future__ import annotations
 
 from opam_sandbox.opam import opamfile
-from opam_sandbox.opam.switch import stripped, switch_state
-
-
-def test_stripped() -> None:
-    """What would make opam solve, fetch or ask is gone; how to build is not."""
-    text = 'opam-version: "2.0"\ndepends: ["a" {>= "1"}]\nbuild: [make]\ndepexts: [["x"]]\nurl {\n  src: "u"\n}\n'
-    items = opamfile.parse(stripped(text, "t"), "t")
-    assert [item.name for item in items] == ["opam-version", "build"]
+from opam_sandbox.opam.switch import switch_state
 
 
 def test_switch_state_is_sorted_and_parses() -> None:

@@ -66,6 +66,12 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/capture.py", "_is_opaque"): ({"os.getxattr"}, "as _names; follow_symlinks=False"),
     ("layer/capture.py", "_merged_below"): ({"os.lstat"}, "directories of the store: each one above is no link"),
     ("layer/capture.py", "_is_like"): ({"os.lstat"}, "as _names and _merged_below"),
+    ("layer/owners.py", "_look"): ({"os.lstat"}, "directories of the store, component by component"),
+    ("layer/owners.py", "_is_opaque"): ({"os.getxattr"}, "as _look; follow_symlinks=False"),
+    ("building/machine_files.py", "walk"): (
+        {"os.scandir", ".stat"},
+        "an unmounted upper directory, by a descriptor: each directory on the way is no link",
+    ),
     ("layer/capture.py", "_write"): ({"os.readlink"}, "as _names: says where a link leads, and does not go there"),
     ("layer/capture.py", "_write_file"): ({"open"}, "a descriptor of open_in_root"),
     ("layer/capture.py", "_xattrs"): ({"os.listxattr", "os.getxattr"}, "as _names; follow_symlinks=False"),
@@ -153,18 +159,23 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         "an unmounted view, whose processes have ended; links are told by their status",
     ),
     ("sandbox/overlay.py", "chown_to_opam"): ({"os.chown"}, "what the process made outside of the view"),
-    ("building/build.py", "_prepare_opam"): (
-        {".mkdir", ".rglob", "shutil.copyfile"},
+    ("building/prepare_opam.py", "_write_downloads"): (
+        {".mkdir", ".exists", "os.link", "shutil.copyfile"},
         "the scratch directory, before it is bound; the request's sources",
     ),
-    ("building/build.py", "_install_debs"): ({".mkdir"}, "the scratch directory, before it is shown"),
-    ("building/build.py", "_link"): (
+    ("building/prepare_opam.py", "_download"): ({".mkdir"}, "the scratch directory, before it is bound"),
+    ("building/install_debs.py", "install"): ({".mkdir"}, "the scratch directory, before it is shown"),
+    ("building/install_debs.py", "_order"): ({"open", ".read_text"}, "the scratch directory, above the view"),
+    ("building/install_debs.py", "_link"): (
         {"os.path.realpath", "os.link", "shutil.copyfile"},
         "the request's .debs; the scratch directory, before it is shown",
     ),
     ("building/build.py", "_bind_memory"): ({".mkdir"}, "the scratch directory's memory, before it is bound"),
     ("building/build.py", "_preload"): ({".read_bytes"}, "the library of the store"),
-    ("building/build.py", "_write_below"): ({".mkdir", ".write_bytes"}, "the scratch directory, before it is bound"),
+    ("building/prepare_opam.py", "_write_below"): (
+        {".mkdir", ".write_bytes", ".chmod"},
+        "the scratch directory, before it is bound",
+    ),
     ("building/sorted_readdir.py", "library"): ({".read_bytes"}, "the tool's own source"),
     ("building/sorted_readdir.py", "library.fill"): (
         {".write_bytes", ".write_text", "os.chmod"},

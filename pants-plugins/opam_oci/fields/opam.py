@@ -8,6 +8,7 @@ from typing import Iterable, Optional
 from pants.engine.addresses import Address
 from pants.engine.target import (
     Dependencies,
+    InvalidFieldException,
     OptionalSingleSourceField,
     OverridesField,
     StringField,
@@ -56,16 +57,43 @@ class OpamRequirementsField(StringSequenceField):
         return value
 
 
+def is_opam_file(path: str) -> bool:
+    """Whether opam takes a file of this name for a package's opam file; `opam install --locked` those that end in .locked."""
+    name = path.rpartition("/")[2]
+    name = name[: -len(".locked")] if name.endswith(".locked") else name
+    return name == "opam" or (name.endswith(".opam") and name != ".opam")
+
+
 class OpamFileField(OptionalSingleSourceField):
-    expected_file_extensions = (".opam",)
     help = help_text(
         """
         An opam file of this project, such as `"mylib.opam"`: what it depends on are roots of the resolve, as for
-        `opam install --deps-only`. Its name without `.opam` is the package's. The package itself is not in the lockfile.
+        `opam install --deps-only`. The package itself is not in the lockfile.
+
+        Its name without `.opam` is the package's: `"mylib.opam"`, `"opam/mylib.opam"`, `"mylib.opam/opam"`. That of a file
+        `opam` or `opam/opam` is its field `name`, or the directory's. `"mylib.opam.locked"` is what `opam lock` writes.
+
+        System packages of its `depexts` are those of a package `deps-of-mylib` in the lockfile, which depends on all that
+        `mylib` depends on. Pins of its `pin-depends` hold if a repository has the package, made from that source.
 
         Default: none.
         """
     )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[str], address: Address) -> Optional[str]:
+        value = super().compute_value(raw_value, address)
+        if value is None or is_opam_file(value):
+            return value
+        problem = f"The `{cls.alias}` field in target {address} names {value!r:.200}, which is no opam file"
+        if value.endswith(".opam.template"):
+            generated = value[: -len(".template")]
+            raise InvalidFieldException(
+                f"{problem} but a template of one: name {generated!r}, which `dune build` writes."
+            )
+        raise InvalidFieldException(
+            f"{problem}: opam's are named NAME.opam or opam, or NAME.opam.locked where `opam lock` wrote them."
+        )
 
 
 class OpamConstraintsField(StringSequenceField):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass
 
 from pants.core.goals.tailor import PutativeTarget, PutativeTargets, PutativeTargetsRequest
@@ -11,7 +12,7 @@ from pants.engine.unions import UnionRule
 from pants.util.logging import LogLevel
 
 from opam_oci.fields.opam import OpamFileField, OpamResolveField
-from opam_oci.pants_engine.calls import paths_of_globs
+from opam_oci.pants_engine.calls import contents_of_globs, paths_of_globs
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.targets import (
     DeclaredResolvesRequest,
@@ -30,22 +31,32 @@ class PutativeOpamTargetsRequest(PutativeTargetsRequest):
     pass
 
 
+# The directory of a package in an opam repository, wherever it lies: packages/NAME/NAME.VERSION, or packages/NAME.VERSION.
+_OF_REPOSITORY = re.compile(r"(?:^|/)packages/(?:[^/]+/)?[^/]+\.[^/]+/")
+_OPAM_VERSION = re.compile(rb"(?m)^\s*opam-version\s*:")
+
+
 async def opam_file_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> list[PutativeTarget]:
-    """An `opam_requirement` for each `*.opam` file that no target names."""
+    """An `opam_requirement` for each file `*.opam` or `opam` that no target names."""
     targets = await find_targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias), **implicitly())
     owned = {target[OpamFileField].file_path for target in targets if target[OpamFileField].value is not None}
     paths = await paths_of_globs(request.path_globs("*.opam"))
+    plain = await contents_of_globs(request.path_globs("opam"))
+    # Files named opam are of many kinds.
+    named_opam = [
+        file.path for file in plain if _OPAM_VERSION.search(file.content) and not _OF_REPOSITORY.search(file.path)
+    ]
     # The packages of an opam repository in this repository have opam files too, and are no project of ours.
     repositories = [f"{location.rstrip('/')}/" for location in opam.repositories.values() if "://" not in location]
     return [
         PutativeTarget.for_target_type(
             OpamRequirementTarget,
             path=posixpath.dirname(path),
-            name=posixpath.basename(path)[: -len(".opam")],
+            name=posixpath.basename(path)[: -len(".opam")] or posixpath.basename(path),
             triggering_sources=[posixpath.basename(path)],
             kwargs={OpamFileField.alias: posixpath.basename(path)},
         )
-        for path in paths.files
+        for path in (*paths.files, *named_opam)
         if path not in owned and not path.startswith(tuple(repositories))
     ]
 

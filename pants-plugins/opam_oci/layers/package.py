@@ -88,10 +88,16 @@ async def fetch_early(files: Iterable[FetchRequest]) -> list[str]:
 
 
 async def build_process(
-    package: LockedPackage, debs: tuple[Deb, ...], layers: tuple[Layer, ...], overlapping_files: Iterable[str]
+    package: LockedPackage,
+    debs: tuple[Deb, ...],
+    layers: tuple[Layer, ...],
+    later: tuple[str, ...],
+    opam: OpamSubsystem,
 ) -> Process:
     """The process that builds a package over layers; the engine knows its sources and .debs by what the lockfile says."""
-    values = build_request(package, debs, layers, overlapping_files)
+    values = build_request(
+        package, debs, layers, later, opam.check_depexts, opam.depext_files_left_out, opam.overlapping_files
+    )
     # By checksum, as two sources of a package may be one file (the engine takes no path twice).
     sources = {source.sha256: source.size for source in package.sources}
     inputs = await create_digest(
@@ -141,7 +147,8 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
         return PackageOutcome(package.full_name, FrozenDict(), blocked_by=tuple(sorted(culprits)))
 
     below = layers_below(plan.lock, outcomes)
-    process = await build_process(package, debs, (*ground.layers, *below.values()), opam.overlapping_files)
+    later = plan.lock.later(package.name)
+    process = await build_process(package, debs, (*ground.layers, *below.values()), later, opam)
     built = await run_on_demand(OnDemandRequest(process, files), **implicitly())
     result = built.result
     if result is None:

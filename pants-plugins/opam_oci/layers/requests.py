@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Iterable
 from pants.engine.fs import FileDigest, FileEntry
 
 from opam_oci.downloads.fetch import DEBIAN_SCHEME, FetchRequest
-from opam_oci.resolves.lockfile import Deb, LockedPackage, Source, regenerate_command
+from opam_oci.resolves.lockfile import Deb, LockedPackage, PackageFile, Source, regenerate_command
 from opam_oci.sandbox.layer import Layer
 from opam_oci.sandbox.process import layer_paths
 
 if TYPE_CHECKING:
     from opam_sandbox.building import requests
     from opam_sandbox.opam.package import PackageFields
+    from opam_sandbox.opam.package import PackageFile as PackageFileFields
+
+
+def _file_json(file: PackageFile) -> PackageFileFields:
+    fields: PackageFileFields = {"path": file.path, "content": base64.b64encode(file.content).decode()}
+    return {**fields, "executable": True} if file.executable else fields
 
 
 def package_json(package: LockedPackage) -> PackageFields:
@@ -23,7 +29,7 @@ def package_json(package: LockedPackage) -> PackageFields:
         "name": package.name,
         "version": package.version,
         "opam": package.opam,
-        "files": [{"path": file.path, "content": base64.b64encode(file.content).decode()} for file in package.files],
+        "files": [_file_json(file) for file in package.files],
     }
 
 
@@ -89,9 +95,17 @@ def out_of_reach(package: LockedPackage, resolve: str) -> list[str]:
 
 
 def build_request(
-    package: LockedPackage, debs: Iterable[Deb], layers: Iterable[Layer], overlapping_files: Iterable[str] = ()
+    package: LockedPackage,
+    debs: Iterable[Deb],
+    layers: Iterable[Layer],
+    later: Iterable[str] = (),
+    twice: bool = False,
+    left_out: Iterable[str] = (),
+    overlapping_files: Iterable[str] = (),
 ) -> requests.BuildRequest:
-    """The request of the `build` command. overlapping_files: patterns from `[opam].overlapping_files`."""
+    """The request of the `build` command. later: see `OpamLock.later`. `twice`, `left_out`: of the .debs' install.
+
+    overlapping_files: patterns from `[opam].overlapping_files`."""
     allowed = list(overlapping_files)
     request: requests.BuildRequest = {
         "store": "store",
@@ -102,7 +116,13 @@ def build_request(
             "debs": [deb_json(deb) for deb in debs],
         },
         "with_test": False,
+        "later": list(later),
     }
+    # Only where they count: another request is another build.
+    if request["package"]["debs"] and twice:
+        request["twice"] = True
+    if request["package"]["debs"] and left_out:
+        request["left_out"] = sorted(left_out)
     # A package with one dependency has no two that could differ, but with what that one was built over.
     if allowed and len(package.depends) > 1:
         request["overlapping_files"] = allowed

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pants.engine.engine_aware import EngineAwareParameter
 from pants.engine.fs import DigestSubset, PathGlobs
 from pants.engine.target import InvalidTargetException
+from pants.option.global_options import GlobalOptions
 from pants.util.logging import LogLevel
 
 from opam_oci.downloads.credentials import Place, places
@@ -28,7 +29,12 @@ from opam_oci.resolves.inputs import ResolveInputs, ResolveInputsRequest, find_r
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.resolves.lockfile_reader import read_debian_lock
 from opam_oci.resolves.locks import DebianLockRequest, read_fresh_debian_lock
-from opam_oci.resolves.opam_repositories import InvalidRepositoryError, RepositoryFingerprints, find_fingerprints
+from opam_oci.resolves.opam_repositories import (
+    InvalidRepositoryError,
+    RepositoryFingerprints,
+    check_nothing_hidden,
+    find_fingerprints,
+)
 from opam_oci.resolves.targets import address_text
 from opam_oci.sandbox.process import STORE, Call, layer_paths
 from opam_oci.subsystems.debian import DebianSubsystem
@@ -93,7 +99,10 @@ def solve_call(inputs: ResolveInputs, opam: OpamSubsystem, ground: Foundation) -
         "repositories": list(opam.ordered_repositories()),
         "requirements": list(inputs.requirements),
         "constraints": list(inputs.constraints),
-        "local": [{"name": file.package, "opam": file.text} for file in inputs.opam_files],
+        "local": [
+            {"name": file.package, "opam": file.text, "path": file.path, "target": file.target}
+            for file in inputs.opam_files
+        ],
         "with_test": inputs.options.with_test,
         "with_doc": inputs.options.with_doc,
         "prefer_oldest": inputs.options.prefer_oldest,
@@ -138,11 +147,14 @@ def write_call(
 
 
 @rule(desc="Lock opam packages", level=LogLevel.DEBUG)
-async def lock_opam(request: OpamLockTextRequest, opam: OpamSubsystem, debian: DebianSubsystem) -> OpamLockText:
+async def lock_opam(
+    request: OpamLockTextRequest, opam: OpamSubsystem, debian: DebianSubsystem, options: GlobalOptions
+) -> OpamLockText:
     """Solving runs in the base, with the opam that will build: so the base is made first. Raises LockError and others."""
     resolve = request.resolve
     inputs = await find_resolve_inputs(ResolveInputsRequest(resolve), **implicitly())
     check_inputs(inputs, opam)
+    await check_nothing_hidden(opam.ordered_repositories(), options)
     rootfs = await find_debian_rootfs(
         DebianRootfsRequest(address_text(inputs.base), "`[opam].resolves_to_base`"), **implicitly()
     )

@@ -11,7 +11,7 @@ from pants.engine.target import InvalidTargetException, Target
 from pants.util.frozendict import FrozenDict
 
 from opam_oci.fields.opam import OpamConstraintsField, OpamFileField, OpamRequirementsField, OpamResolveField
-from opam_oci.pants_engine.calls import contents_of_globs, parse_address
+from opam_oci.pants_engine.calls import contents_of_globs, parse_address, paths_of_globs
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.targets import TargetsOfTypeRequest, find_targets_of_type
 from opam_oci.subsystems.opam import OpamSubsystem
@@ -45,15 +45,21 @@ class SolverOptions:
 
 @dataclass(frozen=True)
 class LocalOpamFile:
-    """An opam file of the project: `path` in the build root, `text` with undecodable bytes as surrogates."""
+    """An opam file of the project: `path` in the build root, `text` with undecodable bytes as surrogates; `target` names it."""
 
     path: str
     content: bytes
+    target: str = ""
 
     @property
     def package(self) -> str:
-        """The package's name, which is the file's."""
-        return self.path.rpartition("/")[2][: -len(".opam")]
+        """The package's name as the path gives it; "" where the file's field `name` or its directory does."""
+        directory, _, name = self.path.rpartition("/")
+        name = name[: -len(".locked")] if name.endswith(".locked") else name
+        for candidate in (name, directory.rpartition("/")[2]):
+            if candidate.endswith(".opam"):
+                return candidate[: -len(".opam")]
+        return ""
 
     @property
     def text(self) -> str:
@@ -86,20 +92,34 @@ class RequirementTargets:
 
 async def read_opam_files(files: list[tuple[Address, str]]) -> tuple[LocalOpamFile, ...]:
     """The files that targets name, sorted by path. Raises InvalidTargetException for one that is not there."""
-    contents = await contents_of_globs(PathGlobs(sorted({path for _, path in files})))
-    found = {file.path: LocalOpamFile(file.path, file.content) for file in contents}
+    targets = {path: str(address) for address, path in reversed(files)}
+    contents = await contents_of_globs(PathGlobs(sorted(targets)))
+    found = {file.path: LocalOpamFile(file.path, file.content, targets[file.path]) for file in contents}
+    missing = [(address, path) for address, path in files if path not in found]
+    if missing:
+        address, path = missing[0]
+        near = await paths_of_globs(PathGlobs([f"{path}.template", f"{path}/**"]))
+        raise InvalidTargetException(
+            f"The `{OpamFileField.alias}` field in target {address} names {path}, which does not exist"
+            f"{_why_missing(path, near.files)}."
+        )
     names: dict[str, str] = {}
-    for address, path in files:
-        if path not in found:
-            raise InvalidTargetException(
-                f"The `{OpamFileField.alias}` field in target {address} names {path}, which does not exist."
-            )
-        other = names.setdefault(found[path].package, path)
+    for path, file in sorted(found.items()):
+        other = names.setdefault(file.package, path) if file.package else path
         if other != path:
             raise InvalidTargetException(
                 f"{path} and {other} are opam files of one package in one resolve; give one of them another `resolve`."
             )
     return tuple(found[path] for path in sorted(found))
+
+
+def _why_missing(path: str, near: tuple[str, ...]) -> str:
+    """What probably became of a file that is not there."""
+    if f"{path}.template" in near:
+        return f", but its template does: `dune build {path}` writes it"
+    if near:
+        return f" as a file: it is a directory, with {', '.join(near[:3])} in it"
+    return ", or .gitignore or `[GLOBAL].pants_ignore` hides it from Pants"
 
 
 # Once for all resolves, of which there may be thousands.

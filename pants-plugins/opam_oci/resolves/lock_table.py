@@ -75,6 +75,13 @@ class LockTable:
             raise self.error(f"`{key}` is too large a number")
         return value
 
+    def flag(self, key: str) -> bool:
+        """true or false; false where there is no such key."""
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            raise self.error(f"`{key}` is neither true nor false")
+        return value
+
     def size(self, key: str) -> int:
         """A whole number that is not negative."""
         value = self.integer(key)

@@ -63,6 +63,7 @@ class PackageFile:
 
     path: str
     content: bytes
+    executable: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,12 @@ class OpamLock:
     def build_closure(self, names: Iterable[str]) -> tuple[str, ...]:
         """The packages that must stand below a build that needs `names`, dependencies first, `names` included."""
         return self.in_build_order(reachable(names, lambda name: self.packages[name].depends))
+
+    def later(self, name: str) -> tuple[str, ...]:
+        """`name.version` of the post-dependencies of a package, and of all below it, that do not stand below its build."""
+        below = self.build_closure([name])
+        post = {post for one in below for post in self.packages[one].post_depends}
+        return tuple(self.packages[one].full_name for one in sorted(post.difference(below)))
 
     def image_closure(self, names: Iterable[str]) -> tuple[str, ...]:
         """The packages of an image that holds `names`, dependencies first: post-dependencies come along."""

@@ -204,8 +204,12 @@ def _source(table: LockTable) -> Source:
 
 
 def _file(table: LockTable) -> PackageFile:
-    table.refuse_unknown("path", "content", "content_base64")
-    return PackageFile(path=table.path_text("path"), content=_text_or_base64(table, "content"))
+    table.refuse_unknown("path", "content", "content_base64", "executable")
+    return PackageFile(
+        path=table.path_text("path"),
+        content=_text_or_base64(table, "content"),
+        executable=table.flag("executable"),
+    )
 
 
 def _debs(top: LockTable) -> FrozenDict[str, Deb]:

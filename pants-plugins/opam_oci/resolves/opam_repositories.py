@@ -8,6 +8,7 @@ import re
 import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Mapping
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,6 +24,7 @@ from pants.engine.fs import (
     PathGlobs,
     RemovePrefix,
 )
+from pants.option.global_options import GlobalOptions
 
 from opam_oci.downloads.credentials import Place, holds_secret, place, without_password
 from opam_oci.downloads.fetch import FetchError, FetchRequest, fetch_file
@@ -36,6 +38,7 @@ from opam_oci.pants_engine.calls import (
     snapshot_of_globs,
 )
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.hidden_files import hidden_files, hidden_message, ignore_rules
 from opam_oci.sandbox.handover import handed_over
 from opam_oci.sandbox.process import host_process
 from opam_oci.subsystems.opam import OpamSubsystem
@@ -154,6 +157,24 @@ async def read_directory(name: str, location: str, *, must_exist: bool) -> OpamR
     entries = [one for one in await get_digest_entries(everything) if not isinstance(one, Directory)]
     content = await create_digest(CreateDigest(entries))
     return OpamRepository(name, path, await add_prefix(AddPrefix(content, path)), f"tree:{content.fingerprint}")
+
+
+async def check_nothing_hidden(repositories: Mapping[str, str], options: GlobalOptions) -> None:
+    """Raise InvalidRepositoryError for a directory that has files for opam which Pants does not see.
+
+    It looks at the disk, which the engine does not watch for this: for rules that run in every session.
+    """
+    for name, text in repositories.items():
+        location = parse_location(name, text)
+        if isinstance(location, str):
+            snapshot = await snapshot_of_globs(
+                PathGlobs([f"{location}/**"], glob_match_error_behavior=GlobMatchErrorBehavior.ignore)
+            )
+            root = Path(get_buildroot())
+            hidden = hidden_files(root, location, set(snapshot.files))
+            if hidden:
+                rules = ignore_rules(root, options.pants_ignore_use_gitignore, options.pants_ignore)
+                raise InvalidRepositoryError(hidden_message(name, location, hidden, rules))
 
 
 # $3 is where there is something to hand over: proxies, and a password as git's own helper reads it.

@@ -175,10 +175,34 @@ class OpamSubsystem(Subsystem):
             """
         ),
     )
+    check_depexts = BoolOption(
+        default=False,
+        help=softwrap(
+            """
+            Install the Debian packages of depexts twice in each build that has some, and fail where the two installs
+            differ, with each path that does.
+
+            What differs is random or of the time, made by a maintainer script: each machine would make another layer. It
+            is for CI, as builds with depexts are made anew for it, and take longer.
+            """
+        ),
+    )
+    depext_files_left_out = StrListOption(
+        help=softwrap(
+            """
+            Files that maintainer scripts of depexts make and that no layer is to have: paths of the image, in which `*`
+            stands for anything but a `/` and `**/` for any number of directories, such as `["/etc/example/*.key"]`. A
+            directory is left out with all that is in it; what a Debian package itself has, stays.
+
+            Private keys and other files of a machine that are known are left out anyway; a private key that is not
+            known is an error, for which this is the way out. Default: none.
+            """
+        ),
+    )
     tailor_requirements = BoolOption(
         default=True,
         advanced=True,
-        help="If true, `tailor` adds an `opam_requirement` for each `*.opam` file that no target names.",
+        help="If true, `tailor` adds an `opam_requirement` for each file `*.opam` or `opam` that no target names.",
     )
     tailor_packages = BoolOption(
         default=True,

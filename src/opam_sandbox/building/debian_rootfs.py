@@ -7,7 +7,7 @@ import secrets
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Sequence
+from typing import Dict, Sequence
 
 from opam_sandbox import machine_errors
 from opam_sandbox.building.mmdebstrap import make_rootfs
@@ -15,6 +15,7 @@ from opam_sandbox.building.requests import Deb, RootfsRequest
 from opam_sandbox.building.rewrite_rootfs import rewrite_rootfs
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import file_sha256
+from opam_sandbox.layer import owners
 from opam_sandbox.layer.capture import Sink
 from opam_sandbox.layer.compress import PIECE
 from opam_sandbox.layer.make import Facts, Identity, write_blob, write_description
@@ -41,7 +42,8 @@ def run(request: RootfsRequest, jobs: int) -> int:
                 made = make_rootfs(request, directory)
             shutil.move(os.fspath(made), _MADE)
     with timer.step("rewrite"):
-        plain, entries = rewrite_rootfs(_MADE, _CLEAN, request["epoch"])
+        owned: Dict[str, owners.Owner] = {}
+        plain, entries = rewrite_rootfs(_MADE, _CLEAN, request["epoch"], owned)
         os.unlink(_MADE)
 
     def fill(path: Path) -> None:
@@ -55,7 +57,8 @@ def run(request: RootfsRequest, jobs: int) -> int:
             written, _ = write_blob(root, _send)
         if written.diff_id != plain:
             raise ToolError(f"{_CLEAN} changed while it was compressed: {written.diff_id} is not {plain}")
-        write_description(Identity("base", request["name"], request["suite"]), written, entries, Facts())
+        facts = Facts(dpkg=owners.facts(owned, owners.read_accounts([root])))
+        write_description(Identity("base", request["name"], request["suite"]), written, entries, facts)
         timer.write()
         return 0
 

@@ -59,8 +59,15 @@ class _BuildRequest(TypedDict):
 
 
 class BuildRequest(_BuildRequest, total=False):
-    """`build`: the layers are the base, opam's root and all transitive dependencies, dependencies first. overlapping_files:
-    patterns of paths that two of these may hold differently, see `layer.overlaps`."""
+    """`build`: the layers are the base, opam's root and all transitive dependencies, dependencies first.
+
+    twice: install the .debs two times, and compare. left_out: patterns of further files that no layer has, as
+    `building/machine_files` has them. later: `name.version` of what the package and those below need beside them (`post`), and
+    no layer has. overlapping_files: patterns of paths that two of the layers may hold differently, see `layer.overlaps`.
+    """
 
     overlapping_files: List[str]
     with_test: bool
+    twice: bool
+    left_out: List[str]
+    later: List[str]

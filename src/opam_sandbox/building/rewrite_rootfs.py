@@ -1,6 +1,7 @@
 """Writes the tar of a Debian root anew, so that it is the same on every machine.
 
-What mmdebstrap copies from the host (resolv.conf, hostname), the path of its repository, logs and caches are left out.
+What mmdebstrap copies from the host (resolv.conf, hostname), the path of its repository, logs and caches are left out, and what
+maintainer scripts make at random (`machine_files`).
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import os
 import re
 import tarfile
 from pathlib import Path
-from typing import IO, Callable, Dict, List, Tuple
+from typing import IO, Callable, Dict, List, Optional, Set, Tuple
 
+from opam_sandbox.building import machine_files
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK
 from opam_sandbox.layer import tar_headers
@@ -55,13 +57,16 @@ _DIRECTORIES = {
 }
 
 
-def rewrite_rootfs(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
+def rewrite_rootfs(
+    source: Path, target: Path, epoch: int, owners: Optional[Dict[str, Tuple[int, int]]] = None
+) -> Tuple[str, int]:
     """Write mmdebstrap's tar again, sorted and clean; returns its sha256 (hex) and its number of entries.
 
-    epoch: no entry is younger (seconds). Raises ToolError for an entry that a base cannot have, and for what is no tar.
+    epoch: no entry is younger (seconds). owners: gets the (uid, gid) of each path that is not root's. Raises ToolError for
+    an entry that a base cannot have, and for what is no tar.
     """
     try:
-        return _rewrite(source, target, epoch)
+        return _rewrite(source, target, epoch, {} if owners is None else owners)
     # Of tarfile's own for the most part, of numbers and texts in its headers for the rest.
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise ToolError(f"mmdebstrap's tar cannot be read: {error}") from None
@@ -71,7 +76,7 @@ def rewrite_rootfs(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
         raise ToolError(f"mmdebstrap's tar cannot be read: {error.strerror}") from None
 
 
-def _rewrite(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
+def _rewrite(source: Path, target: Path, epoch: int, owners: Dict[str, Tuple[int, int]]) -> Tuple[str, int]:
     digest = hashlib.sha256()
     entries = 0
     with tarfile.open(source, "r:", encoding="utf-8", errors="surrogateescape") as archive, open(target, "wb") as out:
@@ -88,6 +93,7 @@ def _rewrite(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
             if name.startswith("var/log/") and not member.isdir():
                 continue
             members[name] = member
+        _drop_machine_files(archive, members)
         for name in _APTS_OWN & set(members):
             members[name].uid, members[name].gid = _user_id(archive, members, _APT_USER), 0
         groups = _link_groups(members)
@@ -101,9 +107,47 @@ def _rewrite(source: Path, target: Path, epoch: int) -> Tuple[str, int]:
             elif name in _DIRECTORIES:
                 write(tar_headers.header(Entry(path, tar_headers.DIRECTORY, _DIRECTORIES[name], 0, 0, 0, epoch)))
             else:
+                member = members[groups.get(name, name)] if members[name].islnk() else members[name]
+                if (member.uid, member.gid) != (0, 0):
+                    owners[name] = (member.uid, member.gid)
                 _write_member(archive, path, members[name], groups.get(name, ""), members, epoch, write)
         write(tar_headers.END)
     return digest.hexdigest(), entries
+
+
+def _drop_machine_files(archive: tarfile.TarFile, members: Dict[str, tarfile.TarInfo]) -> None:
+    """Leave out what maintainer scripts make for one machine, and links to it. Raises ToolError for a private key."""
+    shipped: Set[bytes] = set()
+    for name, member in members.items():
+        if name.startswith("var/lib/dpkg/info/") and name.endswith(".list") and member.isreg():
+            shipped.update(machine_files.listed(_content(archive, member).read()))
+    dropped: Set[str] = set()
+    for name, member in sorted(members.items()):
+        above = next((one for one in _above(name) if one in dropped), None)
+        if above is None and (member.issym() or os.fsencode(name) in shipped):
+            continue
+        what = machine_files.action(os.fsencode(name))
+        if above is not None or (what is not None and not (what == machine_files.EMPTY and member.isdir())):
+            dropped.add(name)
+        elif member.isreg() and member.size <= machine_files.LARGEST_KEY:
+            if machine_files.KEY.search(_content(archive, member).read()):
+                raise ToolError(
+                    f"a maintainer script of the base makes a private key: /{name}. In an image it would be no secret, and each "
+                    "build would make another one. Lock a base without the Debian package whose script makes it"
+                )
+    for name in dropped | {
+        name for name, member in members.items() if member.issym() and _leads_to(member, name) in dropped
+    }:
+        del members[name]
+
+
+def _above(name: str) -> List[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _leads_to(member: tarfile.TarInfo, name: str) -> str:
+    return os.path.normpath(os.path.join("/", os.path.dirname(name), member.linkname)).lstrip("/")
 
 
 def _user_id(archive: tarfile.TarFile, members: Dict[str, tarfile.TarInfo], user: str) -> int:

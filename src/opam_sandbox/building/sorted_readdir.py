@@ -22,10 +22,13 @@ from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
 from opam_sandbox.sandbox import view_files
+from opam_sandbox.sandbox.view import LOG
 
 LIBRARY = "sorted-readdir.so"
 _RECORD = "made-of.json"
 _SOURCE = "readdir.c"
+# By what a base says that it can compile. What it has does not change; whether gcc succeeds may be the machine's.
+_NEEDED = ("usr/bin/gcc", "usr/include/dirent.h")
 
 # It is loaded into every program, ten thousand times by one `configure`: it has nothing to run at its start, as few
 # segments to map as can be, and needs libdl only where that is a library.
@@ -37,11 +40,14 @@ _COMMAND = (
 
 
 def library(store: Store, base: Layer) -> Optional[Path]:
-    """The library for programs of this base, compiled if it is not there or not what it was; None if the base cannot.
+    """The library for programs of this base, compiled if it is not there or not what it was; None if the base has no gcc, or
+    none of libc's headers.
 
-    Only inside `run_isolated`, while nothing else runs there.
+    Only inside `run_isolated`, while nothing else runs there. Raises ToolError where gcc makes nothing: to go on without the
+    library would be another layer than where gcc was not killed, or had room.
     """
-    if not view_files.exists(store.get(base), "usr/bin/gcc"):
+    root = store.get(base)
+    if not all(view_files.exists(root, name) for name in _NEEDED):
         return None
     source = Path(__file__).with_suffix(".c").read_bytes()
     made_of = {
@@ -58,14 +64,11 @@ def library(store: Store, base: Layer) -> Optional[Path]:
         record = {**made_of, "sha256": hashlib.sha256(made).hexdigest()}
         (target / _RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
-    try:
+    found = store.put(key, fill, LIBRARY)
+    if not _is_recorded(found, made_of):
+        print(f"warning: {LIBRARY} is not what was made of {base.title}; it is made again", file=sys.stderr)
+        store.discard(key)
         found = store.put(key, fill, LIBRARY)
-        if not _is_recorded(found, made_of):
-            print(f"warning: {LIBRARY} is not what was made of {base.title}; it is made again", file=sys.stderr)
-            store.discard(key)
-            found = store.put(key, fill, LIBRARY)
-    except ToolError:
-        return None  # such as a gcc without libc's headers: as little use as none
     return found / LIBRARY
 
 
@@ -78,7 +81,10 @@ def _compile(store: Store, base: Layer, source: bytes) -> bytes:
         done = view.overlay.run(_COMMAND, env, view.log, user=False)
         made = view_files.read(temporary, LIBRARY, links=False)
     if done.returncode != 0 or made is None:
-        raise ToolError(f"the base's gcc made no library (exit status {done.returncode})")
+        raise ToolError(
+            f"the gcc of {base.title} does not compile what sorts directories for builds (exit status {done.returncode}); "
+            f"what it printed is in {LOG}"
+        )
     return made
 
 

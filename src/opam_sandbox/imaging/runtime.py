@@ -17,11 +17,13 @@ from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.imaging.debian_files import Owners, write_status
 from opam_sandbox.imaging.needs import Needs
 from opam_sandbox.imaging.requests import RuntimeRequest
+from opam_sandbox.imaging.runtime_owners import RuntimeOwners
 from opam_sandbox.imaging.selection import Selection
 from opam_sandbox.layer import overlaps, ownership
 from opam_sandbox.layer.description import DpkgFacts, Layer, read_layer, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.mounted import mounted
+from opam_sandbox.layer.owners import Below
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam.switch import HOME, environment
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
@@ -47,7 +49,7 @@ def run(request: RuntimeRequest, jobs: int) -> int:
                 Identity("runtime"),
                 [slim],
                 store,
-                lambda view: _fill(view, full.root, request, layers, store),
+                lambda view: _fill(view, full, request, layers, store),
                 skip=_skip,
             )
         return 0
@@ -59,26 +61,27 @@ def _skip(path: bytes, directory: bool) -> bool:
     return path not in _KEPT and ownership.is_shared(path, directory)
 
 
-def _fill(view: View, full: Path, request: RuntimeRequest, layers: Sequence[Layer], store: Store) -> Facts:
-    """Put into `view`, the slim base, what the roots need of `full`."""
-    slim = view.root
+def _fill(view: View, full_view: View, request: RuntimeRequest, layers: Sequence[Layer], store: Store) -> Facts:
+    """Put into `view`, the slim base, what the roots need of `full_view`."""
+    slim, full, lower = view.root, full_view.root, full_view.overlay.lower
     trees = {layer.name: store.get(layer) for layer in layers if layer.kind == "package"}
     selection = Selection(full, slim, trees)
     selection.choose(request["packages"], request["keep"])
-    owners = Owners(full)
-    problems = Needs(full, slim, selection, owners).follow()
+    packages = Owners(full)
+    problems = Needs(full, slim, selection, packages).follow()
     if problems:
         raise ToolError(
             "the runtime image lacks what its files need:\n" + "\n".join(f"  * {text}" for text in problems)
         )
-    copies = Copies(full, slim, view.overlay.rootless)
+    owners = RuntimeOwners(Below(store, layers, lower), lower, slim)
+    copies = Copies(full, slim, view.overlay.rootless, owners.of)
     for path in sorted(selection.chosen):
         copies.copy(path)
-    status = write_status(full, slim, layers, owners.names(selection.chosen))
+    status = write_status(full, slim, layers, packages.names(selection.chosen))
     if not has_user(slim):
         add_user(slim)
     copies.make_directory(HOME)
     done = view.overlay.run(["/sbin/ldconfig", "-X"], {"PATH": environment(1)["PATH"]}, view.log, user=False)
     if done.returncode != 0:
         raise ToolError(f"ldconfig failed in the runtime image (exit status {done.returncode}), see {LOG}")
-    return Facts(dpkg=DpkgFacts(status=status) if status else DpkgFacts())
+    return Facts(dpkg=DpkgFacts(status=status) if status else DpkgFacts(), given=copies.given)

@@ -2,25 +2,27 @@
 
 Every package's layer leaves these records out, since no package owns them. Here they are written once for the union of
 the image's layers: the switch's list of installed packages, a repository with their opam files (so that `opam list`,
-`opam install` and `opam update` work offline), dpkg's status and triggers, ld.so.cache, and accounts that several add.
+`opam install` and `opam update` work offline), the records of dpkg and its helpers, ld.so.cache, and accounts that several add,
+with the numbers of their files.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Sequence
 
-from opam_sandbox import dpkg
+from opam_sandbox import dpkg_union
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.imaging import merge_accounts
+from opam_sandbox.imaging import image_owners
 from opam_sandbox.imaging.requests import StateRequest
-from opam_sandbox.layer import overlaps, ownership
+from opam_sandbox.layer import merge_accounts, overlaps, owners, ownership
 from opam_sandbox.layer.description import Layer, installed_packages, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam.package import OpamPackage, metadata, read_package
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, REPOSITORY, SWITCH_STATE_DIR, environment, switch_state
+from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
 
@@ -30,7 +32,13 @@ _KEPT = {
     ownership.SWITCH_STATE_DIR + b"/environment",
     ownership.OPAM_ROOT + b"/repo",
     b"var/lib/dpkg/status",
+    b"var/lib/dpkg/diversions",
+    b"var/lib/dpkg/statoverride",
     b"var/lib/dpkg/triggers",
+    b"var/cache/debconf/config.dat",
+    b"var/cache/debconf/templates.dat",
+    b"var/lib/ucf/hashfile",
+    b"var/lib/ucf/registry",
     b"etc/ld.so.cache",
 }
 _LEFT_OUT = {ownership.OPAM_ROOT + b"/repo/lock"}
@@ -48,14 +56,9 @@ def run(request: StateRequest, jobs: int) -> int:
         store = Store(Path(request["store"]), rootless)
 
         def work(view: View) -> Facts:
-            overlaps.check(
-                store,
-                layers,
-                request.get("overlapping_files", ()),
-                "the image",
-                "the image's field `overlapping_files`",
-            )
-            return _write(view, layers, packages, request["roots"])
+            allowed = request.get("overlapping_files", ())
+            overlaps.check(store, layers, allowed, "the image", "the image's field `overlapping_files`")
+            return _write(view, store, layers, packages, request["roots"])
 
         make_layer(Identity("state"), layers, store, work, skip=_skip)
         return 0
@@ -69,14 +72,17 @@ def _skip(path: bytes, directory: bool) -> bool:
     return ownership.is_shared(path, directory) and path not in _KEPT
 
 
-def _write(view: View, layers: Sequence[Layer], packages: Sequence[OpamPackage], roots: Sequence[str]) -> Facts:
+def _write(
+    view: View, store: Store, layers: Sequence[Layer], packages: Sequence[OpamPackage], roots: Sequence[str]
+) -> Facts:
     root = view.root
-    if dpkg.merge(root, (layer.dpkg for layer in layers)):
+    if dpkg_union.unite(view, [layer.dpkg for layer in layers]):
         done = view.overlay.run(["ldconfig", "-X"], {"PATH": environment(1)["PATH"]}, view.log, user=False)
         if done.returncode != 0:
             raise ToolError(f"ldconfig failed in the image (exit status {done.returncode}), see {LOG}")
     merge_accounts.merge(root, [Path(os.fsdecode(path)) for path in reversed(view.overlay.lower)])
-    files: List[Tuple[str, bytes]] = [
+    given = image_owners.give(view, owners.Below(store, layers, view.overlay.lower))
+    files: List[view_files.NewFile] = [
         (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed_packages(layers), roots).encode())
     ]
     for repository in (REPOSITORY, f"{OPAM_ROOT}/repo/default"):
@@ -94,4 +100,4 @@ def _write(view: View, layers: Sequence[Layer], packages: Sequence[OpamPackage],
         )
         if done.returncode != 0:
             raise ToolError(f"opam does not read the image's switch (exit status {done.returncode}), see {LOG}")
-    return Facts()
+    return Facts(given=given)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple, Union
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer import tar_headers
+from opam_sandbox.layer import holes, tar_headers
+from opam_sandbox.layer.compress import LARGEST_LAYER
 from opam_sandbox.layer.read_tar import OPAQUE, WHITEOUT
 from opam_sandbox.layer.tar_headers import Entry
 from opam_sandbox.sandbox import open_in_root
@@ -53,13 +54,14 @@ class Rules:
     """What of the tree is taken, and as whose.
 
     skip(path, directory): leave out this path and all below it. owner(path, stat): (uid, gid).
-    lower: the lower directories, topmost first; a directory that stands there with the same mode, and of which nothing
-    is taken, is left out as well.
+    lower: the lower directories, topmost first; a directory that stands there with the same mode and owner, and of which nothing
+    is taken, is left out as well. owner_below(path, stat): of such a directory; None: as `owner`.
     """
 
     skip: Callable[[bytes, bool], bool]
     owner: Callable[[bytes, os.stat_result], Tuple[int, int]]
     lower: Sequence[bytes] = ()
+    owner_below: Optional[Callable[[bytes, os.stat_result], Tuple[int, int]]] = None
     epoch: int = EPOCH
     whiteouts: bool = True
 
@@ -144,14 +146,18 @@ class _Walk:
                     waiting.append((path, self._found[-1], merged, self._names(path)))
                 continue
             waiting.pop()
-            if (
-                self._found
-                and self._found[-1] is item
-                and lower
-                and _is_like(os.path.join(self._top, directory), lower[0])
-            ):
+            if self._found and self._found[-1] is item and lower and self._is_like(directory, lower[0]):
                 self._found.pop()  # copied up for something that is not taken
         return self._found
+
+    def _is_like(self, path: bytes, below: bytes) -> bool:
+        full, rules = os.path.join(self._top, path), self._rules
+        here, there = os.lstat(full), os.lstat(below)
+        return (
+            stat.S_IMODE(here.st_mode) == stat.S_IMODE(there.st_mode)
+            and rules.owner(path, here) == (rules.owner_below or rules.owner)(path, there)
+            and _xattrs(full) == _xattrs(below)
+        )
 
     def _names(self, directory: bytes) -> Iterator[bytes]:
         with os.scandir(os.path.join(self._top, directory)) as entries:
@@ -207,12 +213,6 @@ def _merged_below(name: bytes, lower: Sequence[bytes]) -> List[bytes]:
         if _is_opaque(full):
             break
     return result
-
-
-def _is_like(full: bytes, below: bytes) -> bool:
-    return stat.S_IMODE(os.lstat(full).st_mode) == stat.S_IMODE(os.lstat(below).st_mode) and _xattrs(full) == _xattrs(
-        below
-    )
 
 
 def _write(
@@ -282,14 +282,19 @@ def _write_file(directory: int, path: bytes, entry: Entry, emit: Callable[[Entry
     with open(open_in_root.open_at(directory, os.fsdecode(path), flags), "rb", buffering=0) as content:
         # The size of what is open, not of what was seen before: header and content always agree.
         entry.size = os.fstat(content.fileno()).st_size
+        if entry.size > LARGEST_LAYER:
+            raise ToolError(
+                f"/{os.fsdecode(path)} has {entry.size} bytes, and a layer at most {LARGEST_LAYER >> 30} GiB, holes of files "
+                "included"
+            )
         emit(entry)
-        left = entry.size
-        while left:
-            data: Optional[bytes] = content.read(min(left, 1 << 20))
-            if not data:
-                raise OSError(errno.EIO, "it became shorter while it was read", os.fsdecode(path))
-            sink.write(data)
-            left -= len(data)
+        try:
+            for data in holes.content(content.fileno(), entry.size):
+                sink.write(data)
+        except OSError as error:
+            if error.errno == errno.EIO and error.filename is None:
+                raise OSError(errno.EIO, error.strerror, os.fsdecode(path)) from None
+            raise
     sink.write(tar_headers.padding(entry.size))
 
 

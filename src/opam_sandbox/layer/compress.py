@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Deque, List, Optional
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.layer.holes import ZEROS
 from opam_sandbox.sandbox import bare_program, view_files
 
 PIECE = 4 << 20
@@ -108,6 +109,8 @@ class PackedWriter:
         self._pending: Deque["Future[bytes]"] = deque()
         self._piece: Optional[BinaryIO] = None
         self._filled = 0
+        # A piece of which only zeros are known is no file yet. Whole ones, of which holes of files are made, are all packed once.
+        self._packed_zeros: Optional[Future[bytes]] = None
 
     def write(self, data: bytes) -> None:
         """Take the next bytes of the stream. Raises ToolError where the program fails."""
@@ -116,32 +119,43 @@ class PackedWriter:
         if self._plain_size > LARGEST_LAYER:
             raise ToolError(f"a layer would have more than {LARGEST_LAYER >> 30} GiB, the most that is taken")
         rest = memoryview(data)
+        are_zeros = data is ZEROS or (len(data) == len(ZEROS) and data == ZEROS)
         while rest:
-            if self._piece is None:
-                self._piece = _in_memory("piece")
             taken = rest[: PIECE - self._filled]
-            self._piece.write(taken)
+            if self._piece is not None or not are_zeros:
+                self._begin().write(taken)
             self._filled += len(taken)
             rest = rest[len(taken) :]
             if self._filled == PIECE:
-                self._submit(self._piece)
+                self._submit()
+
+    def _begin(self) -> BinaryIO:
+        """The piece as a file, with the zeros that it has until now."""
+        if self._piece is None:
+            self._piece = _in_memory("piece")
+            self._piece.truncate(self._filled)
+            self._piece.seek(self._filled)
+        return self._piece
 
     def close(self) -> Written:
         """Compress what is left, and say what was written. Raises ToolError where the program fails."""
-        if self._piece is not None:
-            self._submit(self._piece)
-        elif not self._plain_size:  # a gzip file has one member at least
-            self._submit(_in_memory("piece"))
+        if self._filled or not self._plain_size:  # a gzip file has one member at least
+            self._submit()
         while self._pending:
             self._drain()
         self._pool.shutdown()
         return Written(self._plain.hexdigest(), self._plain_size, self._packed.hexdigest(), self._size)
 
-    def _submit(self, piece: BinaryIO) -> None:
+    def _submit(self) -> None:
         # Bounded, so that memory stays at a few pieces whatever the layer's size.
         while len(self._pending) > 2 * self._workers:
             self._drain()
-        self._pending.append(self._pool.submit(self._pack, piece, self._filled))
+        if self._piece is None and self._filled == PIECE:
+            if self._packed_zeros is None:
+                self._packed_zeros = self._pool.submit(self._pack, self._begin(), self._filled)
+            self._pending.append(self._packed_zeros)
+        else:
+            self._pending.append(self._pool.submit(self._pack, self._begin(), self._filled))
         self._piece, self._filled = None, 0
 
     def _drain(self) -> None:

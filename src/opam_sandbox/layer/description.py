@@ -25,10 +25,16 @@ class OpamFacts(TypedDict, total=False):
 
 
 class DpkgFacts(TypedDict, total=False):
-    """What dpkg's state of a merged view is made from: see `dpkg`."""
+    """What dpkg's state of a merged view is made from: see `dpkg`, and for the last three `owners`."""
 
     status: Dict[str, str]
     triggers: List[str]
+    records: Dict[str, Dict[str, str]]
+    replaced: Dict[str, Dict[str, str]]
+    gone: Dict[str, List[str]]
+    owners: Dict[str, str]
+    users: Dict[str, str]
+    groups: Dict[str, str]
 
 
 class LayerFields(TypedDict):

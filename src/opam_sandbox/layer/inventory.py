@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
-from opam_sandbox.files import CHUNK
+from opam_sandbox.layer import holes
 
 _VERSION = b"2"
 _NONE, UNREADABLE = b"-", b"?"
@@ -176,7 +176,7 @@ def _content(path: bytes, found: os.stat_result, known: Dict[Tuple[int, int], by
 def _sha256(path: bytes) -> bytes:
     digest = hashlib.sha256()
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as content:
-        for data in iter(lambda: content.read(CHUNK), b""):
+        for data in holes.content(content.fileno(), os.fstat(content.fileno()).st_size):
             digest.update(data)
     return digest.hexdigest().encode()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from opam_sandbox import machine_errors
 from opam_sandbox.files import write_json
-from opam_sandbox.layer import ownership
+from opam_sandbox.layer import owners, ownership
 from opam_sandbox.layer.capture import Rules, Sink, capture
 from opam_sandbox.layer.compress import GZIP, PackedWriter, Packing, Written
 from opam_sandbox.layer.description import FILE, DpkgFacts, Kind, Layer, LayerFields, OpamFacts
@@ -17,6 +17,7 @@ from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.move_to_store import move_to_store
 from opam_sandbox.layer.store import Store
 from opam_sandbox.sandbox.namespaces import kill_stragglers
+from opam_sandbox.sandbox.overlay import Overlay
 from opam_sandbox.sandbox.view import LOG, Timer, View
 
 BLOBS = Path("blobs/sha256")
@@ -26,10 +27,14 @@ T = TypeVar("T")
 
 @dataclass
 class Facts:
-    """What a layer's description says of the layer's contents, for those that merge it with others."""
+    """What a layer's description says of the layer's contents, for those that merge it with others.
+
+    given: the owners of paths where the file system does not say them, which goes into the archive.
+    """
 
     opam: OpamFacts = field(default_factory=lambda: OpamFacts())
     dpkg: DpkgFacts = field(default_factory=lambda: DpkgFacts())
+    given: Mapping[bytes, owners.Owner] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,15 +68,38 @@ def make_layer(
             overlay = view.overlay
             with timer.step("unmount"):
                 overlay.unmount()
-            rules = Rules(skip=skip, owner=lambda path, _: ownership.owner(path), lower=overlay.lower)
+            rules = _rules(store, layers, overlay, facts, skip)
             base = Path(os.fsdecode(overlay.lower[-1]))
             with timer.step("capture"):
                 written, captured = write_blob(base, lambda sink: capture(overlay.upper, rules, sink))
+            given = owners.of_taken(captured.taken)
+            if given:
+                tops = (overlay.upper, *(Path(os.fsdecode(path)) for path in overlay.lower))
+                facts.dpkg.update(owners.facts(given, owners.read_accounts(tops)))
             write_description(identity, written, captured.entries, facts)
             with timer.step("keep"):
                 move_to_store(store, written.diff_id, overlay.upper, captured.taken)
     finally:
         timer.write()
+
+
+def _rules(
+    store: Store, layers: Sequence[Layer], overlay: Overlay, facts: Facts, skip: Callable[[bytes, bool], bool]
+) -> Rules:
+    """Without privileges, what is in a layer below has the owner that it has there, and all else is root's, if not `given`."""
+    below = owners.Below(store, layers, overlay.lower)
+
+    def owner_below(path: bytes, status: os.stat_result) -> owners.Owner:
+        if ownership.is_opams(path):
+            return ownership.owner(path)
+        return below.of(path) if store.rootless else (status.st_uid, status.st_gid)
+
+    def owner(path: bytes, status: os.stat_result) -> owners.Owner:
+        if path in facts.given and not ownership.is_opams(path):
+            return facts.given[path]
+        return owner_below(path, status)
+
+    return Rules(skip=skip, owner=owner, owner_below=owner_below, lower=overlay.lower)
 
 
 def write_blob(root: Path, produce: Callable[[Sink], T], packing: Packing = GZIP) -> Tuple[Written, T]:

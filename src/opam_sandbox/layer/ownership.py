@@ -49,6 +49,9 @@ _SHARED = {
     b"var/lib/dpkg/updates",
     b"var/lib/dpkg/tmp.ci",
     b"var/lib/apt",
+    # ucf's lists of configuration files, and its copies of older ones
+    *(b"var/lib/ucf/" + name for name in (b"hashfile", b"registry")),
+    *(b"var/lib/ucf/%s.%d" % (name, age) for name in (b"hashfile", b"registry") for age in range(10)),
     # the dynamic linker's cache of all libraries
     b"etc/ld.so.cache",
     b"etc/ld.so.cache~",
@@ -72,14 +75,27 @@ def is_shared(path: bytes, directory: bool) -> bool:
     return path in _SHARED or (not directory and path.startswith(_SHARED_FILES_BELOW))
 
 
+def is_shared_below(path: bytes, directory: bool) -> bool:
+    """Whether a path is shared state, or lies in a tree that is."""
+    parts = path.split(b"/")
+    return is_shared(path, directory) or any(b"/".join(parts[:end]) in _SHARED for end in range(1, len(parts)))
+
+
 def is_repository_cache(path: bytes) -> bool:
     """Whether a path is what opam remembers of its repositories: taken for those that builds see, it hides their packages."""
     return path.startswith(OPAM_ROOT + b"/repo/state-") and path.endswith(b".cache")
 
 
-def owner(path: bytes) -> "tuple[int, int]":
-    """The (uid, gid) of a path in a package's layer: the same rule for root and for a user without privileges.
+def is_opams(path: bytes) -> bool:
+    """Whether a path is opam's: its home, or below it."""
+    return path == HOME or path.startswith(HOME + b"/")
 
-    Nothing but opam (1000:1000) writes below its home, and nothing but dpkg (0:0) elsewhere.
+
+def owner(path: bytes) -> "tuple[int, int]":
+    """The (uid, gid) of a path in a layer if nothing else is known of it: the same rule for root and for a user without
+    privileges.
+
+    Nothing but opam (1000:1000) writes below its home, and nothing but dpkg elsewhere, whose files are root's (0:0) if their
+    package or its scripts do not give them to somebody (`layer.owners`).
     """
-    return (1000, 1000) if path == HOME or path.startswith(HOME + b"/") else (0, 0)
+    return (1000, 1000) if is_opams(path) else (0, 0)

@@ -17,6 +17,7 @@ from typing import Dict, Iterator, List, Set
 from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import tar_headers
+from opam_sandbox.layer.holes import ZEROS
 from opam_sandbox.layer.read_tar import Member, Readable, TarReader
 
 # What overlayfs keeps for itself: from an archive it would redirect or hide what lies below. The other is the machine's.
@@ -173,7 +174,11 @@ class _Unpacking:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with open(os.open(path, flags, 0o600), "wb") as out:  # buffered: a raw file may write less than it is given
                 for data in self._archive.content():
-                    out.write(data)
+                    if data == ZEROS:
+                        out.seek(len(data), os.SEEK_CUR)  # a hole, as it may have been where the layer was made
+                    else:
+                        out.write(data)
+                out.truncate()
         elif member.kind == tar_headers.SYMLINK:
             os.symlink(member.linkname, path)
         elif member.kind == tar_headers.FIFO:

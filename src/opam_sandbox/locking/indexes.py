@@ -13,7 +13,7 @@ from typing import Iterator, Set
 
 from opam_sandbox.files import write_json
 from opam_sandbox.locking import cache, secrets
-from opam_sandbox.locking.apt import Lists, SourceFile, source_files, update
+from opam_sandbox.locking.apt_lists import Lists, SourceFile, source_files, update
 from opam_sandbox.locking.requests import Indexes, IndexesRequest
 
 INDEXES = "indexes.json"

@@ -6,7 +6,8 @@ apt runs on the host with directories of its own, so the host's package lists, s
 from __future__ import annotations
 
 from opam_sandbox.locking import cache, secrets, toml_writer
-from opam_sandbox.locking.apt import Apt, LockedDeb, update
+from opam_sandbox.locking.apt import Apt, LockedDeb
+from opam_sandbox.locking.apt_lists import update
 from opam_sandbox.locking.requests import LockDebianRequest
 
 

@@ -5,7 +5,8 @@ them. So it reads them here, in the base; what it keeps, the base's variables an
 result, in the directory `prepared`:
 
     state-*.cache    what opam keeps
-    packages.zip     NAME.VERSION/opam and NAME.VERSION/files/...; of a package that several repositories have, the first's
+    packages.zip     NAME.VERSION/opam, url and descr, NAME.VERSION/files/..., and NAME.VERSION/programs/..., which are those of
+                     `files` that are executable; of a package that several repositories have, the first's
     base.json        {"variables": {opam's global variables in the base}, "status": dpkg's status file}
 """
 
@@ -26,6 +27,7 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import read_layers
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
+from opam_sandbox.locking.package_files import File, PackageFiles
 from opam_sandbox.locking.requests import BaseFacts, RepositoriesRequest
 from opam_sandbox.opam import opamfile
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, environment
@@ -158,33 +160,37 @@ def package_files(repositories: Sequence[Tuple[str, Path]]) -> Iterator[Tuple[st
     seen: Set[str] = set()
     for name, path in repositories:
         root = Path(os.path.realpath(path))
-        for directory, has_files in sorted(_package_directories(root).items(), key=lambda item: os.fsencode(item[0])):
+        for directory, beside in sorted(_package_directories(root).items(), key=lambda item: os.fsencode(item[0])):
             title = os.path.basename(directory)
             if title in seen:
                 continue
             seen.add(title)
-            yield f"{title}/opam", _read(root, f"{directory}/opam", name)
-            if has_files:
+            for one in ("opam", *sorted(beside & {"url", "descr"})):
+                yield f"{title}/{one}", _read(root, f"{directory}/{one}", name)[0]
+            if "files" in beside:
                 files = view_files.resolve(root, f"{directory}/files")
                 if files is None:
                     raise _leads_out(f"{directory}/files", name)
                 for file in sorted(view_files.walk(root, files), key=os.fsencode):
                     relative = quote_from_bytes(os.fsencode(os.path.relpath(file, files)))
-                    yield f"{title}/files/{relative}", _read(root, file, name)
+                    content, executable = _read(root, file, name)
+                    yield f"{title}/{'programs' if executable else 'files'}/{relative}", content
 
 
-def _package_directories(root: Path) -> Dict[str, bool]:
-    """The directories of packages, and whether each has a `files`. What lies below one is no package."""
+def _package_directories(root: Path) -> Dict[str, Set[str]]:
+    """The directories of packages, and what stands beside the opam file of each. What lies below one is no package."""
     top = view_files.resolve(root, "packages")
     paths = list(view_files.walk(root, top)) if top is not None and view_files.is_directory(root, top) else []
     named = {os.path.dirname(path) for path in paths if os.path.basename(path) == "opam"}
     named = {directory for directory in named if _PACKAGE.match(os.path.basename(directory))}
-    found = {directory: False for directory in named if not any(above in named for above in _above(directory))}
+    found: Dict[str, Set[str]] = {
+        directory: set() for directory in named if not any(above in named for above in _above(directory))
+    }
     for path in paths:
         for above in (path, *_above(path)):
             directory, base = os.path.split(above)
-            if base == "files" and directory in found:
-                found[directory] = True
+            if directory in found:
+                found[directory].add(base)
     return found
 
 
@@ -194,7 +200,8 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _read(root: Path, path: str, repository: str) -> bytes:
+def _read(root: Path, path: str, repository: str) -> Tuple[bytes, bool]:
+    """A file's content, and whether its owner may execute it."""
     # This process stands outside of the base: a link would lead it to the host's files.
     try:
         file = view_files.open_file(root, path)
@@ -202,13 +209,14 @@ def _read(root: Path, path: str, repository: str) -> bytes:
             raise _leads_out(path, repository)
         with file:
             content = file.read(_LARGEST_FILE + 1)
+            executable = bool(os.fstat(file.fileno()).st_mode & 0o100)
     except OSError as error:
         raise ToolError(f"the opam repository {repository!r}: {path}: {error.strerror}") from None
     if len(content) > _LARGEST_FILE:
         raise ToolError(
             f"the opam repository {repository!r}: {path} has more than {_LARGEST_FILE} bytes, for which a lockfile has no room"
         )
-    return content
+    return content, executable
 
 
 def _leads_out(path: str, repository: str) -> ToolError:
@@ -222,11 +230,14 @@ class Packages:
         self._archive = zipfile.ZipFile(path)
         self._versions: Dict[str, List[str]] = {}
         self._files: Dict[str, List[str]] = {}
+        self._beside: Set[str] = set()
         for entry in self._archive.namelist():
             title, _, rest = entry.partition("/")
             if rest == "opam":
                 name, _, version = title.partition(".")
                 self._versions.setdefault(name, []).append(version)
+            elif rest in ("url", "descr"):
+                self._beside.add(entry)
             else:
                 self._files.setdefault(title, []).append(rest)
 
@@ -244,26 +255,29 @@ class Packages:
         except DAMAGED as error:
             raise ToolError(f"what was prepared of the repositories is damaged: {entry!r:.200}: {error}") from None
 
-    def opam(self, name: str, version: str) -> bytes:
-        """The opam file. Raises ToolError where no repository has the package."""
-        if version not in self._versions.get(name, ()):
-            raise ToolError(f"no repository holds {name}.{version}, which opam chose")
-        return self._read(f"{name}.{version}/opam")
-
-    def files(self, name: str, version: str) -> List[Tuple[str, bytes]]:
-        """The files of the package's directory `files`, by their paths in there. Raises ToolError for unusable names."""
-        found = []
+    def package(self, name: str, version: str) -> PackageFiles:
+        """All that the repositories have of a package. Raises ToolError where they have none, and for unusable names of files."""
         title = f"{name}.{version}"
+        if version not in self._versions.get(name, ()):
+            raise ToolError(f"no repository holds {title}, which opam chose")
+        url, descr = (
+            self._read(f"{title}/{one}") if f"{title}/{one}" in self._beside else None for one in ("url", "descr")
+        )
+        return PackageFiles(self._read(f"{title}/opam"), url, descr, self._package_files(title))
+
+    def _package_files(self, title: str) -> List[File]:
+        found: List[File] = []
         for entry in self._files.get(title, ()):
-            raw = unquote_to_bytes(entry[len("files/") :])
+            kind, _, quoted = entry.partition("/")
+            raw = unquote_to_bytes(quoted)
             try:
-                found.append((raw.decode("utf-8"), self._read(f"{title}/{entry}")))
+                found.append((raw.decode("utf-8"), self._read(f"{title}/{entry}"), kind == "programs"))
             except UnicodeDecodeError:
                 raise ToolError(
                     f"{title}: the name of its file {raw!r} is not UTF-8, so a lockfile cannot hold it: put the package "
                     "with a renamed file into an overlay repository"
                 ) from None
-        return found
+        return sorted(found)
 
 
 Variables = Dict[str, Union[bool, str]]

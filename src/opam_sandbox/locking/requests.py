@@ -89,11 +89,17 @@ class KeptError(TypedDict):
     error: str
 
 
-class LocalPackage(TypedDict):
-    """A package of the project itself: `opam` is the text of its opam file."""
-
+class _LocalPackage(TypedDict):
     name: str
     opam: str
+
+
+class LocalPackage(_LocalPackage, total=False):
+    """A package of the project itself: `opam` is the text of its opam file, `path` its place in the project. `name` is "" where
+    the path does not give it. `target`: who names the file, for messages."""
+
+    path: str
+    target: str
 
 
 class _SolveRequest(TypedDict):
@@ -117,7 +123,8 @@ class SolveRequest(_SolveRequest, total=False):
 
 
 class SolvedPackage(TypedDict):
-    """A package of a solution: bytes of `opam` that are not UTF-8 are surrogates; `files` are [path, base64]."""
+    """A package of a solution: bytes of `opam` that are not UTF-8 are surrogates; `files` are [path, base64, "x" or ""]: whether
+    the file is executable."""
 
     name: str
     version: str

@@ -21,6 +21,9 @@ from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.layer.description import read_layers
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
+from opam_sandbox.locking.check_by_opam import check_by_opam
+from opam_sandbox.locking.package_files import check_extra_files, opam_text
+from opam_sandbox.locking.project_files import ProjectFile, deps_packages, pin_constraints, read_project_files
 from opam_sandbox.locking.repositories import DAMAGED, Packages, Variables, configure
 from opam_sandbox.locking.requests import BaseFacts, Solution, SolvedPackage, SolveRequest
 from opam_sandbox.opam import formulas, opamfile
@@ -42,7 +45,6 @@ _FLAGS = {
     "deprecated": "is flagged deprecated: its maintainers no longer support it",
 }
 _LISTED_VERSIONS = 12
-_LOCAL = "dev"
 
 
 def parse_requirement(text: str) -> Tuple[str, List[Tuple[str, str]]]:
@@ -88,18 +90,6 @@ def atoms(requirements: Sequence[str]) -> List[str]:
     return list(dict.fromkeys(result))
 
 
-def local_packages(request: SolveRequest) -> List[Tuple[str, str]]:
-    """The project's own packages, whose dependencies are roots: name and text of the opam file."""
-    return [(safe_name(item["name"]), item["opam"]) for item in request.get("local", [])]
-
-
-def local_opam(name: str, text: str) -> str:
-    """The opam file of a package of the project as it is pinned. Raises ToolError for one that does not parse."""
-    items = opamfile.parse(text, f"{name}.opam")
-    rest = opamfile.without(text, items, ("opam-version", "name", "version", "url"))
-    return f'opam-version: "2.0"\nname: {quote(name)}\nversion: {quote(_LOCAL)}\n{rest}'
-
-
 def solve(request: SolveRequest) -> int:
     """The step `solve`. Raises ToolError with opam's explanation where there is no solution."""
     prepared = Path(request["prepared"])
@@ -109,13 +99,17 @@ def solve(request: SolveRequest) -> int:
     except (RequestError, *DAMAGED) as error:
         raise ToolError(f"{prepared}: what was prepared of the repositories cannot be read: {error}") from None
     check_known(request["requirements"], packages, request["repositories"])
+    own = read_project_files(request.get("local", []), packages, base["variables"])
+    constraints = [*request["constraints"], *pin_constraints(own, packages)]
     layers = read_layers(request["layers"])
     rootless = is_rootless()
 
     def inside() -> int:
         with mounted(Store(Path(request["store"]), rootless), layers) as view:
-            solution = _ask_opam(view, request, base["variables"])
-        Path(SOLUTION).write_text(json.dumps(_described(solution, packages, base["variables"], request), indent=1))
+            solution = _ask_opam(view, request, base["variables"], own, constraints)
+            described = _described(solution, packages, base["variables"], request, own)
+            check_by_opam(view, described["packages"])
+        Path(SOLUTION).write_text(json.dumps(described, indent=1))
         return 0
 
     return run_isolated(inside)
@@ -142,13 +136,19 @@ def check_known(requirements: Sequence[str], packages: Packages, repositories: S
         raise ToolError("\n".join(problems))
 
 
-def _ask_opam(view: View, request: SolveRequest, variables: Mapping[str, str]) -> Dict[str, str]:
+def _ask_opam(
+    view: View,
+    request: SolveRequest,
+    variables: Mapping[str, str],
+    local: Sequence[ProjectFile],
+    constraints: Sequence[str],
+) -> Dict[str, str]:
     """Name -> version of every package of opam's solution. Raises ToolError with opam's explanation if there is none."""
-    requirements, constraints = request["requirements"], request["constraints"]
+    requirements = request["requirements"]
     configure(view, request["repositories"])
     prepared = Path(request["prepared"])
     caches = [(f"{OPAM_ROOT}/repo/{path.name}", path.read_bytes()) for path in prepared.glob("state-*.cache")]
-    pinned = {name: (_LOCAL, local_opam(name, text)) for name, text in local_packages(request)}
+    pinned = {file.name: (file.version, file.pinned()) for file in local}
     own = roots_opam(requirements, constraints)
     if own:
         pinned[ROOTS] = ("1", own)
@@ -210,10 +210,14 @@ def read_answer(text: Optional[str]) -> Dict[str, str]:
 
 
 def _described(
-    solution: Mapping[str, str], packages: Packages, variables: Mapping[str, str], request: SolveRequest
+    solution: Mapping[str, str],
+    packages: Packages,
+    variables: Mapping[str, str],
+    request: SolveRequest,
+    project: Sequence[ProjectFile],
 ) -> Solution:
     roots = {parse_requirement(text)[0] for text in request["requirements"]}
-    local = {name for name, _ in local_packages(request)}
+    local = {file.name for file in project}
     known: Variables = {
         **variables,
         "build": True,
@@ -230,7 +234,7 @@ def _described(
         if name in local:
             continue
         kinds = [kind for kind in asked if name in roots]
-        item, flags = describe(packages, name, version, solution, known, kinds)
+        item, flags, said = describe(packages, name, version, solution, known, kinds)
         own = sorted(local.intersection(item["depends"], item["post"]))
         if own:
             raise ToolError(
@@ -238,8 +242,11 @@ def _described(
                 "file: it has no archive that a lockfile could name"
             )
         found.append(item)
+        notes += said
         notes += [f"{name}.{version} {text}." for flag, text in _FLAGS.items() if flag in flags]
-    return {"packages": found, "notes": notes}
+    asked_of_all = {f"with-{kind}": True for kind in asked}
+    deps, said_of_deps = deps_packages(project, solution, {**known, **asked_of_all})
+    return {"packages": sorted([*found, *deps], key=lambda item: item["name"]), "notes": [*notes, *said_of_deps]}
 
 
 def describe(
@@ -249,10 +256,14 @@ def describe(
     solution: Mapping[str, str],
     variables: Variables,
     kinds: Sequence[str],
-) -> Tuple[SolvedPackage, Set[str]]:
-    """A package as solution.json has it, and its flags. `kinds`: "test" and "doc", where those dependencies count."""
-    text = packages.opam(name, version).decode("utf-8", "surrogateescape")
-    items = {item.name: item for item in opamfile.parse(text, f"{name}.{version}: opam file")}
+) -> Tuple[SolvedPackage, Set[str], List[str]]:
+    """A package as solution.json has it, its flags, and notes. `kinds`: "test" and "doc", where those dependencies count."""
+    title = f"{name}.{version}"
+    found = packages.package(name, version)
+    text, notes = opam_text(found, title)
+    parsed = opamfile.parse(text, f"{title}: opam file")
+    notes += check_extra_files(parsed, found.files, title, variables)
+    items = {item.name: item for item in parsed}
     formula = [items[field].value for field in ("depends", "depopts") if field in items]
     values = [value for value in formula if value is not None]
     needed = formulas.dependencies(values, name, version, solution, variables)
@@ -265,14 +276,21 @@ def describe(
     }
     depexts = items["depexts"].value if "depexts" in items else None
     flags = items["flags"].value if "flags" in items else None
-    return {
-        "name": name,
-        "version": version,
-        "opam": text,
-        "files": [[path, base64.b64encode(content).decode()] for path, content in packages.files(name, version)],
-        "depends": list(needed.build),
-        "post": list(needed.post),
-        "test": extra.get("test", []),
-        "doc": extra.get("doc", []),
-        "depexts": formulas.depexts(depexts, variables) if depexts is not None else [],
-    }, formulas.idents(flags)
+    return (
+        {
+            "name": name,
+            "version": version,
+            "opam": text,
+            "files": [
+                [path, base64.b64encode(content).decode(), "x" if executable else ""]
+                for path, content, executable in found.files
+            ],
+            "depends": list(needed.build),
+            "post": list(needed.post),
+            "test": extra.get("test", []),
+            "doc": extra.get("doc", []),
+            "depexts": formulas.depexts(depexts, variables) if depexts is not None else [],
+        },
+        formulas.idents(flags),
+        notes,
+    )

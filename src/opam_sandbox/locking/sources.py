@@ -10,20 +10,23 @@ import hashlib
 import re
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking.apt import SourceFile
+from opam_sandbox.locking.apt_lists import SourceFile
 from opam_sandbox.locking.cache import Memo
+from opam_sandbox.locking.package_files import CHECKSUMS
 from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.opam.formulas import strings
 from opam_sandbox.opam.opamfile import Item
 from opam_sandbox.passwords import holds_password, without_password
 
 DEBIAN = "debian:"
+# What is asked for a source. Anything else, such as file:///..., would be read on this machine, and names nothing on others.
+_REMOTE = ("http://", "https://", "ftp://", DEBIAN)
 _TIMEOUT = 60
 _CHUNK = 1 << 20
 _LARGEST = 8 << 30  # of an archive, in bytes: opam files do not say how large it is
@@ -78,6 +81,11 @@ def wanted_sources(items: Iterable[Item], package: str) -> List[Wanted]:
                 f"{package}: its opam file has a URL with a user or a password, {without_password(urls[0])}. The lockfile and "
                 "the image would hold it, as they hold the opam file. Put the file into a mirror of [opam].archive_mirrors, "
                 "whose URL may have a password, and take the user out of the opam file"
+            )
+        known = [kind for kind, _ in checksums if kind in CHECKSUMS]
+        if checksums and not known:
+            raise ToolError(
+                f"{package}: opam verifies a source by {', '.join(CHECKSUMS)}, and its opam file has none of these for {urls[:1]}"
             )
         if not urls:
             raise ToolError(f"{package}: its opam file has a {item.name} section without src")
@@ -140,11 +148,23 @@ class SourceFinder:
 
     def _lock(self, package: str, wanted: Wanted) -> Locked:
         tried: List[str] = []
+        local = [url for url in wanted.urls if not url.lower().startswith(_REMOTE)]
+        if local:
+            tried += [
+                f"{without_password(url)}: not http or https: files of this machine are not read" for url in local
+            ]
+            # The lockfile names places that are the same for everybody.
+            wanted = replace(wanted, urls=tuple(url for url in wanted.urls if url not in local))
         file = self._in_pool(wanted, tried)
         if file is not None:
             checksums = dict(file.checksums)
             upstream = [url for url in wanted.urls if not url.startswith(DEBIAN)]
             return Locked(wanted.name, (*upstream, DEBIAN + file.path), checksums["sha256"], file.size)
+        if local and not wanted.urls:
+            raise OutOfReach(
+                f"{package}: its source {without_password(local[0])} is neither http:// nor https://. Files of this machine are "
+                "not read, as a lockfile means the same everywhere: put it where all can have it, and that URL into the opam file"
+            )
         before = self._seen_before(wanted)
         if before is not None:
             return before

@@ -6,7 +6,6 @@ Writes `lockfile`, and notes.json: [sentences for the user].
 from __future__ import annotations
 
 import base64
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import write_json
-from opam_sandbox.locking import cache, secrets, toml_writer
-from opam_sandbox.locking.apt import Apt, Lists, LockedDeb, update
+from opam_sandbox.locking import cache, lock_debs, secrets, toml_writer
+from opam_sandbox.locking.apt import Apt, LockedDeb
+from opam_sandbox.locking.apt_lists import Lists, update
 from opam_sandbox.locking.indexes import read_source_index
 from opam_sandbox.locking.lock_debian import deb_text
 from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, Solution
@@ -26,7 +26,6 @@ from opam_sandbox.request import read_request
 
 NOTES = "notes.json"
 _DOWNLOADS = 8
-_DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](?::[a-z0-9-]+)?")
 
 
 @dataclass
@@ -34,7 +33,7 @@ class _Package:
     name: str
     version: str
     opam: str
-    files: List[Tuple[str, bytes]]
+    files: List[Tuple[str, bytes, bool]]
     depends: Tuple[str, ...]
     post: Tuple[str, ...]
     test: List[str]
@@ -78,7 +77,7 @@ def _read_packages(answer: Solution) -> List[_Package]:
             item["name"],
             item["version"],
             item["opam"],
-            [(path, base64.b64decode(content)) for path, content in item["files"]],
+            [(path, base64.b64decode(content), "x" in more) for path, content, *more in item["files"]],
             tuple(item["depends"]),
             tuple(item["post"]),
             item["test"],
@@ -140,34 +139,19 @@ def _lock_debs(
     packages: Sequence[_Package], status: str, request: LockRequest, snapshot: str, known: Secrets
 ) -> List[LockedDeb]:
     """Give each package the .debs that its depexts need and that neither the base nor its dependencies have."""
-    if not any(package.depexts for package in packages):
+    wanted = {package.title: package.depexts for package in packages if package.depexts}
+    if not wanted:
         return []
-    by_name = {package.name: package for package in packages}
-    locked: Dict[str, LockedDeb] = {}
-    own: Dict[str, Set[str]] = {}
     with Apt(_lists(request, snapshot, known), status) as apt:
-        for package in packages:
-            if package.depexts:
-                try:
-                    _check_names(package.depexts)
-                    debs = apt.resolve(package.depexts)
-                except ToolError as error:
-                    if request.get("record_out_of_reach", False):
-                        package.depexts_out_of_reach = " ".join(str(error).split())
-                        continue
-                    raise ToolError(
-                        f"{package.title}: its depexts: {error}\nTo write the lockfile all the same, set [opam].out_of_reach "
-                        "to 'record': the package then cannot be built from it."
-                    ) from None
-                locked.update({deb.name: deb for deb in debs})
-                own[package.name] = {deb.name for deb in debs}
+        found = lock_debs.resolve(apt, wanted, request.get("record_out_of_reach", False))
+    by_name = {package.name: package for package in packages}
     for package in packages:
-        if package.name in own:
-            there: Set[str] = set()
-            for name in _below(package.name, by_name):
-                there |= own.get(name, set())
-            package.debs = sorted(own[package.name] - there)
-    return [locked[name] for name in sorted(locked)]
+        package.depexts_out_of_reach = found.out_of_reach.get(package.title, "")
+        there: Set[str] = set()
+        for name in _below(package.name, by_name):
+            there |= found.own.get(by_name[name].title, set())
+        package.debs = sorted(found.own.get(package.title, set()) - there)
+    return found.debs
 
 
 def _lists(request: LockRequest, snapshot: str, known: Secrets) -> Lists:
@@ -177,13 +161,6 @@ def _lists(request: LockRequest, snapshot: str, known: Secrets) -> Lists:
         return Lists(apt / snapshot, architecture)
     # Another machine than the one that downloaded them, or a cache that was emptied meanwhile.
     return update(apt, request["mirrors"], [request["suite"]], architecture, known)
-
-
-def _check_names(depexts: Sequence[str]) -> None:
-    """Raise ToolError for what apt takes for something else: a file of this machine, a pattern, `NAME-` (remove it)."""
-    for name in depexts:
-        if not _DEBIAN_NAME.fullmatch(name):
-            raise ToolError(f"{name!r:.200} is not the name of a Debian package")
 
 
 def _below(name: str, packages: Mapping[str, _Package]) -> Set[str]:
@@ -249,8 +226,9 @@ def _package_tables(package: _Package) -> Iterator[str]:
                 "checksums": [f"{kind}={value}" for kind, value in wanted.checksums],
             },
         )
-    for path, content in package.files:
-        yield toml_writer.table("[[package.file]]", {"path": path, **_content("content", content)})
+    for path, content, executable in package.files:
+        mode = {"executable": True} if executable else {}
+        yield toml_writer.table("[[package.file]]", {"path": path, **mode, **_content("content", content)})
 
 
 def _content(key: str, content: bytes) -> Dict[str, str]:

@@ -18,20 +18,6 @@ REPOSITORY = f"{HOME}/opam-repository"
 
 REPO_FILE = 'opam-version: "2.0"\n'
 
-# What opam needs to know to build one package whose dependencies are there already. `depends` and its kin would make
-# opam solve again (and want `post` dependencies); `depexts` would make it ask the system's package manager.
-_SOLVER_FIELDS = (
-    "depends",
-    "depopts",
-    "conflicts",
-    "conflict-class",
-    "available",
-    "depexts",
-    "url",
-    "extra-source",
-    "x-env-path-rewrite",
-)
-
 
 def environment(jobs: int) -> Dict[str, str]:
     """The whole environment of a build: the same on every machine, but for the number of jobs."""
@@ -61,11 +47,6 @@ def environment(jobs: int) -> Dict[str, str]:
         "OPAMERRLOGLEN": "0",
         "OPAMJOBS": str(jobs),
     }
-
-
-def stripped(text: str, source: str) -> str:
-    """An opam file without the fields that would make opam solve, fetch or ask."""
-    return opamfile.without(text, opamfile.parse(text, source), _SOLVER_FIELDS)
 
 
 def switch_state(installed: Iterable[str], roots: Iterable[str], compiler: Iterable[str] = ()) -> str:

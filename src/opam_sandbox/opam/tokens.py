@@ -30,6 +30,7 @@ _OPERATOR = re.compile(r"!=|<=|>=|\+=|=\+|:=|=:|=\+=|&|\||=|<|>|~|!|\?|\[|\]|\(|
 # What ends a string, and the escapes in which it does not.
 _ENDS = {quotes: re.compile(rf"\\.|{quotes}", re.DOTALL) for quotes in ('"""', '"')}
 _ESCAPE = re.compile(r"\\(?:(\r?\n[ \t]*)|([0-9]{3})|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+_STRAY = re.compile("[\udc80-\udcff]")
 _NAMED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b"}
 
 
@@ -39,12 +40,23 @@ def _unescape(text: str) -> str:
         if newline is not None:
             return ""
         if decimal is not None:
-            return chr(int(decimal))
+            return _byte(int(decimal))
         if hexadecimal is not None:
-            return chr(int(hexadecimal, 16))
+            return _byte(int(hexadecimal, 16))
         return _NAMED.get(char, char)
 
-    return _ESCAPE.sub(one, text)
+    plain = _ESCAPE.sub(one, text)
+    if not _STRAY.search(plain):
+        return plain
+    # Several of them may be one character.
+    return plain.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def _byte(value: int) -> str:
+    """A byte of a string's, which is a character only with its neighbours. (OCaml's lexer takes no number above 255.)"""
+    return (
+        chr(value) if value < 0x80 else bytes([value]).decode("utf-8", "surrogateescape") if value < 0x100 else "\ufffd"
+    )
 
 
 def tokens_of(text: str, source: str) -> List[Token]:

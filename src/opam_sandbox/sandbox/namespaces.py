@@ -21,7 +21,7 @@ from typing import Callable
 from opam_sandbox import machine_errors
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.sandbox import privileges, syscalls
-from opam_sandbox.sandbox.user_namespace import foreign_ids, unshare_user
+from opam_sandbox.sandbox.user_namespace import foreign_ids, own_and_subordinate_ids, unshare_user
 
 
 def is_rootless() -> bool:
@@ -29,18 +29,19 @@ def is_rootless() -> bool:
     return os.geteuid() != 0
 
 
-def run_isolated(main: Callable[[], int], foreign: bool = False) -> int:
+def run_isolated(main: Callable[[], int], foreign: bool = False, subordinates: bool = False) -> int:
     """Run `main` inside and return its exit status. Raises ToolError where the kernel gives no namespaces.
 
     foreign: in a user namespace whose ids own nothing of the host's, for root as well, and in a control group namespace.
     `main` still has its old ids there, and is to become root once it needs them no more (`os.setresuid(0, 0, 0)`).
+    subordinates: a user is root inside and has the other ids as well, by those of /etc/subuid and /etc/subgid, if there are any.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        os._exit(_guarded(lambda: _enter(parent, main, foreign)))
+        os._exit(_guarded(lambda: _enter(parent, main, foreign, subordinates)))
     _watch(child)
     return _wait(child)
 
@@ -105,7 +106,7 @@ def _die_with(parent: int) -> None:
         os._exit(137)  # the parent ended before the line above
 
 
-def _enter(parent: int, main: Callable[[], int], foreign: bool) -> int:
+def _enter(parent: int, main: Callable[[], int], foreign: bool, subordinates: bool) -> int:
     flags = (
         syscalls.CLONE_NEWNS
         | syscalls.CLONE_NEWPID
@@ -115,10 +116,14 @@ def _enter(parent: int, main: Callable[[], int], foreign: bool) -> int:
     )
     rootless = is_rootless()
     uid, gid = os.geteuid(), os.getegid()
+    many = own_and_subordinate_ids(uid, gid) if rootless and subordinates else None
     try:
         if foreign:
             unshare_user(*foreign_ids(uid))
             syscalls.unshare(flags | syscalls.CLONE_NEWCGROUP)
+        elif many:
+            unshare_user(*many)
+            syscalls.unshare(flags)
         else:
             syscalls.unshare(flags | (syscalls.CLONE_NEWUSER if rootless else 0))
             if rootless:
@@ -152,6 +157,14 @@ def _settle_in() -> None:
     os.umask(0o022)  # modes of what is made here end up in layers
     _loopback_up()
     privileges.leave_keyring()
+
+
+def has_many_ids() -> bool:
+    """Inside: whether files can be given to others than root."""
+    return all(
+        sum(int(line.split()[2]) for line in Path(f"/proc/self/{kind}_map").read_text().splitlines()) > 1
+        for kind in ("uid", "gid")
+    )
 
 
 def kill_stragglers() -> None:

@@ -84,6 +84,12 @@ class Overlay(Stack):
                 raise ToolError(f"/{name} of the layers is no directory: nothing is mounted there")
         syscalls.mount(self._place("tmp"), self.merged / "tmp", flags=syscalls.MS_BIND)
 
+    def set_aside(self) -> Path:
+        """Take the view away until somebody asks for it; returns the upper directory, which may be changed until then."""
+        self.unmount()
+        self._is_handed_over = True
+        return self.upper
+
     def _place(self, name: str) -> Path:
         return self.scratch_files / name.replace("/", "-")
 

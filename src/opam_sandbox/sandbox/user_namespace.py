@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,18 @@ def foreign_ids(uid: int) -> Tuple[IdMap, IdMap]:
         if found is None:
             raise ToolError(f"{path} has no range of {IDS} ids for you, which the base's sandbox needs")
         maps.append([(0, found[0], min(IDS, found[1]))])
+    return maps[0], maps[1]
+
+
+def own_and_subordinate_ids(uid: int, gid: int) -> Optional[Tuple[IdMap, IdMap]]:
+    """Maps for users and groups: 0 inside is the user himself, the ids from 1 on are his subordinate ones. None for a user who
+    has none, or where what maps them is not installed."""
+    maps: List[IdMap] = []
+    for file, program, own in (("/etc/subuid", "newuidmap", uid), ("/etc/subgid", "newgidmap", gid)):
+        found = subordinate_range(file, uid)
+        if found is None or shutil.which(program) is None:
+            return None
+        maps.append([(0, own, 1), (1, found[0], min(IDS - 1, found[1]))])
     return maps[0], maps[1]
 
 

@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterable, Iterator, Tuple
+from typing import BinaryIO, Dict, Iterable, Iterator
 
 from opam_sandbox.files import write_json
 from opam_sandbox.sandbox import view_files
@@ -50,7 +50,7 @@ class View:
         """Where the merged view is mounted."""
         return self.overlay.root
 
-    def write_files(self, files: Iterable[Tuple[str, bytes]]) -> None:
+    def write_files(self, files: Iterable[view_files.NewFile]) -> None:
         """Write files (names relative to the view's root) that belong to opam, with the directories that they need.
 
         Raises ToolError where a link is on the way.

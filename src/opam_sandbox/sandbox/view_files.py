@@ -14,18 +14,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator, List, Optional, Tuple
+from typing import BinaryIO, Iterable, Iterator, List, Optional, Tuple, Union
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox import open_in_root
 
 Owner = Optional[Tuple[int, int]]
+# (name, content), with a mode where it is not that of `write`.
+NewFile = Union[Tuple[str, bytes], Tuple[str, bytes, int]]
 
 _ITSELF = os.O_PATH | os.O_NOFOLLOW
 # Neither a FIFO nor a terminal is to hold this process.
 _CONTENT = os.O_NONBLOCK | os.O_NOCTTY
+_CAPABILITIES = "security.capability"
 
 # -- what is there -----------------------------------------------------------
 
@@ -172,10 +176,10 @@ def write(root: Path, name: str, content: bytes, mode: int = 0o644, owner: Owner
         _set(out.fileno(), mode, owner)
 
 
-def write_all(root: Path, files: Iterable[Tuple[str, bytes]], owner: Owner = None) -> None:
-    """`write` for (name, content) pairs."""
-    for name, content in files:
-        write(root, name, content, owner=owner)
+def write_all(root: Path, files: Iterable[NewFile], owner: Owner = None) -> None:
+    """`write` for (name, content) or (name, content, mode)."""
+    for file in files:
+        write(root, file[0], file[1], file[2] if len(file) == 3 else 0o644, owner)
 
 
 def overwrite(root: Path, name: str, content: bytes, mode: Optional[int] = None) -> None:
@@ -245,10 +249,70 @@ def change_owner(root: Path, name: str, owner: Tuple[int, int]) -> None:
         os.close(found)
 
 
+def change_mode(root: Path, name: str, mode: int) -> None:
+    """Give a file or directory a mode. Raises ToolError for a link."""
+    found = _reach(root, name, os.O_RDONLY | _CONTENT)
+    try:
+        os.fchmod(found, mode)
+    finally:
+        os.close(found)
+
+
+def give(root: Path, name: str, owner: Tuple[int, int]) -> None:
+    """As `change_owner`, for whatever has the name. It keeps mode and capabilities, which a change of the owner takes away.
+
+    Raises ToolError where a link is on the way, OSError."""
+    with _parent(root, name) as (parent, base):
+        found = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            os.chown(base, *owner, dir_fd=parent, follow_symlinks=False)
+            return
+        opened = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | _CONTENT | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            kept = _capabilities(opened)
+            os.fchown(opened, *owner)
+            os.fchmod(opened, stat.S_IMODE(found.st_mode))
+            if kept:
+                os.setxattr(opened, _CAPABILITIES, kept)
+        finally:
+            os.close(opened)
+
+
+def _capabilities(opened: int) -> bytes:
+    try:
+        return os.getxattr(opened, _CAPABILITIES)
+    except OSError:
+        return b""
+
+
 def remove(root: Path, name: str) -> None:
     """Remove whatever has the name, if anything does. Raises ToolError for a directory, and for a link on the way."""
     with _parent(root, name) as (parent, base):
         _remove(parent, base, name)
+
+
+@contextmanager
+def keeping_times(root: Path, name: str) -> Iterator[None]:
+    """What happens in a directory does not change its time. Raises ToolError where it is none, or a link."""
+    found = _reach(root, name, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        before = os.fstat(found)
+        yield
+        os.utime(found, ns=(before.st_atime_ns, before.st_mtime_ns))
+    finally:
+        os.close(found)
+
+
+def remove_if_empty(root: Path, name: str) -> None:
+    """Remove a directory in which there is nothing. Raises ToolError for a link on the way."""
+    with _parent(root, name) as (parent, base), suppress(OSError):
+        os.rmdir(base, dir_fd=parent)
+
+
+def remove_directory(root: Path, name: str) -> None:
+    """Remove a directory with all that is in it. Raises ToolError for a link on the way, OSError."""
+    with _parent(root, name) as (parent, base):
+        remove_tree(Path(f"/proc/self/fd/{parent}", base))
 
 
 # -- mounting ----------------------------------------------------------------

@@ -1,8 +1,8 @@
 """The accounts of an image: those that the maintainer scripts of several layers added, in one /etc/passwd and its kin.
 
 Such a layer holds the whole file as it was where the layer was built; of two layers beside each other the topmost would hide
-what the other added. Both allocate numbers from the same range, so an account that comes second may get another one: no
-file of a layer belongs to it (`ownership.owner`). Formats: passwd(5), group(5), shadow(5), gshadow(5).
+what the other added. Both allocate numbers from the same range, so an account that comes second may get another one, and
+with it its files (`owners`). Formats: passwd(5), group(5), shadow(5), gshadow(5).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import view_files
 
 # Where Debian's adduser and useradd allocate what daemons run as (Debian policy, 9.2.2).
-_SYSTEM = range(100, 1000)
+SYSTEM = range(100, 1000)
 
 Entry = List[str]
 Table = Dict[str, Entry]
@@ -89,12 +89,12 @@ def _free(name: str, entry: Entry, used: Set[str]) -> str:
     """The entry's number, or the first free one of the system's if another account has it. Raises ToolError."""
     if entry[2] not in used:
         return entry[2]
-    for number in map(str, _SYSTEM):
+    for number in map(str, SYSTEM):
         if number not in used:
             return number
     raise ToolError(
         f"/etc/{name}: several layers give the number {entry[2]!r:.40} to accounts of their own, and no number from "
-        f"{_SYSTEM[0]} to {_SYSTEM[-1]} is free for {entry[0]!r:.80}"
+        f"{SYSTEM[0]} to {SYSTEM[-1]} is free for {entry[0]!r:.80}"
     )
 
 

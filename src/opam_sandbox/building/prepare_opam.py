@@ -1,0 +1,142 @@
+"""Makes ready what opam needs to build one package: a repository, a switch with its dependencies, and its archives.
+
+Everything that a package asks opam for (`%{_:depends}%`, `%{_:build-id}%`, `%{_:hash}%`, `%{dep:opamfile}%` ...) comes from opam
+files, so opam is shown the real ones: the package's, and its dependencies' as their layers have them. Still there is
+nothing to decide: the repository has one version of each, and the solver that opam is given always has the same answer, which
+is what is installed and the package. Of the archives, opam finds copies where it keeps downloads, and verifies them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Dict, Iterator, List, Sequence, Tuple, Union
+
+from opam_sandbox.building.requests import Source
+from opam_sandbox.errors import RequestError
+from opam_sandbox.opam import opamfile
+from opam_sandbox.opam.opamfile import ListOf, Str, Value
+from opam_sandbox.opam.package import OpamPackage, metadata
+from opam_sandbox.opam.switch import OPAM_ROOT, REPO_FILE, SWITCH_STATE_DIR, switch_state
+from opam_sandbox.request import check_file, safe_name
+from opam_sandbox.sandbox import view_files
+from opam_sandbox.sandbox.view import View
+
+PACKAGES = f"{SWITCH_STATE_DIR}/packages"
+_SOLVER = "opam-solver"
+# What `opam install` is told: the program, and its arguments as opam has them (its input and output are files).
+SOLVER = f"/bin/sh /dev/{_SOLVER} %{{input}}% %{{output}}%"
+
+# Where this process's private directories are shown inside.
+_REPOSITORY = f"{OPAM_ROOT}/repo/default"
+_DOWNLOADS = f"{OPAM_ROOT}/download-cache"
+
+# opam writes the packages that there are, and what is asked for, as paragraphs (CUDF). The answer: those that are installed, and
+# the one that is asked for by name.
+_SOLVER_SCRIPT = r"""sed -n '/./{
+H
+$!d
+}
+x
+/\ninstalled: true\|\nopam-query: 1/s/.*\n\(package: [^\n]*\)\n\(version: [^\n]*\).*/\1\n\2\ninstalled: true\n/p' "$1" > "$2"
+"""
+
+# A package of which opam only has to know that there is one: a `post` dependency, which is not installed yet.
+_STANDS_FOR = b'opam-version: "2.0"\n'
+
+_File = Union[Tuple[str, bytes], Tuple[str, bytes, int]]
+
+
+def prepare(
+    view: View, package: OpamPackage, sources: Sequence[Source], installed: Sequence[str], later: Sequence[str]
+) -> None:
+    """Change the view, and what commands see of this process's directories, so that opam can build the package offline.
+
+    installed: `name.version` of all packages below it. later: the same of packages that others need beside them (`post`).
+    Raises RequestError where a layer has no opam file of its package, or a source is not the one that was asked for.
+    """
+    repository, downloads = (view.scratch / name for name in ("repository", "downloads"))
+    files: List[_File] = [("repo", REPO_FILE.encode()), *metadata(package, _place(package.title), package.opam)]
+    files += [(f"{_place(title)}/opam", _opam_file(view.root, title)) for title in installed]
+    files += [(f"{_place(safe_name(title))}/opam", _STANDS_FOR) for title in later]
+    _write_below(repository, files)
+    _write_downloads(downloads, package, sources)
+    view.write_files(
+        [
+            (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed, ()).encode()),
+            (f"{_REPOSITORY}/.mount", b""),
+            (f"{_DOWNLOADS}/.mount", b""),
+        ]
+    )
+    view.overlay.bind_tree(repository, _REPOSITORY)
+    view.overlay.bind_tree(downloads, _DOWNLOADS)
+    view.overlay.show_in_dev(_SOLVER, _SOLVER_SCRIPT.encode())
+
+
+def put_opam_file_back(view: View, package: OpamPackage) -> None:
+    """Have the switch know the package by its own opam file, not by opam's copy of it (in other words, with other spaces)."""
+    name = f"{PACKAGES}/{package.title}/opam"
+    view_files.write(view.overlay.upper, name, package.opam.encode("utf-8", "surrogateescape"), owner=view.overlay.opam)
+
+
+def _place(title: str) -> str:
+    return f"packages/{title.partition('.')[0]}/{title}"
+
+
+def _opam_file(root: Path, title: str) -> bytes:
+    found = view_files.read(root, f"{PACKAGES}/{title}/opam")
+    if found is None:
+        raise RequestError(f"the layer of {title} lacks its opam file")
+    return found
+
+
+def _write_downloads(downloads: Path, package: OpamPackage, sources: Sequence[Source]) -> None:
+    """Each source under all the checksums that the opam file has of it: opam looks it up by any of these."""
+    downloads.mkdir()
+    known = _checksums(package)
+    for source in sources:
+        first = _download(downloads, "sha256", source["sha256"])
+        if not first.exists():
+            # A copy, not a hard link to the input: Pants hands large inputs out as links into its own store.
+            shutil.copyfile(source["file"], first)
+            check_file(str(first), source["sha256"])
+        for kind, value in known.get(source["name"], ()):
+            path = _download(downloads, kind, value)
+            if not path.exists():
+                os.link(first, path)
+
+
+def _download(downloads: Path, kind: str, value: str) -> Path:
+    path = downloads / safe_name(kind) / safe_name(value)[:2] / value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _checksums(package: OpamPackage) -> Dict[str, List[Tuple[str, str]]]:
+    """(kind, hex) of the checksums of each source, by its name ("" for the archive)."""
+    found: Dict[str, List[Tuple[str, str]]] = {}
+    for section in opamfile.parse(package.opam, f"{package.title}: opam file"):
+        for field in section.items if section.name in ("url", "extra-source") else ():
+            if field.name == "checksum" and field.value is not None:
+                texts = [text.rpartition("=") for text in _strings(field.value)]
+                label = section.label if section.name == "extra-source" else ""
+                found.setdefault(label, []).extend((kind or "md5", value.lower()) for kind, _, value in texts)
+    return found
+
+
+def _strings(value: Value) -> Iterator[str]:
+    if isinstance(value, Str):
+        yield value.value
+    elif isinstance(value, ListOf):
+        for item in value.items:
+            yield from _strings(item)
+
+
+def _write_below(directory: Path, files: Sequence[_File]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content, *mode in files:
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(mode[0] if mode else 0o644)

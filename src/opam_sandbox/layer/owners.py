@@ -1,0 +1,191 @@
+"""Who owns what in the layers of a view, by number and by name.
+
+A layer's archive has numbers, those of the accounts where the layer was made. Its description says which paths are not
+root's, and the names that their numbers had there: in an image, two layers that were made side by side may have given one
+number to two accounts, and one of these gets another (`merge_accounts`).
+
+    "dpkg": {"owners": {"usr/bin/ssh-agent": "0:101"}, "users": {}, "groups": {"101": "_ssh"}}
+
+What lies below opam's home is opam's, and is not listed. Without privileges all files of the store are one user's: then these
+descriptions are the only ones who know owners.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from opam_sandbox.errors import RequestError
+from opam_sandbox.layer import ownership
+from opam_sandbox.layer.capture import Taken
+from opam_sandbox.layer.description import DpkgFacts, Layer
+from opam_sandbox.layer.store import Store
+from opam_sandbox.layer.unpack import opaque_xattr
+from opam_sandbox.sandbox import view_files
+
+Owner = Tuple[int, int]
+ROOT: Owner = (0, 0)
+_LARGEST_ID = (1 << 32) - 2
+
+
+class Accounts(NamedTuple):
+    """The names of users and of groups -> their numbers, as /etc/passwd and /etc/group have them."""
+
+    users: Dict[str, int]
+    groups: Dict[str, int]
+
+
+class Owned(NamedTuple):
+    """A path that is not root's: the owner as its layer's archive has it, and as `Accounts` have it."""
+
+    path: str
+    recorded: Owner
+    wanted: Owner
+
+
+class Recorded(NamedTuple):
+    """An owner as a layer's archive has it, and its names there: None for root's, and for numbers without one."""
+
+    owner: Owner
+    user: Optional[str]
+    group: Optional[str]
+
+
+def read_accounts(roots: Iterable[Path]) -> Accounts:
+    """Of the first of these directories that has the file, for each of both files."""
+    tops = list(roots)
+    return Accounts(_numbers(tops, "passwd"), _numbers(tops, "group"))
+
+
+def _numbers(roots: Sequence[Path], name: str) -> Dict[str, int]:
+    for root in roots:
+        text = view_files.read_text(root, f"etc/{name}", links=False)
+        if text is None:
+            continue
+        found: Dict[str, int] = {}
+        for line in text.split("\n"):
+            fields = line.split(":")
+            if len(fields) > 2 and fields[2].isascii() and fields[2].isdigit() and len(fields[2]) < 11:
+                found.setdefault(fields[0], int(fields[2]))
+        return found
+    return {}
+
+
+def facts(owners: Mapping[str, Owner], accounts: Accounts) -> DpkgFacts:
+    """What a description says of a layer's owners; nothing where all is root's. Of several names of a number the first counts."""
+    if not owners:
+        return {}
+    uids, gids = ({owner[place] for owner in owners.values()} for place in (0, 1))
+    return {
+        "owners": {path: "%d:%d" % owners[path] for path in sorted(owners)},
+        "users": _names(accounts.users, uids),
+        "groups": _names(accounts.groups, gids),
+    }
+
+
+def _names(numbers: Mapping[str, int], wanted: Iterable[int]) -> Dict[str, str]:
+    names: Dict[int, str] = {}
+    for name, number in numbers.items():
+        names.setdefault(number, name)
+    return {str(number): names[number] for number in sorted(set(wanted) - {0}) if number in names}
+
+
+def of_taken(taken: Iterable[Taken]) -> Dict[str, Owner]:
+    """The paths of a captured layer that are neither root's nor below opam's home."""
+    return {
+        os.fsdecode(one.path): (one.uid, one.gid)
+        for one in taken
+        if (one.uid, one.gid) != ROOT
+        and not ownership.is_opams(one.path)
+        and not (stat.S_ISCHR(one.stat.st_mode) and not one.stat.st_rdev)
+    }
+
+
+class Below:
+    """The owners of what lies in the layers of a view; `lower`: their directories in `store`, topmost first."""
+
+    def __init__(self, store: Store, layers: Sequence[Layer], lower: Sequence[bytes]) -> None:
+        self._lower = lower
+        self._opaque = os.fsencode(opaque_xattr(store.rootless))
+        self._facts = {os.fsencode(store.path(layer.diff_id)): layer.dpkg for layer in layers}
+        self._recorded = {path for layer in layers for path in layer.dpkg.get("owners", {})}
+
+    def of(self, path: bytes) -> Owner:
+        """As the topmost layer that has the path says. Raises RequestError for a description that makes no sense."""
+        if ownership.is_opams(path):
+            return ownership.owner(path)
+        found = self._find(os.fsdecode(path))
+        return ROOT if found is None else found.owner
+
+    def owned(self, accounts: Accounts) -> List[Owned]:
+        """All paths of the view that are not root's, nor opam's, in order. Raises RequestError as `of`."""
+        result: List[Owned] = []
+        for name in sorted(self._recorded):
+            found = self._find(name)
+            if found is not None:
+                uid, gid = found.owner
+                wanted = (
+                    uid if found.user is None else accounts.users.get(found.user, uid),
+                    gid if found.group is None else accounts.groups.get(found.group, gid),
+                )
+                result.append(Owned(name, found.owner, wanted))
+        return result
+
+    def recorded(self, path: str) -> Recorded:
+        """What is known of a path that is not opam's: root's, where no layer says anything. Raises RequestError as `of`."""
+        return self._find(path) or Recorded(ROOT, None, None)
+
+    def _find(self, name: str) -> Optional[Recorded]:
+        known = self._facts_of(name) if name in self._recorded else None
+        if known is None:
+            return None
+        uid, gid = _parse(known["owners"][name])
+        return Recorded((uid, gid), known.get("users", {}).get(str(uid)), known.get("groups", {}).get(str(gid)))
+
+    def _facts_of(self, name: str) -> Optional[DpkgFacts]:
+        """Of the topmost layer that has the path, if it says an owner of it."""
+        for directory in self._lower:
+            is_there, is_last = self._look(directory, os.fsencode(name))
+            if is_there:
+                found = self._facts.get(directory, {})
+                return found if name in found.get("owners", {}) else None
+            if is_last:
+                return None
+        return None
+
+    def _look(self, directory: bytes, path: bytes) -> Tuple[bool, bool]:
+        """Whether a layer has the path, and whether it hides what lower ones have there."""
+        here, hidden = directory, False
+        parts = path.split(b"/")
+        for number, part in enumerate(parts, 1):
+            here = os.path.join(here, part)
+            try:
+                found = os.lstat(here)
+            except FileNotFoundError:
+                return False, hidden
+            if stat.S_ISCHR(found.st_mode) and not found.st_rdev:
+                return False, True  # a whiteout
+            if number == len(parts):
+                return True, True
+            if not stat.S_ISDIR(found.st_mode):
+                return False, True
+            hidden = hidden or self._is_opaque(here)
+        return False, hidden
+
+    def _is_opaque(self, directory: bytes) -> bool:
+        try:
+            return os.getxattr(directory, self._opaque, follow_symlinks=False) == b"y"
+        except OSError:
+            return False
+
+
+def _parse(text: str) -> Owner:
+    numbers = text.split(":")
+    if len(numbers) != 2 or not all(one.isascii() and one.isdigit() and len(one) < 11 for one in numbers):
+        raise RequestError(f"layer.json: {text!r:.80} is no owner")
+    uid, gid = int(numbers[0]), int(numbers[1])
+    if max(uid, gid) > _LARGEST_ID:
+        raise RequestError(f"layer.json: {text!r:.80} is no owner")
+    return uid, gid
