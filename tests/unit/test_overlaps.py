@@ -9,10 +9,10 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 
+from opam_sandbox.beside import overlaps
 from opam_sandbox.building import build
 from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging import runtime, state
-from opam_sandbox.layer import overlaps
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam.switch import SWITCH_STATE_DIR
@@ -200,23 +200,37 @@ def test_many_are_not_all_named(tmp_path: Path, root_user: None) -> None:
 # -- the commands
 
 OPAM = {"opam": "#!/bin/sh\nexit 0\n", "ldconfig": "#!/bin/sh\nexit 0\n"}
-CHANGES = [[member(f"{SWITCH}/lib/ocaml/ld.conf", content=text, uid=1000, gid=1000)] for text in (b"d\na\n", b"d\nb\n")]
+LINES = f"{SWITCH}/lib/ocaml/ld.conf"
+OTHER = f"{SWITCH}/lib/ocaml/other"
+CHANGES = [
+    [member(LINES, content=b"d\n" + text, uid=1000, gid=1000), member(OTHER, content=text, uid=1000, gid=1000)]
+    for text in (b"a\n", b"b\n")
+]
 
 
 @pytest.fixture(name="layers")
 def three_layers(
     tmp_path: Path, tiny_root: Path, namespaces: Namespaces, monkeypatch: pytest.MonkeyPatch
 ) -> List[Layer]:
-    """A base, opam's root, and packages a and b, which both change a file of d."""
+    """A base, opam's root, and packages a and b, which both change files of d."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    below = package(tmp_path, "d", [member(f"{SWITCH}/lib/ocaml/ld.conf", content=b"d\n", uid=1000, gid=1000)])
+    below = package(tmp_path, "d", [member(name, content=b"d\n", uid=1000, gid=1000) for name in (LINES, OTHER)])
     ground = [make_base_layer(tmp_path / "base", tiny_root, OPAM), make_opam_root(tmp_path / "opam-root")]
     return [*ground, below, *(package(tmp_path, name, change, ["d"]) for name, change in zip("ab", CHANGES))]
 
 
 def directories(layers: Sequence[Layer]) -> List[str]:
     return [str(layer.directory) for layer in layers]
+
+
+def content(name: str) -> bytes:
+    """Of a file of the layer that was made."""
+    digest = json.loads(Path("layer.json").read_text())["digest"].partition(":")[2]
+    with tarfile.open(Path("blobs/sha256") / digest) as archive:
+        found = archive.extractfile(name)
+        assert found is not None and archive.getmember(name).uid == 1000
+        return found.read()
 
 
 ALLOWED = [f"/{SWITCH}/lib/ocaml/*"]
@@ -227,11 +241,12 @@ def test_a_build_over_both(tmp_path: Path, layers: List[Layer], capfd: pytest.Ca
     assert build.run(request, 1) == 1
     error = capfd.readouterr().err
     assert error.startswith("error: dependencies of t.1: packages that do not depend on one another ")
-    assert f"/{SWITCH}/lib/ocaml/ld.conf: a.1 has a file" in error and "`[opam].overlapping_files`" in error
+    assert f"/{OTHER}: a.1 has a file" in error and LINES not in error and "`[opam].overlapping_files`" in error
     assert not Path("layer.json").exists()
     assert build.run({**request, "overlapping_files": ALLOWED}, 1) == 0
     made = json.loads(Path("layer.json").read_text())
     assert made["opam"] == {"package": "t.1", "below": ["a.1", "b.1", "d.1"]}
+    assert content(LINES) == b"d\na\nb\n"
 
 
 def test_an_image_with_both(tmp_path: Path, layers: List[Layer], capfd: pytest.CaptureFixture[str]) -> None:
@@ -243,6 +258,7 @@ def test_an_image_with_both(tmp_path: Path, layers: List[Layer], capfd: pytest.C
     )
     assert not Path("layer.json").exists()
     assert state.run({**request, "overlapping_files": ALLOWED}, 1) == 0
+    assert content(LINES) == b"d\na\nb\n"
 
 
 def test_a_runtime_image_of_both(tmp_path: Path, layers: List[Layer], capfd: pytest.CaptureFixture[str]) -> None:

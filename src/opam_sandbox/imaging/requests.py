@@ -6,7 +6,7 @@ from opam_sandbox.opam.package import PackageFields
 
 
 class Overlapping(TypedDict, total=False):
-    """overlapping_files: patterns of paths that two packages may hold differently, see `layer.overlaps`."""
+    """overlapping_files: patterns of paths that two packages may hold differently, see `beside.overlaps`."""
 
     overlapping_files: List[str]
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Sequence
 
+from opam_sandbox import dpkg_union
 from opam_sandbox.accounts import add_user, has_user
+from opam_sandbox.beside.union import Union
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.imaging.debian_files import Owners, write_status
@@ -19,7 +21,7 @@ from opam_sandbox.imaging.needs import Needs
 from opam_sandbox.imaging.requests import RuntimeRequest
 from opam_sandbox.imaging.runtime_owners import RuntimeOwners
 from opam_sandbox.imaging.selection import Selection
-from opam_sandbox.layer import overlaps, ownership
+from opam_sandbox.layer import ownership
 from opam_sandbox.layer.description import DpkgFacts, Layer, read_layer, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.mounted import mounted
@@ -44,7 +46,8 @@ def run(request: RuntimeRequest, jobs: int) -> int:
         store = Store(Path(request["store"]), rootless)
         with mounted(store, layers, name="full") as full:
             allowed = request.get("overlapping_files", ())
-            overlaps.check(store, layers, allowed, "the image", "the image's field `overlapping_files`")
+            dpkg_union.unite(full, [layer.dpkg for layer in layers])
+            Union(full, store, layers).make(allowed, "the image", "the image's field `overlapping_files`")
             make_layer(
                 Identity("runtime"),
                 [slim],

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import List, Sequence
 
 from opam_sandbox import dpkg_union
+from opam_sandbox.beside.union import Union
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.imaging import image_owners
 from opam_sandbox.imaging.requests import StateRequest
-from opam_sandbox.layer import merge_accounts, overlaps, owners, ownership
+from opam_sandbox.layer import merge_accounts, owners, ownership
 from opam_sandbox.layer.description import Layer, installed_packages, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.store import Store
@@ -56,9 +57,7 @@ def run(request: StateRequest, jobs: int) -> int:
         store = Store(Path(request["store"]), rootless)
 
         def work(view: View) -> Facts:
-            allowed = request.get("overlapping_files", ())
-            overlaps.check(store, layers, allowed, "the image", "the image's field `overlapping_files`")
-            return _write(view, store, layers, packages, request["roots"])
+            return _write(view, store, layers, packages, request["roots"], request.get("overlapping_files", ()))
 
         make_layer(Identity("state"), layers, store, work, skip=_skip)
         return 0
@@ -73,7 +72,12 @@ def _skip(path: bytes, directory: bool) -> bool:
 
 
 def _write(
-    view: View, store: Store, layers: Sequence[Layer], packages: Sequence[OpamPackage], roots: Sequence[str]
+    view: View,
+    store: Store,
+    layers: Sequence[Layer],
+    packages: Sequence[OpamPackage],
+    roots: Sequence[str],
+    allowed: Sequence[str],
 ) -> Facts:
     root = view.root
     if dpkg_union.unite(view, [layer.dpkg for layer in layers]):
@@ -82,6 +86,7 @@ def _write(
             raise ToolError(f"ldconfig failed in the image (exit status {done.returncode}), see {LOG}")
     merge_accounts.merge(root, [Path(os.fsdecode(path)) for path in reversed(view.overlay.lower)])
     given = image_owners.give(view, owners.Below(store, layers, view.overlay.lower))
+    Union(view, store, layers).make(allowed, "the image", "the image's field `overlapping_files`")
     files: List[view_files.NewFile] = [
         (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed_packages(layers), roots).encode())
     ]
