@@ -35,24 +35,17 @@ _RUN = 'for trigger; do dpkg-trigger --no-await --by-package=dpkg "$trigger" || 
 
 def stale(view: View, layers: Sequence[Layer]) -> List[str]:
     """The triggers, sorted, whose results are right in no layer. The view's records are those of all layers already."""
-    packages = [layer for layer in layers if layer.kind == "package"]
     trees = [Path(os.fsdecode(path)) for path in reversed(view.overlay.lower)]
-    tree_of = {place: tree for place, (layer, tree) in enumerate(zip(layers, trees)) if layer.kind == "package"}
-    places = [place for place, layer in enumerate(layers) if layer.kind == "package"]
-    if sum(bool(layer.dpkg.get("status")) for layer in packages) < 2:
+    packages = [(layer, tree) for layer, tree in zip(layers, trees) if layer.kind == "package"]
+    if sum(bool(layer.dpkg.get("status") or layer.dpkg.get("triggered")) for layer, _ in packages) < 2:
         return []
-    unchecked = strangers([layer.opam for layer in packages])
-    brings = [{key.partition(":")[0] for key in layer.dpkg.get("status", {})} for layer in packages]
-    calls = [_Calls(tree_of[place]) if brings[number] else None for number, place in enumerate(places)]
+    unchecked = strangers([layer.opam for layer, _ in packages])
+    having = [_Layer(layer, tree) for layer, tree in packages]
     found: Set[str] = set()
     for trigger, waiting in _interests(view.root):
-        telling = {
-            number
-            for number, own in enumerate(calls)
-            if own is not None and (own.has(trigger) if trigger.startswith("/") else own.calls(trigger))
-        }
+        telling = {number for number, one in enumerate(having) if one.activates(trigger)}
         for package in waiting:
-            concerned = telling | {number for number, names in enumerate(brings) if package in names}
+            concerned = telling | {number for number, one in enumerate(having) if package in one.brings}
             if telling and any(unchecked[one] >> other & 1 for one in concerned for other in concerned if one != other):
                 found.add(trigger)
     return sorted(found)
@@ -102,14 +95,15 @@ def _package(text: str) -> str:
     return text.partition("/")[0].partition(":")[0]
 
 
-class _Calls:
-    """What a layer activates: its own files, its packages' `triggers` files, and the scripts that call dpkg-trigger."""
+class _Layer:
+    """brings: the Debian packages that it has installed."""
 
-    def __init__(self, tree: Path) -> None:
+    def __init__(self, layer: Layer, tree: Path) -> None:
+        self.brings = {key.partition(":")[0] for key in layer.dpkg.get("status", {})}
         self._tree = tree
-        self._named: Set[str] = set()
+        self._named = set(layer.dpkg.get("triggered", ()))
         self._scripts: List[str] = []
-        for name in view_files.names(tree, _INFO):
+        for name in view_files.names(tree, _INFO) if self.brings else ():
             if name.endswith((".triggers", *_SCRIPTS)):
                 text = view_files.read_text(tree, f"{_INFO}/{name}") or ""
                 if name.endswith(".triggers"):
@@ -117,11 +111,14 @@ class _Calls:
                 elif "dpkg-trigger" in text:
                     self._scripts.append(text)
 
-    def has(self, path: str) -> bool:
-        return view_files.status(self._tree, path.lstrip("/")) is not None
+    def activates(self, trigger: str) -> bool:
+        """By its own files, its packages' `triggers` files, or scripts that call dpkg-trigger; or it was run for the layer."""
+        if trigger in self._named or any(trigger in script for script in self._scripts):
+            return True
+        return trigger.startswith("/") and bool(self.brings) and self._has(trigger.lstrip("/"))
 
-    def calls(self, trigger: str) -> bool:
-        return trigger in self._named or any(trigger in script for script in self._scripts)
+    def _has(self, path: str) -> bool:
+        return view_files.status(self._tree, path) is not None
 
 
 def _activated(lines: Iterable[str]) -> Iterator[str]:

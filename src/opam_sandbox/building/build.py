@@ -121,6 +121,8 @@ class _Build:
                 twice.compare(first, second, self._package.title)
         elif merged:
             self._ldconfig()
+        if self._union.triggers:
+            facts.dpkg["triggered"] = self._union.triggers
         facts.given = self._real_owners.given
         with timer.step("opam"):
             self._install()

@@ -25,7 +25,8 @@ class OpamFacts(TypedDict, total=False):
 
 
 class DpkgFacts(TypedDict, total=False):
-    """What dpkg's state of a merged view is made from: see `dpkg`, and for the last three `owners`."""
+    """What dpkg's state of a merged view is made from: see `dpkg`, and for `owners` and the next two `owners`. `triggered`: what
+    was run again before the build, see `beside.triggers`."""
 
     status: Dict[str, str]
     triggers: List[str]
@@ -35,6 +36,7 @@ class DpkgFacts(TypedDict, total=False):
     owners: Dict[str, str]
     users: Dict[str, str]
     groups: Dict[str, str]
+    triggered: List[str]
 
 
 class LayerFields(TypedDict):
