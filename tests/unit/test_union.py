@@ -173,3 +173,14 @@ def test_an_override_in_one_of_two(workshop: Workshop) -> None:  # noqa: F811
     for order in ([a, b], [b, a]):
         image = [*order, workshop.state(order)]
         assert workshop.see(image, "sh", "-c", "[ -x /usr/tool ]") == (0, "")
+
+
+def test_what_a_package_makes_when_it_is_configured(workshop: Workshop) -> None:  # noqa: F811
+    """Nobody activates its trigger, whose script makes the same again."""
+    waits = index(workshop, "never")
+    a, b = (workshop.build(name, [file(workshop, f"f{name}"), {**waits}]) for name in "ab")
+    assert listed(workshop, [a, b]) == "0 fb"
+    image = [a, b, workshop.state([a, b])]
+    assert listed(workshop, image) == "0 fa fb"
+    over = workshop.build("over", [], [a, b])
+    assert over.dpkg.get("triggered") == ["never"] and listed(workshop, [a, b, over]) == "0 fa fb"

@@ -51,6 +51,18 @@ def stale(view: View, layers: Sequence[Layer]) -> List[str]:
     return sorted(found)
 
 
+def of_several(view: View, layers: Sequence[Layer]) -> List[str]:
+    """The triggers, sorted, of Debian packages that several layers have installed. What such a package's script made when it was
+    configured there, it may make of all layers when it is told to."""
+    seen: Set[str] = set()
+    again: Set[str] = set()
+    for layer in layers:
+        names = {key.partition(":")[0] for key in layer.dpkg.get("status", {})} if layer.kind == "package" else set()
+        again |= names & seen
+        seen |= names
+    return sorted(trigger for trigger, waiting in _interests(view.root) if again.intersection(waiting))
+
+
 def run(view: View, triggers: Sequence[str]) -> None:
     """Have dpkg run these triggers in the view. Its records are then as before. Raises ToolError where a script fails."""
     if not triggers:

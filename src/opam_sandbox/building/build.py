@@ -137,7 +137,7 @@ class _Build:
         merged = dpkg_union.unite(self._view, [layer.dpkg for layer in self._layers])
         self._union = Union(self._view, self._store, self._layers)
         if not self._debs:
-            with self._real_owners.shown(self._package.title) if self._union.triggers else nullcontext():
+            with self._real_owners.shown(self._package.title) if self._union.is_open else nullcontext():
                 self._make_union()
         self._prepare_opam()
         return merged
