@@ -13,6 +13,7 @@ from opam_oci.fields.image import (
     OciImageFormatField,
     OciImageLayersField,
     OciImageMaxLayersField,
+    OciImageOverlappingFilesField,
     OciImagePackagesField,
     OciImageSbomField,
     OciImageSharedWithField,
@@ -52,6 +53,7 @@ class OciPackageImageFieldSet(PackageFieldSet):
     layers: OciImageLayersField
     max_layers: OciImageMaxLayersField
     shared_with: OciImageSharedWithField
+    overlapping_files: OciImageOverlappingFilesField
     compression: OciImageCompressionField
     compression_level: OciImageCompressionLevelField
     format: OciImageFormatField

@@ -80,13 +80,20 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
                 "debs": [],
             },
             "with_test": False,
+            "overlapping_files": ["/etc/*"],
             "twice": True,
             "left_out": ["/etc/*.key"],
             "later": ["post.1"],
         }
     ],
     "state": [
-        {"store": "store", "layers": ["in/base", "in/package"], "packages": [PACKAGE], "roots": ["lwt.5.6.1"]},
+        {
+            "store": "store",
+            "layers": ["in/base", "in/package"],
+            "packages": [PACKAGE],
+            "roots": ["lwt.5.6.1"],
+            "overlapping_files": ["/etc/*"],
+        },
     ],
     "repack": [{"store": "store", "layers": ["in/base", "in/package"], "compression": "zstd", "level": 3}],
     "merge": [
@@ -100,6 +107,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "layers": ["in/base", "in/package"],
             "packages": [{"name": "lwt", "opam": "", "depends": [], "root": True}],
             "keep": ["/usr/bin/gpg"],
+            "overlapping_files": ["/etc/*"],
         }
     ],
     "image": [

@@ -160,6 +160,7 @@ def test_compression(rule_runner: RuleRunner) -> None:
         ('volumes=["data"]', "volumes"),
         ('stop_signal="int"', "stop_signal"),
         ('layers="many"', "layers"),
+        ('overlapping_files=["etc/x"]', "overlapping_files"),
         ("runtime=True", "`runtime_base` field in target images:image is not set"),
         ('shared_with=["3rdparty/debian:trixie"]', "which is a `debian_rootfs`"),
     ],
@@ -202,6 +203,33 @@ def test_runtime(rule_runner: RuleRunner) -> None:
     blob = json.loads(files[f"images/image/blobs/{found['layers'][1]['digest'].replace(':', '/')}"])["request"]
     assert [(one["name"], one["root"]) for one in blob["packages"]] == [("p0", False), ("p1", True)]
     assert blob["keep"] == ["/usr/bin/gpg", "!/usr/share/x/*"] and blob["slim"] == "in/0" and len(blob["layers"]) == 4
+
+
+def test_overlapping_files(rule_runner: RuleRunner) -> None:
+    """Images get the field's patterns and the option's, and none where there are none."""
+    packages = (Pkg("a"), Pkg("b"), Pkg("c", depends=["a", "b"]))
+    field = 'overlapping_files=["/etc/x"]'
+    runtime = f'runtime=True, runtime_base="3rdparty/debian:second", {field}'
+    images = image("c", more=field) + image("c", name="runtime", more=runtime) + image("c", name="plain")
+    rule_runner.write_files(project(*packages, image=images))
+
+    def asked(name: str) -> Dict[str, Any]:
+        """The patterns in the request of the image's state or runtime layer."""
+        files = build(rule_runner, name)
+        found: Dict[str, Any] = {}
+        for layer in manifest(files, f"images/{name}")["layers"][1:]:
+            blob = json.loads(files[f"images/{name}/blobs/{layer['digest'].replace(':', '/')}"])
+            if layer["name"] in ("state", "runtime"):
+                found[layer["name"]] = blob.get("request", blob).get("overlapping_files")
+        return found
+
+    assert (asked("image"), asked("runtime"), asked("plain")) == (
+        {"state": ["/etc/x"]},
+        {"runtime": ["/etc/x"]},
+        {"state": None},
+    )
+    rule_runner.set_options((*OPTIONS, "--opam-overlapping-files=['/usr/y']"))
+    assert (asked("image"), asked("plain")) == ({"state": ["/etc/x", "/usr/y"]}, {"state": ["/usr/y"]})
 
 
 @pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])

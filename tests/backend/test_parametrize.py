@@ -64,6 +64,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "layouts": ([], ["x"]),
     "max_layers": (4, 125),
     "output_path": ("x", "y"),
+    "overlapping_files": ([], ["/x"]),
     "packages": (["3rdparty/opam:default#a"], ["3rdparty/opam:default#b"]),
     "repositories": (None, ["oci:x"]),
     "requirements": ([], ["a"]),

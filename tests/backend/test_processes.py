@@ -128,6 +128,16 @@ def test_the_request_of_a_build() -> None:
     }
 
 
+def test_overlapping_files_in_builds() -> None:
+    """Only of packages below which two can differ: of no others does the option change the key."""
+    for depends, expected in (([], None), (["a"], None), (["a", "b"], ["/etc/*"])):
+        package = read_opam_lock(
+            "l", "default", opam_lock(*map(Pkg, "ab"), Pkg("c", depends=depends)).encode()
+        ).packages["c"]
+        assert build_request(package, [], [LAYER], ["/etc/*"]).get("overlapping_files") == expected
+        assert "overlapping_files" not in build_request(package, [], [LAYER])
+
+
 def test_the_tool(rule_runner: RuleRunner) -> None:
     tool = rule_runner.request(SandboxTool, [])
     files = {f.path: f.content for f in rule_runner.request(DigestContents, [tool.parts["build"]])}

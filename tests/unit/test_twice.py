@@ -119,3 +119,20 @@ def test_the_page_has_each_rule() -> None:
     text = (REPOSITORY / "docs/maintainer-scripts.md").read_text()
     rows = [f"| `/{rule.pattern}` | {rule.action} | {rule.why} |" for rule in RULES]
     assert [line for line in text.splitlines() if line.startswith("| `/")] == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "is_key"),
+    [
+        (b"-----BEGIN RSA PRIVATE KEY-----\nMIIE", True),
+        (b"x: |\n  -----BEGIN PRIVATE KEY-----\r\n", True),
+        (b'{"key": "-----BEGIN PRIVATE KEY-----\\nMIIE"}', True),
+        (b"-----BEGIN PGP PRIVATE KEY BLOCK-----", True),
+        (b">0=\x00\x1f-----BEGIN RSA PRIVATE KEY-----\n[50:", False),
+        (b"\x00-----BEGIN PGP PRIVATE KEY BLOCK-----\x00", False),
+        (b"-----BEGIN PUBLIC KEY-----\n", False),
+    ],
+)
+def test_what_is_a_private_key(content: bytes, is_key: bool) -> None:
+    """The shared MIME database has the first lines of keys as patterns."""
+    assert bool(machine_files.KEY.search(content)) == is_key

@@ -35,6 +35,7 @@ WHOLE = {
     "locking/": "the network's and the process's files, but for the modules of VIEWS",
     "layer/description.py": "layer directories: what a process wrote",
     "layer/closed.py": "records in the store's own directories",
+    "beside/overlaps.py": "the inventories in the store's own directories",
     "sandbox/control_group.py": "the kernel's files of control groups",
     "sandbox/limits.py": "the process's own /proc",
     "sandbox/privileges.py": "the process's own maps in /proc",

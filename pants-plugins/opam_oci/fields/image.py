@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Iterable, Optional
 
 from pants.engine.addresses import Address
 from pants.engine.target import (
@@ -14,6 +14,8 @@ from pants.engine.target import (
     StringSequenceField,
 )
 from pants.util.strutil import help_text
+
+from opam_oci.fields.validation import ABSOLUTE_PATH, check_each
 
 
 class OciImagePackagesField(SpecialCasedDependencies):
@@ -154,3 +156,25 @@ class OciImageSbomField(StringField):
         `"none"`: not at all.
         """
     )
+
+
+class OciImageOverlappingFilesField(StringSequenceField):
+    alias = "overlapping_files"
+    default = ()
+    value: tuple[str, ...]
+    help = help_text(
+        """
+        Paths that packages of the image may hold differently although they do not depend on one another, as glob patterns of
+        absolute paths in which `*` also stands for slashes: `["/home/opam/.opam/default/share/*/index"]`. Of such a path the
+        image has what the later of its layers says, and nothing of what the others do.
+
+        Default: none, so that such a path is an error that names the packages. Builds have `[opam].overlapping_files`, which
+        holds for images too.
+        """
+    )
+
+    @classmethod
+    def compute_value(cls, raw_value: Optional[Iterable[str]], address: Address) -> Optional[tuple[str, ...]]:
+        value = super().compute_value(raw_value, address)
+        check_each(cls.alias, address, value, ABSOLUTE_PATH, '"/etc/foo.conf"')
+        return value

@@ -20,6 +20,7 @@ from opam_oci.pants_engine.calls import addresses_of, parse_address, targets_of
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.lockfile import Deb
 from opam_oci.sandbox.layer import Layer, LayerError
+from opam_oci.subsystems.opam import OpamSubsystem
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class ImagePartsRequest(EngineAwareParameter):
 
 @dataclass(frozen=True)
 class ImageParts:
-    """An image's packages, dependencies first, with their layers, and what they stand on. `debs` are of the packages."""
+    """An image's packages, dependencies first, with their layers, and what they stand on. `debs` are of the packages.
+    overlapping_files: patterns of paths that packages may hold differently."""
 
     address: Address
     selections: tuple[PackageSelection, ...]
@@ -43,6 +45,7 @@ class ImageParts:
     packages: tuple[UnionPackage, ...]
     layers: tuple[Layer, ...]
     debs: tuple[Deb, ...]
+    overlapping_files: tuple[str, ...]
 
 
 class PackagesFailedError(Exception):
@@ -77,7 +80,7 @@ def check_bases(image: object, selections: tuple[PackageSelection, ...], plans: 
 
 
 @rule(desc="Build the packages of an image", level=LogLevel.DEBUG)
-async def build_image_parts(request: ImagePartsRequest) -> ImageParts:
+async def build_image_parts(request: ImagePartsRequest, opam: OpamSubsystem) -> ImageParts:
     """Build all packages of an image and what they stand on. Raises PackagesFailedError, InvalidFieldException, LayerError."""
     field_set = request.field_set
     image = field_set.address
@@ -131,6 +134,7 @@ async def build_image_parts(request: ImagePartsRequest) -> ImageParts:
                 key=lambda deb: (deb.name, deb.version),
             )
         ),
+        overlapping_files=tuple(sorted({*field_set.overlapping_files.value, *opam.overlapping_files})),
     )
 
 

@@ -84,6 +84,8 @@ async def make_runtime_layer(request: RuntimeLayerRequest) -> Layer:
         ],
         "keep": list(request.keep),
     }
+    if parts.overlapping_files:
+        values["overlapping_files"] = list(parts.overlapping_files)
     layers = (request.base, *full)
     call = Call("runtime", f"Make the runtime layer of {parts.address}", values, layers, LAYER_OUTPUTS)
     return await run_layer_tool(call)

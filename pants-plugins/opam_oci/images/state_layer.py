@@ -23,5 +23,7 @@ async def make_state_layer(parts: ImageParts, below: tuple[Layer, ...]) -> Layer
         "packages": [package_json(union.package) for union in parts.packages],
         "roots": sorted({names[name] for selection in parts.selections for name in selection.names}),
     }
+    if parts.overlapping_files:
+        values["overlapping_files"] = list(parts.overlapping_files)
     call = Call("state", f"Make the state layer of {parts.address}", values, below, LAYER_OUTPUTS)
     return await run_layer_tool(call)

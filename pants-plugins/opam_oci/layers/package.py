@@ -95,7 +95,9 @@ async def build_process(
     opam: OpamSubsystem,
 ) -> Process:
     """The process that builds a package over layers; the engine knows its sources and .debs by what the lockfile says."""
-    values = build_request(package, debs, layers, later, opam.check_depexts, opam.depext_files_left_out)
+    values = build_request(
+        package, debs, layers, later, opam.check_depexts, opam.depext_files_left_out, opam.overlapping_files
+    )
     # By checksum, as two sources of a package may be one file (the engine takes no path twice).
     sources = {source.sha256: source.size for source in package.sources}
     inputs = await create_digest(

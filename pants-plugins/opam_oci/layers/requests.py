@@ -101,8 +101,12 @@ def build_request(
     later: Iterable[str] = (),
     twice: bool = False,
     left_out: Iterable[str] = (),
+    overlapping_files: Iterable[str] = (),
 ) -> requests.BuildRequest:
-    """The request of the `build` command. later: see `OpamLock.later`. `twice`, `left_out`: of the .debs' install."""
+    """The request of the `build` command. later: see `OpamLock.later`. `twice`, `left_out`: of the .debs' install.
+
+    overlapping_files: patterns from `[opam].overlapping_files`."""
+    allowed = list(overlapping_files)
     request: requests.BuildRequest = {
         "store": "store",
         "layers": layer_paths(layers),
@@ -119,6 +123,9 @@ def build_request(
         request["twice"] = True
     if request["package"]["debs"] and left_out:
         request["left_out"] = sorted(left_out)
+    # A package with one dependency has no two that could differ, but with what that one was built over.
+    if allowed and len(package.depends) > 1:
+        request["overlapping_files"] = allowed
     return request
 
 

@@ -153,6 +153,18 @@ class OpamSubsystem(Subsystem):
             """
         ),
     )
+    overlapping_files = StrListOption(
+        help=softwrap(
+            """
+            Paths that two packages may hold differently although neither depends on the other, where a third one is built over
+            both or where an image has both: glob patterns of absolute paths, in which `*` also stands for slashes, such as
+            `/home/opam/.opam/default/share/*/index`. What the later layer has of such a path holds.
+
+            Default: none, so that such a path is an error that names the packages. Images have the field
+            `overlapping_files` for what only they bring together. A change builds packages with two or more dependencies anew.
+            """
+        ),
+    )
     show_build_logs = BoolOption(
         default=False,
         help=softwrap(

@@ -6,10 +6,12 @@ opam itself builds the package, but is shown a world in which there is nothing t
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Optional, Sequence
 
 from opam_sandbox import dpkg, dpkg_union
+from opam_sandbox.beside.union import Union
 from opam_sandbox.building import install_debs, prepare_opam, sorted_readdir, twice
 from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.building.requests import BuildRequest, Deb, Source
@@ -38,7 +40,7 @@ def run(request: BuildRequest, jobs: int) -> int:
 
     def build(view: View, store: Store, library: Optional[Path]) -> _Build:
         real_owners = RealOwners(view, store, layers, request.get("left_out", ()))
-        return _Build(view, library, layers, package, request, jobs, real_owners)
+        return _Build(view, store, library, layers, package, request, jobs, real_owners)
 
     def make(store: Store, library: Optional[Path], room: int) -> None:
         def work(view: View) -> Facts:
@@ -75,6 +77,7 @@ class _Build:
     def __init__(
         self,
         view: View,
+        store: Store,
         library: Optional[Path],
         layers: Sequence[Layer],
         package: OpamPackage,
@@ -83,12 +86,14 @@ class _Build:
         real_owners: RealOwners,
     ) -> None:
         self._view = view
+        self._store = store
         self._library = library
         self._layers = layers
         self._overlay = view.overlay
         self._package = package
         self._sources: Sequence[Source] = request["package"]["sources"]
         self._debs: Sequence[Deb] = request["package"]["debs"]
+        self._allowed = request.get("overlapping_files", ())
         self._later: Sequence[str] = request.get("later", [])
         self._with_test = request.get("with_test", False)
         self._jobs = jobs
@@ -96,10 +101,8 @@ class _Build:
 
     def install_only(self) -> twice.Installed:
         """Install the depexts, and say what is there then. Raises BuildFailed."""
-        dpkg_union.unite(self._view, [layer.dpkg for layer in self._layers])
-        self._prepare_opam()
-        with self._real_owners.shown(self._package.title):
-            self._install_debs()
+        self._unite()
+        self._install_debs()
         return twice.installed(self._overlay.set_aside(), self._real_owners.given)
 
     def run(self, first: Optional[twice.Installed] = None) -> Facts:
@@ -108,18 +111,19 @@ class _Build:
         Raises BuildFailed, also where that was something else."""
         timer = self._view.timer
         with timer.step("state"):
-            merged = dpkg_union.unite(self._view, [layer.dpkg for layer in self._layers])
-            self._prepare_opam()
-        facts = Facts(opam={"package": self._package.title})
+            merged = self._unite()
+        facts = Facts(opam={"package": self._package.title, "below": installed_packages(self._layers)})
         if self._debs:
-            with timer.step("dpkg"), self._real_owners.shown(self._package.title):
+            with timer.step("dpkg"):
                 facts.dpkg = self._install_debs()
-            facts.given = self._real_owners.given
             if first is not None:
-                second = twice.installed(self._overlay.set_aside(), facts.given)
+                second = twice.installed(self._overlay.set_aside(), self._real_owners.given)
                 twice.compare(first, second, self._package.title)
         elif merged:
             self._ldconfig()
+        if self._union.triggers:
+            facts.dpkg["triggered"] = self._union.triggers
+        facts.given = self._real_owners.given
         with timer.step("opam"):
             self._install()
         with timer.step("state"):
@@ -127,6 +131,19 @@ class _Build:
         return facts
 
     # -- before --------------------------------------------------------------
+
+    def _unite(self) -> bool:
+        """Put what the layers below hold together, and then opam's records; returns whether any has a Debian part."""
+        merged = dpkg_union.unite(self._view, [layer.dpkg for layer in self._layers])
+        self._union = Union(self._view, self._store, self._layers)
+        if not self._debs:
+            with self._real_owners.shown(self._package.title) if self._union.is_open else nullcontext():
+                self._make_union()
+        self._prepare_opam()
+        return merged
+
+    def _make_union(self) -> None:
+        self._union.make(self._allowed, f"dependencies of {self._package.title}", "`[opam].overlapping_files`")
 
     def _prepare_opam(self) -> None:
         prepare_opam.prepare(self._view, self._package, self._sources, installed_packages(self._layers), self._later)
@@ -143,6 +160,11 @@ class _Build:
             self._overlay.bind(directory, target, writable=True)
 
     def _install_debs(self) -> DpkgFacts:
+        with self._real_owners.shown(self._package.title):
+            self._make_union()
+            return self._run_dpkg()
+
+    def _run_dpkg(self) -> DpkgFacts:
         root = self._view.root
         before = dpkg.read(root)
         status = install_debs.install(self._view, self._debs, self._package.title)

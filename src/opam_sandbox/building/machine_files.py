@@ -19,8 +19,11 @@ _LISTS = "var/lib/dpkg/info"
 # What becomes of a file: it is left out, with all below it if it is a directory; it is left without content.
 DROP, EMPTY = "left out", "empty"
 
-# A private key's first line, of RFC 7468 and its kin: PKCS#1, PKCS#8, SEC 1, OpenSSH, OpenPGP.
-KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
+# A private key's first line, of RFC 7468 and its kin: PKCS#1, PKCS#8, SEC 1, OpenSSH, OpenPGP. A line ends there, also where it
+# is written as an escape. The shared MIME database has such lines as patterns, behind their lengths or zeros.
+KEY = re.compile(
+    rb"(?s)(?<!\x00)(?<!\x00.)-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?=[ \t]*(?:\r?\n|\\[nr]|\Z))"
+)
 LARGEST_KEY = 1 << 20  # bytes: no text file with a key is larger
 
 

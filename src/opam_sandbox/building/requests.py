@@ -63,9 +63,10 @@ class BuildRequest(_BuildRequest, total=False):
 
     twice: install the .debs two times, and compare. left_out: patterns of further files that no layer has, as
     `building/machine_files` has them. later: `name.version` of what the package and those below need beside them (`post`), and
-    no layer has.
+    no layer has. overlapping_files: patterns of paths that two of the layers may hold differently, see `beside.overlaps`.
     """
 
+    overlapping_files: List[str]
     with_test: bool
     twice: bool
     left_out: List[str]

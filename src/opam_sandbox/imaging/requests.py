@@ -5,7 +5,13 @@ from typing import Any, Dict, List, Literal, TypedDict
 from opam_sandbox.opam.package import PackageFields
 
 
-class StateRequest(TypedDict):
+class Overlapping(TypedDict, total=False):
+    """overlapping_files: patterns of paths that two packages may hold differently, see `beside.overlaps`."""
+
+    overlapping_files: List[str]
+
+
+class StateRequest(Overlapping):
     """`state`: all layers in the image's order; `packages` are theirs, `roots` (`name.version`) what the image is for."""
 
     store: str
@@ -46,7 +52,7 @@ class RuntimePackage(TypedDict):
     root: bool
 
 
-class RuntimeRequest(TypedDict):
+class RuntimeRequest(Overlapping):
     """`runtime`: `slim` is the layer directory of the base, `layers` are the full image's; `keep`: patterns of paths."""
 
     store: str

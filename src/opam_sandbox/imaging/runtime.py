@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
+from opam_sandbox import dpkg_union
 from opam_sandbox.accounts import add_user, has_user
+from opam_sandbox.beside.union import Union
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.imaging.debian_files import Owners, write_status
@@ -44,6 +46,9 @@ def run(request: RuntimeRequest, jobs: int) -> int:
     def inside() -> int:
         store = Store(Path(request["store"]), rootless)
         with mounted(store, layers, name="full") as full:
+            allowed = request.get("overlapping_files", ())
+            dpkg_union.unite(full, [layer.dpkg for layer in layers])
+            Union(full, store, layers).make(allowed, "the image", "the image's field `overlapping_files`")
             make_layer(
                 Identity("runtime"),
                 [slim],

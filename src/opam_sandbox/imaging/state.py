@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Sequence
 
 from opam_sandbox import dpkg_union
+from opam_sandbox.beside.union import Union
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.imaging import image_owners, opam_state
 from opam_sandbox.imaging.requests import StateRequest
@@ -50,13 +51,11 @@ def run(request: StateRequest, jobs: int) -> int:
 
     def inside() -> int:
         store = Store(Path(request["store"]), rootless)
-        make_layer(
-            Identity("state"),
-            layers,
-            store,
-            lambda view: _write(view, store, layers, packages, request["roots"]),
-            skip=_skip,
-        )
+
+        def work(view: View) -> Facts:
+            return _write(view, store, layers, packages, request["roots"], request.get("overlapping_files", ()))
+
+        make_layer(Identity("state"), layers, store, work, skip=_skip)
         return 0
 
     return run_isolated(inside)
@@ -69,7 +68,12 @@ def _skip(path: bytes, directory: bool) -> bool:
 
 
 def _write(
-    view: View, store: Store, layers: Sequence[Layer], packages: Sequence[OpamPackage], roots: Sequence[str]
+    view: View,
+    store: Store,
+    layers: Sequence[Layer],
+    packages: Sequence[OpamPackage],
+    roots: Sequence[str],
+    allowed: Sequence[str],
 ) -> Facts:
     root = view.root
     if dpkg_union.unite(view, [layer.dpkg for layer in layers]):
@@ -78,5 +82,6 @@ def _write(
             raise ToolError(f"ldconfig failed in the image (exit status {done.returncode}), see {LOG}")
     merge_accounts.merge(root, [Path(os.fsdecode(path)) for path in reversed(view.overlay.lower)])
     given = image_owners.give(view, owners.Below(store, layers, view.overlay.lower))
+    Union(view, store, layers).make(allowed, "the image", "the image's field `overlapping_files`")
     env = opam_state.write(view, packages, installed_packages(layers), roots)
     return Facts(opam={"env": env}, given=given)

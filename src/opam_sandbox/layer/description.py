@@ -17,15 +17,17 @@ Kind = Literal["base", "opam-root", "package", "group", "runtime", "flat", "stat
 
 
 class OpamFacts(TypedDict, total=False):
-    """What opam's state of a merged view is made from: `package` is `name.version`, set for packages. `env` (`NAME=value`) is of
-    a state: the environment that opam gives in the view."""
+    """What opam's state of a merged view is made from: `package` is `name.version`, set for packages; `below` are those that it
+    was built over, as `package` names them. `env` (`NAME=value`) is of a state: the environment that opam gives in the view."""
 
     package: str
+    below: List[str]
     env: List[str]
 
 
 class DpkgFacts(TypedDict, total=False):
-    """What dpkg's state of a merged view is made from: see `dpkg`, and for the last three `owners`."""
+    """What dpkg's state of a merged view is made from: see `dpkg`, and for `owners` and the next two `owners`. `triggered`: what
+    was run again before the build, see `beside.triggers`."""
 
     status: Dict[str, str]
     triggers: List[str]
@@ -35,6 +37,7 @@ class DpkgFacts(TypedDict, total=False):
     owners: Dict[str, str]
     users: Dict[str, str]
     groups: Dict[str, str]
+    triggered: List[str]
 
 
 class LayerFields(TypedDict):

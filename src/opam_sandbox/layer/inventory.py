@@ -19,7 +19,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 from opam_sandbox.layer import holes
 
 _VERSION = b"2"
-_NONE, _UNREADABLE = b"-", b"?"
+_NONE, UNREADABLE = b"-", b"?"
 
 # Others depend on the machine, such as security.selinux.
 _XATTRS = ("user.", "trusted.overlay.", "security.capability")
@@ -57,7 +57,7 @@ def difference(tree: Path, recorded: bytes, contents: bool) -> str:
     expected = _parse(recorded)
     if expected is None:
         return "its inventory is damaged"
-    closed = {path for path, (_, _, content, _) in expected.items() if content == _UNREADABLE}
+    closed = {path for path, (_, _, content, _) in expected.items() if content == UNREADABLE}
     read: Dict[Tuple[int, int], bytes] = {}
     name = "its top directory"
     try:
@@ -71,9 +71,9 @@ def difference(tree: Path, recorded: bytes, contents: bool) -> str:
                 return f"{name} has another mode, size or time"
             if _owner(found, owner != _NONE) != owner:
                 return f"{name} has another owner"
-            if contents and content != _UNREADABLE and _content(path, found, read) != content:
+            if contents and content != UNREADABLE and _content(path, found, read) != content:
                 return f"{name} holds something else"
-            if contents and xattrs != _UNREADABLE and _xattrs(path, found) != xattrs:
+            if contents and xattrs != UNREADABLE and _xattrs(path, found) != xattrs:
                 return f"{name} has other attributes"
     except OSError as error:
         if error.errno not in _DAMAGE:
@@ -93,10 +93,27 @@ def modes(recorded: bytes) -> Optional[List[Tuple[bytes, int]]]:
     return [(path, int(outside.partition(b" ")[0], 8)) for path, (outside, _, _, _) in expected.items() if path]
 
 
-def _parse(recorded: bytes) -> Optional[Dict[bytes, Tuple[bytes, bytes, bytes, bytes]]]:
+def entries(recorded: bytes) -> Optional[Dict[bytes, bytes]]:
+    """Every entry but the top, by path, as a line of the inventory; None for a damaged inventory. Of many, few are looked at."""
+    lines = _lines(recorded)
+    if lines is None:
+        return None
+    found = {line.split(b" ", 6)[6]: line for line in lines}
+    found.pop(b"", None)
+    return found
+
+
+def _lines(recorded: bytes) -> Optional[List[bytes]]:
     head, _, body = recorded.partition(b"\n")
     lines = body.split(b"\0")[:-1]
     if head != b"%s %s %d" % (_VERSION, hashlib.sha256(body).hexdigest().encode(), len(lines)):
+        return None
+    return lines
+
+
+def _parse(recorded: bytes) -> Optional[Dict[bytes, Tuple[bytes, bytes, bytes, bytes]]]:
+    lines = _lines(recorded)
+    if lines is None:
         return None
     result = {}
     for line in lines:
@@ -144,7 +161,7 @@ def _content(path: bytes, found: os.stat_result, known: Dict[Tuple[int, int], by
     if stat.S_ISLNK(found.st_mode):
         return hashlib.sha256(os.readlink(path)).hexdigest().encode()
     if stat.S_ISDIR(found.st_mode):
-        return _NONE if os.access(path, os.R_OK | os.X_OK) else _UNREADABLE
+        return _NONE if os.access(path, os.R_OK | os.X_OK) else UNREADABLE
     if not stat.S_ISREG(found.st_mode):
         return _NONE
     key = (found.st_dev, found.st_ino)
@@ -152,7 +169,7 @@ def _content(path: bytes, found: os.stat_result, known: Dict[Tuple[int, int], by
         try:
             known[key] = _sha256(path)
         except PermissionError:
-            known[key] = _UNREADABLE
+            known[key] = UNREADABLE
     return known[key]
 
 
@@ -174,6 +191,6 @@ def _xattrs(path: bytes, found: os.stat_result) -> bytes:
         if error.errno == errno.ENOTSUP:
             return _NONE
         if isinstance(error, PermissionError):
-            return _UNREADABLE
+            return UNREADABLE
         raise
     return hashlib.sha256(repr(values).encode()).hexdigest().encode() if values else _NONE
