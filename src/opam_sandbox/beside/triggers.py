@@ -69,7 +69,7 @@ def run(view: View, triggers: Sequence[str]) -> None:
         return
     status = view_files.read(view.root, _STATUS) or b""
     absent = [name for name in _OWN if not view_files.exists(view.root, name)]
-    done = view.overlay.run(["sh", "-c", _RUN, "sh", *triggers], ENVIRONMENT, view.log, user=False)
+    done = view.overlay.run(["sh", "-c", _RUN, "sh", *triggers], dict(ENVIRONMENT), view.log, user=False)
     if done.returncode != 0:
         raise ToolError(
             f"dpkg failed (exit status {done.returncode}) to run the triggers of packages beside one another again "
