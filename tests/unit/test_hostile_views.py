@@ -274,7 +274,7 @@ def test_the_library_that_sorts_directories(
     assert gcc.preloaded == "/dev/sorted-readdir/not-libasan.so"
     assert gcc.shown == {
         "sorted-readdir/sorted-readdir.so": b"library",
-        "sorted-readdir/not-libasan.so": "/dev/sorted-readdir/sorted-readdir.so",
+        "sorted-readdir/not-libasan.so": "sorted-readdir.so",
     }
 
 

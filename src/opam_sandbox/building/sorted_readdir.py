@@ -20,7 +20,6 @@ import sys
 from pathlib import Path
 from typing import Dict, Optional
 
-from opam_sandbox.building import empty_library
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.mounted import mounted
@@ -48,31 +47,14 @@ _DIRECTORY = "sorted-readdir"
 # checks are to be in front. The library takes none of them away, as it calls the next readdir and malloc, which are the
 # sanitizer's. The name is a link's: where the sanitizer is linked statically, no file in memory may have such a name.
 _NAME = "not-libasan.so"
-# What $LIB is in Debian's ld.so, by machine; and, with their loaders and the number of their machine in ELF, in those of 32 bits
-# that may be installed beside it. These complain of a library of 64 bits in each program, so they get an empty one.
-_LIB = {"x86_64": "lib/x86_64-linux-gnu", "aarch64": "lib/aarch64-linux-gnu"}
-_LIB_32 = {
-    "x86_64": (
-        ("lib/ld-linux.so.2", ("lib/i386-linux-gnu", "lib32"), 3),
-        ("libx32/ld-linux-x32.so.2", ("libx32",), 62),
-    ),
-    "aarch64": (("lib/ld-linux-armhf.so.3", ("lib/arm-linux-gnueabihf",), 40),),
-}
 
 
 def show(view: View, library: Path) -> None:
-    """Have all programs of opam's load the library. Raises OSError, ToolError."""
-    overlay, machine = view.overlay, os.uname().machine
+    """Have all programs of opam's load the library. Raises OSError."""
     # Its content, as a mount would say where the store is.
-    overlay.show_in_dev(f"{_DIRECTORY}/{LIBRARY}", library.read_bytes())
-    others = [found for found in _LIB_32.get(machine, ()) if view_files.exists(view.root, found[0])]
-    # Not without need: `ldd` prints an arrow for it then, which scripts that bundle libraries look for.
-    place = f"{_DIRECTORY}/{_LIB[machine]}" if others else _DIRECTORY
-    overlay.show_in_dev(f"{place}/{_NAME}", f"/dev/{_DIRECTORY}/{LIBRARY}")
-    for _, directories, number in others:
-        for directory in directories:
-            overlay.show_in_dev(f"{_DIRECTORY}/{directory}/{_NAME}", empty_library.of_32_bits(number))
-    overlay.preload(f"/dev/{_DIRECTORY}/$LIB/{_NAME}" if others else f"/dev/{_DIRECTORY}/{_NAME}")
+    view.overlay.show_in_dev(f"{_DIRECTORY}/{LIBRARY}", library.read_bytes())
+    view.overlay.show_in_dev(f"{_DIRECTORY}/{_NAME}", LIBRARY)
+    view.overlay.preload(f"/dev/{_DIRECTORY}/{_NAME}")
 
 
 def library(store: Store, base: Layer) -> Optional[Path]:
