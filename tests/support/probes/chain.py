@@ -75,7 +75,7 @@ cp /{PROBES}/gzip /usr/bin/gzip
 exit 0
 """
 _OPAM = f"""#!/bin/sh
-[ "$1" != list ] || {_RUN} /home/opam/outcome-state-user traps=/home/opam/traps-state
+[ "$1 $2" != "switch set" ] || {_RUN} /home/opam/outcome-state-user traps=/home/opam/traps-state
 exec /usr/bin/opam.real "$@"
 """
 _DEPEXT_POSTINST = f"""#!/bin/sh
