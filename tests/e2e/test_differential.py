@@ -68,7 +68,7 @@ CONFIG = b'opam-version: "2.0"\nvariables { greeting: "hi there" flag: true }\n'
 # Packages of which only the environment matters: all operators, on variables of the image and on their own, in an order that is
 # not that of dependencies; opam's ways to write paths; values with all that shells and opam know; a plugin of opam's.
 _PLUGIN = r"printf '#!/bin/sh\\necho plugged $*\\n' > %{bin}%/opam-plug && chmod 755 %{bin}%/opam-plug"
-_SEE = "env | sort | grep -v ^PWD= | grep -v ^LD_PRELOAD= | grep -v ^OPAMJOBS="
+_SEE = "env | sort | grep -v ^PWD= | grep -v ^OPAMJOBS="
 ENVIRONMENT = {
     "setenv-a.1": (
         f'{HEAD}depends: ["setenv-b"]\n'
