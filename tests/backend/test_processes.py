@@ -134,7 +134,7 @@ def test_overlapping_files_in_builds() -> None:
         package = read_opam_lock(
             "l", "default", opam_lock(*map(Pkg, "ab"), Pkg("c", depends=depends)).encode()
         ).packages["c"]
-        assert build_request(package, [], [LAYER], ["/etc/*"]).get("overlapping_files") == expected
+        assert build_request(package, [], [LAYER], overlapping_files=["/etc/*"]).get("overlapping_files") == expected
         assert "overlapping_files" not in build_request(package, [], [LAYER])
 
 

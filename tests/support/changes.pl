@@ -16,6 +16,7 @@ my %number = (
     setresuid => [ 117, 147 ],
     setgroups => [ 116, 159 ],
     setxattr  => [ 188, 5 ],
+    removexattr => [ 197, 14 ],
     statfs    => [ 137, 43 ],
 );
 
@@ -136,6 +137,10 @@ note( "list of a file", call( "setxattr", "/home/opam/mode-1755", "system.posix_
 note( "list of a directory",
     call( "setxattr", "/home/opam/listed", "system.posix_acl_default", $list, length $list, 0 ) );
 sysopen my $listed, "/home/opam/listed/file", 0102, 0666;
+# No layer can have them.
+note( "no list of a file", call( "removexattr", $_, "system.posix_acl_access" ) )
+    for qw(/home/opam/mode-1755 /home/opam/listed/file);
+note( "no list of a directory", call( "removexattr", "/home/opam/listed", "system.posix_acl_default" ) );
 mkdir "/home/opam/directory";
 note( "mode of a directory", chmod( 02775, "/home/opam/directory" ) );
 link "/home/opam/mode-4755", "/home/opam/again";

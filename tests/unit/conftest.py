@@ -124,6 +124,12 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+# What stands for opam in a base: all of its records are right, and it has a say in one variable.
+FAKE_OPAM = """#!/bin/sh
+[ "$*" != "env --sexp" ] || printf '(\\n  ("OPAM_SWITCH_PREFIX" "/home/opam/.opam/default")\\n)\\n'
+"""
+
+
 def make_tar(members: Iterable["tuple[tarfile.TarInfo, bytes]"]) -> bytes:
     """A PAX archive by Python's tarfile, of members that need not make sense."""
     out = io.BytesIO()

@@ -18,19 +18,23 @@ from opam_sandbox.sandbox.overlay import Overlay
 from tests.unit.conftest import Collected, Namespaces
 
 DIFF_ID = "sha256:" + 64 * "a"
-PROGRAMS = ("usr/bin/one", "usr/bin/two", "usr/lib/deep/three")
+HOME = "home/opam/.opam/default"
+PROGRAMS = (f"{HOME}/bin/one", f"{HOME}/bin/two", f"{HOME}/lib/deep/three")
+DEBIANS = ("usr/bin/first", "usr/bin/second")
 
 
 def change(tmp_path: Path, work: Callable[[Path], None]) -> str:
     """Have `work` change a view of one layer; what is said of what that broke, or "" for nothing."""
     store = Store(tmp_path / "store", rootless=False)
     lower = store.path(DIFF_ID)
-    for name in ("dev", "proc", "tmp", "usr/bin", "usr/lib/deep"):
+    for name in ("dev", "proc", "tmp", "usr/bin", f"{HOME}/bin", f"{HOME}/lib/deep"):
         (lower / name).mkdir(parents=True)
     (lower / PROGRAMS[0]).write_text("a program")
     for name in PROGRAMS[1:]:
         os.link(lower / PROGRAMS[0], lower / name)
-    (lower / "usr/bin/single").write_text("of one name")
+    (lower / DEBIANS[0]).write_text("a program")
+    os.link(lower / DEBIANS[0], lower / DEBIANS[1])
+    (lower / HOME / "bin/single").write_text("of one name")
     overlay = Overlay([lower], tmp_path / "build", rootless=False)
     overlay.mount()
     try:
@@ -56,14 +60,25 @@ def append(root: Path) -> None:
 
 
 def replace(root: Path) -> None:
-    (root / "usr/bin/new").write_text("another")
-    os.replace(root / "usr/bin/new", root / PROGRAMS[0])
+    (root / HOME / "bin/new").write_text("another")
+    os.replace(root / HOME / "bin/new", root / PROGRAMS[0])
 
 
 @pytest.mark.parametrize("work", [append, replace, lambda root: os.chmod(root / PROGRAMS[0], 0o700)])
 def test_one_name_is_changed(namespaces: Namespaces, tmp_path: Path, work: Callable[[Path], None]) -> None:
     said = namespaces(lambda: change(tmp_path, work))
-    assert "/usr/bin/one of a.1 was changed. There it is one file with /usr/bin/two" in said
+    assert f"/{PROGRAMS[0]} of a.1 was changed. There it is one file with /{PROGRAMS[1]}" in said
+
+
+def test_the_mode_of_a_debian_file(namespaces: Namespaces, tmp_path: Path) -> None:
+    """As by a statoverride: no file was put into its place."""
+    said = namespaces(lambda: change(tmp_path, lambda root: os.chmod(root / DEBIANS[0], 0o700)))
+    assert f"/{DEBIANS[0]} of a.1 was changed" in said
+
+
+def debian_file_replaced(root: Path) -> None:
+    (root / "usr/bin/new").write_text("another")
+    os.replace(root / "usr/bin/new", root / DEBIANS[0])
 
 
 def all_anew(root: Path) -> None:
@@ -80,8 +95,8 @@ def all_changed(root: Path) -> None:
 def directory_anew(root: Path) -> None:
     (root / PROGRAMS[0]).write_text("another")
     (root / PROGRAMS[1]).unlink()
-    shutil.rmtree(root / "usr/lib/deep")
-    (root / "usr/lib/deep").mkdir()
+    shutil.rmtree(root / HOME / "lib/deep")
+    (root / HOME / "lib/deep").mkdir()
 
 
 def touched(root: Path) -> None:
@@ -93,9 +108,11 @@ def one_removed(root: Path) -> None:
 
 
 def another_file(root: Path) -> None:
-    (root / "usr/bin/single").write_text("another")
+    (root / HOME / "bin/single").write_text("another")
 
 
-@pytest.mark.parametrize("work", [all_anew, all_changed, directory_anew, touched, one_removed, another_file])
+@pytest.mark.parametrize(
+    "work", [all_anew, all_changed, directory_anew, touched, one_removed, another_file, debian_file_replaced]
+)
 def test_nothing_is_broken(namespaces: Namespaces, tmp_path: Path, work: Callable[[Path], None]) -> None:
     assert namespaces(lambda: change(tmp_path, work)) == ""

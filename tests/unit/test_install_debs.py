@@ -11,7 +11,7 @@ import pytest
 
 from opam_sandbox.layer.description import Layer
 from tests.support.debian_layers import Workshop, make_deb
-from tests.unit.conftest import Namespaces, add_programs, make_base_layer, make_opam_root
+from tests.unit.conftest import FAKE_OPAM, Namespaces, add_programs, make_base_layer, make_opam_root
 
 _PROGRAMS = (
     "dpkg", "dpkg-deb", "dpkg-split", "dpkg-query", "dpkg-divert", "dpkg-statoverride", "dpkg-trigger", "update-alternatives",
@@ -42,7 +42,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path, namespaces
     ):
         (top / "tiny" / name).write_text(text)
     stub = "#!/bin/sh\nexit 0\n"
-    scripts = {"opam": stub, "ldconfig": stub, "diff": stub}
+    scripts = {"opam": FAKE_OPAM, "ldconfig": stub, "diff": stub}
     return [make_base_layer(top / "base", top / "tiny", scripts), make_opam_root(top / "opam-root")]
 
 

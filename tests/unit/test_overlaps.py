@@ -16,7 +16,16 @@ from opam_sandbox.imaging import runtime, state
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam.switch import SWITCH_STATE_DIR
-from tests.unit.conftest import Namespaces, build_request, make_base_layer, make_layer, make_opam_root, make_tar, member
+from tests.unit.conftest import (
+    FAKE_OPAM,
+    Namespaces,
+    build_request,
+    make_base_layer,
+    make_layer,
+    make_opam_root,
+    make_tar,
+    member,
+)
 
 Member = Tuple[tarfile.TarInfo, bytes]
 
@@ -199,7 +208,7 @@ def test_many_are_not_all_named(tmp_path: Path, root_user: None) -> None:
 
 # -- the commands
 
-OPAM = {"opam": "#!/bin/sh\nexit 0\n", "ldconfig": "#!/bin/sh\nexit 0\n"}
+OPAM = {"opam": FAKE_OPAM, "ldconfig": "#!/bin/sh\nexit 0\n"}
 LINES = f"{SWITCH}/lib/ocaml/ld.conf"
 OTHER = f"{SWITCH}/lib/ocaml/other"
 CHANGES = [

@@ -163,6 +163,7 @@ def test_the_same_is_refused_and_the_bytes_are_the_same(top: Path, layers: List[
     assert outcomes["file in /srv/open"] == outcomes["file in /"] == outcomes["file in /dev"] == "30"
     assert outcomes["chmod device"] == "30" and outcomes["write device"] == outcomes["write stdout"] == "ok"
     assert outcomes["list of a file"] == outcomes["list of a directory"] == "ok"
+    assert outcomes["no list of a file"] == outcomes["no list of a directory"] == "ok"
     assert layer(root) == layer(user)
     found = entries(root)
     assert [name for name in found if not name.startswith("home")] == []

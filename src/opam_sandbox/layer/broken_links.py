@@ -3,7 +3,8 @@
 On one disk, a file that is written to under one name is another one under all its names. overlayfs copies what lies below into
 the layer under the one name alone, and the others keep what they had: in no installation by hand would the image look so.
 Whether the file was written to, or another one put into its place (then the other names rightly keep it), cannot be seen
-afterwards. So this is an error, and no guess.
+afterwards. So this is an error, and no guess. Only outside of opam's home, where dpkg and its scripts put whole files into the
+place of others, is another content taken to be another file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Iterator, Sequence
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.layer import ownership
 from opam_sandbox.layer.capture import Captured, is_opaque
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
@@ -27,7 +29,7 @@ def check(store: Store, layers: Sequence[Layer], upper: Path, captured: Captured
     titles = {store.path(layer.diff_id): layer.title for layer in layers}
     for path, below in captured.over_links:
         name, directory = os.fsdecode(path), Path(os.fsdecode(below[: -len(path) - 1]))
-        if _is_same(upper, directory, name):
+        if not _is_changed(upper, directory, name):
             continue
         left = next((other for other in _names(directory, name) if not _is_hidden(upper, other)), None)
         if left is not None:
@@ -38,10 +40,16 @@ def check(store: Store, layers: Sequence[Layer], upper: Path, captured: Captured
             )
 
 
-def _is_same(upper: Path, lower: Path, name: str) -> bool:
-    found = [view_files.status(root, name) for root in (upper, lower)]
-    if len({(one.st_mode, one.st_size) for one in found if one is not None}) != 1:
+def _is_changed(upper: Path, lower: Path, name: str) -> bool:
+    here, there = view_files.status(upper, name), view_files.status(lower, name)
+    if here is None or there is None:
         return False
+    if here.st_size != there.st_size or not _has_same_content(upper, lower, name):
+        return ownership.is_opams(os.fsencode(name))
+    return stat.S_IMODE(here.st_mode) != stat.S_IMODE(there.st_mode)
+
+
+def _has_same_content(upper: Path, lower: Path, name: str) -> bool:
     first, second = (view_files.open_file(root, name, links=False) for root in (upper, lower))
     if first is None or second is None:
         return False
