@@ -28,14 +28,13 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from tests.faults import processes
-from tests.faults.place import IMAGE, Place, add_options, copy_store, verify, work_directory
+from tests.faults.place import IMAGE, SLOW_START, Place, add_options, copy_store, verify, work_directory
 from tests.support.checkout import CommandFailed, Pants
 
 VICTIMS = ("tool", "pantsd", "client", "all")
 # So many images are built in turn. In between, Pants' cache of processes is what it was before the first of them.
 NONCES = 8
 _PATIENCE = 300
-_SLOW_START = "while waiting for pantsd to start"
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ class Kills:
         for _ in range(3):
             start = time.monotonic()
             done = pants.run("package", IMAGE, check=False)
-            if done.returncode == 0 or _SLOW_START not in done.stderr:
+            if done.returncode == 0 or SLOW_START not in done.stderr:
                 break  # Pants gives a daemon a minute to start, which on a busy machine may be too little
         # An empty store, or other work of the machine, makes one run last longer than those after it.
         self._seconds[pantsd] = min(time.monotonic() - start, 2 * self._seconds[pantsd])

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Iterator, List, Optional
 
 from opam_sandbox.files import file_sha256
+from tests.faults import processes
 from tests.faults.small_project import SmallProject
 from tests.support.checkout import CommandFailed, Pants, tool
 
 IMAGE = "small:image"
+# What Pants says where its daemon is not there after a minute, as on a busy machine. The next run may find it.
+SLOW_START = "while waiting for pantsd to start"
 
 
 def user_store() -> Path:
@@ -98,6 +101,7 @@ class Place:
 
     def end(self) -> None:
         self.pants(True).stop()
+        processes.kill(processes.working_below(self.top))  # such as a daemon whose client was killed while it started
         shutil.rmtree(self.top, ignore_errors=True)
 
 

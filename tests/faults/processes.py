@@ -55,6 +55,21 @@ def tool_processes(sandboxes: Path) -> List[int]:
     return sorted(ours | {pid for pid, parent in parents.items() if parent in ours})
 
 
+def working_below(top: Path) -> List[int]:
+    """Processes, other than this one, whose current directory is a directory or below it: clients, and daemons also while they
+    start and no file says their pids."""
+    prefix = os.fspath(top.resolve())
+    found = []
+    for pid in _parents():
+        try:
+            here = os.readlink(f"/proc/{pid}/cwd")
+        except OSError:
+            continue
+        if pid != os.getpid() and (here == prefix or here.startswith(prefix + "/")):
+            found.append(pid)
+    return found
+
+
 def kill(pids: List[int]) -> int:
     """Send SIGKILL to processes; returns how many there were."""
     sent = 0

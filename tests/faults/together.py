@@ -18,10 +18,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import BinaryIO, Dict, List, Sequence, Tuple
 
 from tests.faults import processes
-from tests.faults.place import IMAGE, Place, add_options, copy_store, verify, work_directory
+from tests.faults.place import IMAGE, SLOW_START, Place, add_options, copy_store, verify, work_directory
 
 _NONCES = ("first", "second", "third")
 
@@ -67,19 +67,17 @@ class Together:
         if kill_after:
             place, nonce, client, log = running[-1]
             time.sleep(kill_after)
-            processes.kill([client.pid, *place.pants(pantsd).daemons(), *processes.tool_processes(place.sandboxes)])
+            processes.kill([*processes.working_below(place.top), *processes.tool_processes(place.sandboxes)])
             client.wait()
             running[-1] = (place, nonce, place.pants(pantsd).start("package", IMAGE, output=log), log)
         problems = []
         for place, nonce, client, log in running:
-            try:
-                status = client.wait(900)
-            except subprocess.TimeoutExpired:
-                client.send_signal(signal.SIGKILL)
-                status = client.wait()
+            status, said = _wait(client, log)
+            if status != 0 and SLOW_START in said:
+                client = place.pants(pantsd).start("package", IMAGE, output=log)
+                status, said = _wait(client, log)
             if status != 0:
-                log.seek(0)
-                problems.append(f"{place.top.name} ended with {status}: {log.read().decode(errors='replace')[-3000:]}")
+                problems.append(f"{place.top.name} ended with {status}: {said[-3000:]}")
             elif place.image() != self._right[nonce]:
                 problems.append(f"{place.top.name} gave {place.image()}, not {self._right[nonce]}")
             log.close()
@@ -93,6 +91,17 @@ class Together:
         finally:
             for place in (self._reference, *self.places):
                 place.end()
+
+
+def _wait(client: "subprocess.Popen[bytes]", log: BinaryIO) -> Tuple[int, str]:
+    """The exit status, and all that was said."""
+    try:
+        status = client.wait(900)
+    except subprocess.TimeoutExpired:
+        client.send_signal(signal.SIGKILL)
+        status = client.wait()
+    log.seek(0)
+    return status, log.read().decode(errors="replace")
 
 
 def run(work: Path, store: Path, rounds: int, seed: int, daemons: Sequence[bool] = (False, True)) -> List[str]:
