@@ -13,9 +13,9 @@ from typing import Iterator, Optional, Sequence
 
 import pytest
 
-from tests.e2e.conftest import USER_ID, Layout, as_user
+from tests.e2e.conftest import USER_ID, as_user
 from tests.faults import kills, processes, together
-from tests.faults.place import IMAGE, Place, copy_store, user_store
+from tests.faults.place import IMAGE, Place, copy_store
 from tests.faults.small_project import SmallProject
 from tests.support.sandbox_tool import copy_tool
 
@@ -32,9 +32,9 @@ def top() -> Iterator[Path]:
 class Odd:
     """A place in which one image is built again and again, all of it but the base."""
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, store: Path) -> None:
         self._place = Place(top / "place")
-        copy_store(user_store(), self._place.lmdb_store)
+        copy_store(store, self._place.lmdb_store)
         self._place.pants(False).run("package", IMAGE)
         self._saved = top / "saved-cache"
         shutil.copytree(self._place.lmdb_store / "cache", self._saved)
@@ -60,9 +60,18 @@ class Odd:
 
 
 @pytest.fixture(scope="module")
-def odd(hello: Layout, top: Path) -> Iterator[Odd]:
-    """On the base of //images:hello, which is in the user's store then."""
-    place = Odd(top)
+def store(top: Path) -> Path:
+    """A Pants store with the base of the images, for copies. The user's own may be large, and others may be writing to it."""
+    place = Place(top / "ground")
+    place.pants(False).run("package", IMAGE)
+    place.empty_sandboxes()
+    shutil.rmtree(place.layers)
+    return place.lmdb_store
+
+
+@pytest.fixture(scope="module")
+def odd(store: Path, top: Path) -> Iterator[Odd]:
+    place = Odd(top, store)
     yield place
     place.end()
 
@@ -140,13 +149,13 @@ def test_what_a_killed_base_of_a_user_leaves(top: Path) -> None:
     assert os.listdir(home) == ["records"] and os.listdir(home / "records") == []
 
 
-def test_several_at_once(hello: Layout, top: Path) -> None:
+def test_several_at_once(store: Path, top: Path) -> None:
     """On the same caches, from an empty store; one of three is killed."""
-    assert together.run(top / "together", user_store(), 1, seed=1, daemons=[True]) == []
+    assert together.run(top / "together", store, 1, seed=1, daemons=[True]) == []
 
 
-def test_kills(hello: Layout, top: Path) -> None:
+def test_kills(store: Path, top: Path) -> None:
     """The short form of `python3 -m tests.faults.kills`."""
-    outcomes = kills.run(top / "kills", user_store(), 12, seed=1)
+    outcomes = kills.run(top / "kills", store, 12, seed=1)
     assert [outcome for outcome in outcomes if outcome.problems] == []
     assert sum(outcome.hit > 0 for outcome in outcomes) > 6
