@@ -84,9 +84,15 @@ printf '#!/not/there\\n' > {SWITCH}/bin/left-out
 ln -s /usr/lib/x86_64-linux-gnu/ocaml {SWITCH}/share/broken/ocaml
 chmod 755 {SWITCH}/bin/*
 """
+# As the public repository's package `ocaml`: programs of bytecode find their primitives by it.
+STUBLIBS = """setenv: [
+  [CAML_LD_LIBRARY_PATH = "%{lib}%/ocaml/stublibs"]
+  [CAML_LD_LIBRARY_PATH += "%{lib}%/stublibs"]
+]
+"""
 # name -> what its opam file says, files, the script that installs it
 PACKAGES: Dict[str, Tuple[str, Dict[str, str], str]] = {
-    "compiler": ("", {}, COMPILER),
+    "compiler": (STUBLIBS, {}, COMPILER),
     "conf-zones": ('flags: conf\ndepexts: [["tzdata"]]\n', {}, ""),
     "plug": ('depends: ["compiler"]\n', {}, PLUG),
     "tool": (
