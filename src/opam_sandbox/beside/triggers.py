@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from opam_sandbox import dpkg_records
 from opam_sandbox.beside.overlaps import strangers
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer
-from opam_sandbox.opam.switch import environment
+from opam_sandbox.opam.switch import debian_environment
 from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.view import LOG, View
 
@@ -69,7 +69,7 @@ def run(view: View, triggers: Sequence[str]) -> None:
         return
     status = view_files.read(view.root, _STATUS) or b""
     absent = [name for name in _OWN if not view_files.exists(view.root, name)]
-    done = view.overlay.run(["sh", "-c", _RUN, "sh", *triggers], dict(ENVIRONMENT), view.log, user=False)
+    done = view.overlay.run(["sh", "-c", _RUN, "sh", *triggers], debian_environment(), view.log, user=False)
     if done.returncode != 0:
         raise ToolError(
             f"dpkg failed (exit status {done.returncode}) to run the triggers of packages beside one another again "
@@ -78,16 +78,6 @@ def run(view: View, triggers: Sequence[str]) -> None:
     view_files.write(view.root, _STATUS, status)
     for name in absent:
         view_files.remove(view.root, name)
-
-
-ENVIRONMENT: Mapping[str, str] = {
-    "PATH": environment(1)["PATH"],
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-    "DEBIAN_FRONTEND": "noninteractive",
-    "DEBCONF_NONINTERACTIVE_SEEN": "true",
-    "SOURCE_DATE_EPOCH": environment(1)["SOURCE_DATE_EPOCH"],
-}
 
 
 def _interests(root: Path) -> Iterator[Tuple[str, List[str]]]:

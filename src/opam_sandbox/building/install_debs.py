@@ -12,7 +12,7 @@ from opam_sandbox import deb822, dpkg
 from opam_sandbox.building.install_order import Deadlock, Step, is_configured, read_control, steps
 from opam_sandbox.building.requests import Deb
 from opam_sandbox.errors import BuildFailed
-from opam_sandbox.opam.switch import environment
+from opam_sandbox.opam.switch import debian_environment
 from opam_sandbox.request import check_file
 from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.view import View
@@ -73,15 +73,7 @@ def _calls(order: Sequence[Step], paths: Sequence[str], names: Sequence[str]) ->
 
 
 def _run(view: View, argv: Sequence[str], stdout: Optional[int] = None) -> int:
-    env = {
-        "PATH": environment(1)["PATH"],
-        "HOME": "/root",
-        "LANG": "C.UTF-8",
-        "DEBIAN_FRONTEND": "noninteractive",
-        "DEBCONF_NONINTERACTIVE_SEEN": "true",
-        "SOURCE_DATE_EPOCH": environment(1)["SOURCE_DATE_EPOCH"],
-    }
-    return view.overlay.run(argv, env, view.log, user=False, stdout=stdout).returncode
+    return view.overlay.run(argv, debian_environment(), view.log, user=False, stdout=stdout).returncode
 
 
 def _link(source: Path, directory: Path) -> str:

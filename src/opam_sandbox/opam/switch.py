@@ -51,6 +51,19 @@ def environment(jobs: int) -> Dict[str, str]:
     }
 
 
+def debian_environment() -> Dict[str, str]:
+    """Of dpkg and the maintainer scripts that it runs, as root."""
+    ours = environment(1)
+    return {
+        "PATH": ours["PATH"],
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "DEBCONF_NONINTERACTIVE_SEEN": "true",
+        "SOURCE_DATE_EPOCH": ours["SOURCE_DATE_EPOCH"],
+    }
+
+
 def switch_state(installed: Sequence[str], roots: Sequence[str], compiler: Sequence[str] = ()) -> str:
     """The text of .opam-switch/switch-state, without what is empty, as opam writes it. Packages are `name.version`."""
 
