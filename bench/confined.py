@@ -25,12 +25,17 @@ ENV = {"PATH": "/usr/bin:/bin"}
 def main() -> int:
     request = json.loads(Path(sys.argv[1]).read_text())
     lower = [Path(layer) for layer in request["layers"]]
+    # What was added to the image's layers is not the store's, and has no inventory.
+    kept = {layer for layer in lower if (layer.parent / "inventory").exists()}
+
+    def closed_names(layer: Path) -> List[str]:
+        return closed.names(layer) if layer in kept else []
 
     def inside() -> int:
         found: Dict[str, List[float]] = {"confined": [], "bare": []}
         for number in range(request["samples"]):
             scratch = Path(request["scratch"], str(number))
-            found["confined"].append(_timed(lambda: _confined(lower, scratch)))
+            found["confined"].append(_timed(lambda: _confined(lower, scratch, closed_names)))
             found["bare"].append(_timed(lambda: _bare(lower, scratch)))
         print(json.dumps(found))
         return 0
@@ -44,20 +49,15 @@ def _timed(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def _confined(lower: List[Path], scratch: Path) -> None:
+def _confined(lower: List[Path], scratch: Path, closed_names: Callable[[Path], List[str]]) -> None:
     scratch.mkdir()
-    overlay = Overlay(lower, scratch, rootless=False, closed_names=_closed_names)
+    overlay = Overlay(lower, scratch, rootless=False, closed_names=closed_names)
     overlay.mount()
     with open(os.devnull, "wb") as log:
         done = overlay.run(["true"], ENV, log, user=True, cwd="/home/opam")
     overlay.unmount()
     overlay.remove()
     assert done.returncode == 0
-
-
-def _closed_names(layer: Path) -> List[str]:
-    # What was added to the image's layers is not the store's, and has no inventory.
-    return closed.names(layer) if (layer.parent / "inventory").exists() else []
 
 
 def _bare(lower: List[Path], scratch: Path) -> None:

@@ -16,11 +16,12 @@ from opam_sandbox.sandbox import open_in_root
 # Opam's own, and what is mounted: nothing below these is looked at.
 _LEFT_OUT = ("home/opam", "proc", "dev", "tmp", "var/tmp", "run/lock", "sys")
 
-HIDDEN, NOT_RUN = "hidden", "not run"
+# What is done: an empty directory or file that nobody may open lies in its place, or it cannot be run.
+HIDDEN_DIRECTORY, HIDDEN_FILE, NOT_RUN = "hidden directory", "hidden file", "not run"
 
 
 def kind(mode: int) -> str:
-    """What is to be done with a file of this mode (st_mode): HIDDEN, NOT_RUN (read, but not run), or "": nothing.
+    """What is to be done with a file of this mode (st_mode): HIDDEN_*, NOT_RUN (read, but not run), or "": nothing.
 
     Where its owner may do less than others, these may do no more than the owner.
     """
@@ -28,9 +29,9 @@ def kind(mode: int) -> str:
         return ""
     common = (mode >> 6) & mode & 7
     if stat.S_ISDIR(mode):
-        return "" if common & 5 == 5 else HIDDEN
+        return "" if common & 5 == 5 else HIDDEN_DIRECTORY
     if not common & 4:
-        return HIDDEN
+        return HIDDEN_FILE
     return NOT_RUN if stat.S_ISREG(mode) and mode & 0o101 and not common & 1 else ""
 
 
@@ -64,7 +65,7 @@ def _walk(tree: bytes) -> Iterator[bytes]:
 def of_view(
     root: Path, upper: Path, lower: Sequence[bytes], names_of: Callable[[Path], Iterable[str]]
 ) -> List[Tuple[str, str]]:
-    """(name, HIDDEN or NOT_RUN) of what a mounted view has, without what lies in a hidden directory; sorted.
+    """(name, what is done: see `kind`) of what a mounted view has, without what lies in a hidden directory; sorted.
 
     names_of: `names` of a lower directory, which somebody may remember.
     """
@@ -78,7 +79,7 @@ def of_view(
             what = "" if name.startswith(hidden) else _kind_of(top, name)
             if what:
                 found.append((name, what))
-            if what == HIDDEN:
+            if what == HIDDEN_DIRECTORY:
                 hidden = name + "/"
     return found
 

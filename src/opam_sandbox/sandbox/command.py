@@ -41,6 +41,11 @@ class Command:
     log: int
     stdout: Optional[int] = None
 
+    @property
+    def gives_up_root(self) -> bool:
+        """Whether its process is root, and has to become opam. Without privileges it is shown as opam (`become_mapped`)."""
+        return self.user and not self.rootless
+
 
 def run(command: Command, mount: Callable[[], Path]) -> int:
     """Run the command to its end, and end whatever it left; returns its exit status, 128 + N for a signal.
@@ -161,6 +166,8 @@ def _first(
     answered, answer = os.pipe()
     # It gets ready while this process mounts.
     child = _fork(lambda: _become(command, out, log, tell, ask, answered), tell)
+    # By the caller's /proc: meanwhile, not when the child waits for it.
+    ids = privileges.same_ids() if command.gives_up_root else {}
     root = mount()
     # pivot_root rather than chroot: afterwards there is no way back, the old root is not even mounted. It moves the child, too.
     os.chdir(root)
@@ -170,17 +177,17 @@ def _first(
     os.umask(0o022)
     # This process is a copy of the tool's, its memory, environment and descriptors included.
     syscalls.hide_from_others()
-    if command.user and not command.rootless:
+    if command.gives_up_root:
         for descriptor in {out, log}:
             os.chown(descriptor, OPAM_UID, OPAM_UID)  # /dev/stdout is opened by its name at times
     syscalls.close_descriptors({asked, answer, tell})
     wish = os.read(asked, 1)
     if wish == _NAMESPACE:
-        privileges.map_same_ids(child)
+        privileges.map_ids(child, ids)
     if wish:  # else it has failed, and said why
         os.write(answer, b"x")
     syscalls.close_descriptors({tell})
-    if command.user and not command.rootless:
+    if command.gives_up_root:
         _become_opam()  # whose signals come to it, as they do without privileges
         syscalls.die_with_parent(signal.SIGKILL)  # a change of ids cleared it
     _forget_handlers()  # what is not handled, the kernel keeps from process 1
@@ -198,13 +205,13 @@ def _become(command: Command, out: int, log: int, tell: int, ask: int, answered:
         become_mapped(OPAM_UID, OPAM_UID)
     elif command.user:
         own_namespace = _unshare_user()
-    os.write(ask, _NAMESPACE if command.user and not command.rootless and own_namespace else b"x")
+    os.write(ask, _NAMESPACE if command.gives_up_root and own_namespace else b"x")
     if not os.read(answered, 1):
         os._exit(1)  # there is no view; the parent has said why
     null = os.open("/dev/null", os.O_RDONLY)  # the view's: it cannot be changed
     for descriptor, number in ((null, 0), (out, 1), (log, 2)):
         os.dup2(descriptor, number)
-    if command.user and not command.rootless:
+    if command.gives_up_root:
         _become_opam()
     if own_namespace:
         limits.limit_processes()

@@ -112,13 +112,13 @@ def make_masks(masks: Path) -> None:
 
 def _close(root: Path, shown: Shown) -> None:
     """Put an empty file or directory that nobody may open in the place of what is hidden."""
-    file, directory = shown.masks / "file", shown.masks / "directory"
+    masks = {closed.HIDDEN_FILE: str(shown.masks / "file"), closed.HIDDEN_DIRECTORY: str(shown.masks / "directory")}
     # As mounts of a read-only mount, they are read-only.
     syscalls.mount(shown.masks, shown.masks, flags=syscalls.MS_BIND)
     syscalls.make_read_only(shown.masks)
     for name, what in shown.closed:
-        if what == closed.HIDDEN:
-            _bind(root, str(directory if view_files.is_directory(root, name) else file), name)
+        if what in masks:
+            _bind(root, masks[what], name)
             continue
         with view_files.mount_point(root, name) as point:
             syscalls.mount(point, point, flags=syscalls.MS_BIND)

@@ -59,7 +59,7 @@ class Overlay(Stack):
         self._around = surroundings.Surroundings(self.scratch / "around")
         self._around_opam = surroundings.Surroundings(self.scratch / "around-opam")
         self._root_ran = False
-        self._has_files = self._is_handed_over = False
+        self._is_handed_over = False
 
     @property
     def root(self) -> Path:
@@ -76,8 +76,7 @@ class Overlay(Stack):
         make_masks(self.frame / "masks")
         if self.room:
             # As the upper directory: no devices, but programs may run, and a build's may be set-uid.
-            memory.mount(self.scratch_files, self.room, syscalls.MS_NODEV)
-            self._has_files = True
+            memory.mount(self.scratch_files, self.room, syscalls.MS_NODEV)  # it goes with the frame
         for name in _PLACES:
             self._place(name).mkdir()
             os.chmod(self._place(name), 0o1777)
@@ -154,13 +153,6 @@ class Overlay(Stack):
             return False
         status = os.statvfs(self.scratch_files)
         return status.f_bavail < status.f_blocks // 16
-
-    def remove(self) -> None:
-        """Take the view away, and remove what was written. Raises OSError while processes still write."""
-        if self._has_files:
-            syscalls.umount(self.scratch_files, syscalls.MNT_DETACH)
-            self._has_files = False
-        super().remove()
 
     def run(
         self,

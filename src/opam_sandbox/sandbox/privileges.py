@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
-from typing import FrozenSet
+from typing import Dict, FrozenSet, Mapping
 
 from opam_sandbox.sandbox import syscalls
 
@@ -39,9 +40,20 @@ def leave_keyring() -> None:
             raise
 
 
-def map_same_ids(pid: int) -> None:
-    """Give a process's new user namespace the ids of this one. /proc must be of this PID namespace. Raises OSError."""
+def same_ids() -> Dict[str, bytes]:
+    """What `map_ids` is to write for a user namespace with the ids of this one. Raises OSError."""
+    found = {}
     for kind in ("uid", "gid"):
         ranges = [line.split() for line in Path(f"/proc/self/{kind}_map").read_text().splitlines()]
-        text = "".join(f"{inside} {inside} {count}\n" for inside, _, count in ranges)
-        Path(f"/proc/{pid}/{kind}_map").write_text(text)
+        found[kind] = "".join(f"{inside} {inside} {count}\n" for inside, _, count in ranges).encode()
+    return found
+
+
+def map_ids(pid: int, ids: Mapping[str, bytes]) -> None:
+    """Give a process's new user namespace its ids. /proc must be of this PID namespace. Raises OSError."""
+    for kind, text in ids.items():
+        descriptor = os.open(f"/proc/{pid}/{kind}_map", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text)
+        finally:
+            os.close(descriptor)
