@@ -159,7 +159,6 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("sandbox/overlay.py", "bind"): ({"os.path.realpath"}, "the source, which is the process's own"),
     ("sandbox/overlay.py", "bind_tree"): ({".resolve"}, "the source, which is the process's own"),
     ("sandbox/overlay.py", "is_full"): ({"os.statvfs"}, "the mount itself"),
-    ("sandbox/overlay.py", "remove"): ({"syscalls.umount"}, "the scratch directory, above the view"),
     ("sandbox/overlay.py", "_take_from_root"): (
         {".iterdir", ".is_dir", ".is_symlink", ".unlink", "remove_tree"},
         "directories for scratch files, while nothing runs; what is in them is removed, which follows nothing",
