@@ -71,7 +71,6 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
                 "sources": [
                     {
                         "name": "",
-                        "url": "https://h.example/a.tbz",
                         "sha256": hashlib.sha256(b"deb").hexdigest(),
                         "size": 3,
                         "file": "gcc.deb",

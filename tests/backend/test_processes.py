@@ -82,10 +82,10 @@ def test_requests_are_the_same_bytes_for_the_same_values() -> None:
 def test_options_for_depexts_are_in_requests_with_debs_only() -> None:
     package = read_opam_lock("l", "default", opam_lock(Pkg("a")).encode()).packages["a"]
     deb = Deb("gcc", "2-1", "amd64", "pool/gcc.deb", "cd" * 32, 4)
-    plain = build_request(package, [], [LAYER])
-    assert build_request(package, [], [LAYER], twice=True, left_out=["/b", "/a"]) == plain
+    plain = build_request(package, package.opam, [], [LAYER])
+    assert build_request(package, package.opam, [], [LAYER], twice=True, left_out=["/b", "/a"]) == plain
     assert "twice" not in plain and "left_out" not in plain
-    asked = build_request(package, [deb], [LAYER], twice=True, left_out=["/b", "/a"])
+    asked = build_request(package, package.opam, [deb], [LAYER], twice=True, left_out=["/b", "/a"])
     assert (asked["twice"], asked["left_out"]) == (True, ["/a", "/b"])
 
 
@@ -95,7 +95,9 @@ def test_the_request_of_a_build() -> None:
         Pkg("a", opam="build: []\n", extra=source + '[[package.file]]\npath = "f"\ncontent = "x"\nexecutable = true\n')
     )
     package = read_opam_lock("l", "default", text.encode()).packages["a"]
-    assert build_request(package, [Deb("gcc", "2-1", "amd64", "pool/gcc.deb", "cd" * 32, 4)], [LAYER]) == {
+    assert build_request(
+        package, package.opam, [Deb("gcc", "2-1", "amd64", "pool/gcc.deb", "cd" * 32, 4)], [LAYER]
+    ) == {
         "store": "store",
         "layers": ["in/0"],
         "package": {
@@ -106,7 +108,6 @@ def test_the_request_of_a_build() -> None:
             "sources": [
                 {
                     "name": "",
-                    "url": "https://h.example/a.tbz",
                     "sha256": "ab" * 32,
                     "size": 3,
                     "file": f"sources/{'ab' * 32}",
@@ -134,8 +135,11 @@ def test_overlapping_files_in_builds() -> None:
         package = read_opam_lock(
             "l", "default", opam_lock(*map(Pkg, "ab"), Pkg("c", depends=depends)).encode()
         ).packages["c"]
-        assert build_request(package, [], [LAYER], overlapping_files=["/etc/*"]).get("overlapping_files") == expected
-        assert "overlapping_files" not in build_request(package, [], [LAYER])
+        assert (
+            build_request(package, package.opam, [], [LAYER], overlapping_files=["/etc/*"]).get("overlapping_files")
+            == expected
+        )
+        assert "overlapping_files" not in build_request(package, package.opam, [], [LAYER])
 
 
 def test_the_tool(rule_runner: RuleRunner) -> None:

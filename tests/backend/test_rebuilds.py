@@ -70,3 +70,20 @@ def test_what_a_lockfile_says_of_its_making_builds_nothing(
     for name in GRAPH:
         assert rule_runner.request(PackageOutcome, [PackageLayerRequest("default", name)]).ok
     assert notes.read_text() == ""
+
+
+def test_what_builds_do_not_see_of_an_opam_file_builds_nothing(rule_runner: RuleRunner, tmp_path: Path) -> None:
+    """Nor does another place to have a source from."""
+    notes = tmp_path / "notes"
+
+    def build(text: str) -> "list[str]":
+        notes.write_text("")
+        above = Pkg("above", depends=["a"], opam=f"flags: [ note_in={notes} ]\n")
+        rule_runner.write_files(project(Pkg("a", opam=f"flags: [ note_in={notes} ]\n{text}"), above))
+        outcome = rule_runner.request(PackageOutcome, [PackageLayerRequest("default", "above")])
+        assert outcome.ok, outcome
+        return notes.read_text().split()
+
+    assert build('synopsis: "A" url { src: "https://one/a.tgz" checksum: "md5=0" }\n') == ["a.1", "above.1"]
+    assert build('(* B *) tags: ["c"] depexts: [["m4"]] url { src: "https://two/v/b.tgz" checksum: "md5=0" }\n') == []
+    assert build('synopsis: "B" url { src: "https://two/v/b.tgz" checksum: "md5=1" }\n') == ["a.1", "above.1"]

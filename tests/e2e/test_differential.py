@@ -33,7 +33,11 @@ _LINES = [
     *(f"{other}:{name}=%{{{other}:{name}}}%" for other in ("dep", "opt", "post", "absent") for name in OTHERS),
     "both=%{dep+opt:installed}% ask=%{dep:installed?yes:no}% ?%{absent:installed?yes:no}% e=%{dep:enable}%",
 ]
-HEAD = 'opam-version: "2.0"\nmaintainer: "me"\n'
+# With what builds are not shown, and images have all the same.
+HEAD = (
+    'opam-version: "2.0"\nmaintainer: "me" (* a comment *)\nsynopsis: "A \\"package\\""\nlicense: "ISC"\ntags: ["t"]\n'
+    'x-commit-hash: "c0"\n'
+)
 DUMP = "\n".join(_LINES) + "\n"
 
 

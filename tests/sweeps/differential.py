@@ -49,7 +49,8 @@ echo '## report'; opam config report 2>&1 | grep -v '^# jobs\|^# install-criteri
 echo '## env'; opam env 2>&1; cat ../.last-env/*
 echo '## exec'; env -i HOME="$HOME" LANG="$LANG" PATH="$PATH" opam exec -- env 2>&1
 echo '## var'; opam var 2>&1
-for p in $(opam list --short); do echo "## var $p"; opam var --package "$p" 2>&1; done
+for p in $(opam list --short); do
+echo "## var $p"; opam var --package "$p" 2>&1; echo "## show $p"; opam show "$p" 2>&1; done
 """
 
 

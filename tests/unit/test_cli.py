@@ -95,7 +95,7 @@ def test_bytes_that_are_no_text(capfd: "pytest.CaptureFixture[str]") -> None:
 
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "", "files": [], "sources": [], "debs": []}
-SOURCE: Dict[str, Any] = {"name": "", "url": "https://x", "sha256": "00", "size": 1, "file": "sources/00"}
+SOURCE: Dict[str, Any] = {"name": "", "sha256": "00", "size": 1, "file": "sources/00"}
 
 
 def as_read(**change: Any) -> OpamPackage:

@@ -59,7 +59,6 @@ def test_downloads_by_every_checksum(tmp_path: Path) -> None:
         f'extra-source "b" {{ src: "https://h/b" checksum: "md5={sums["md5"]}" }}\n'
     )
     source: Dict[str, Any] = {
-        "url": "https://h/a",
         "sha256": sums["sha256"],
         "size": 7,
         "file": str(tmp_path / "archive"),

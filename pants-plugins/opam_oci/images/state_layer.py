@@ -20,7 +20,7 @@ async def make_state_layer(parts: ImageParts, below: tuple[Layer, ...]) -> Layer
     values: StateRequest = {
         "store": STORE,
         "layers": layer_paths(below),
-        "packages": [package_json(union.package) for union in parts.packages],
+        "packages": [package_json(union.package, union.package.opam) for union in parts.packages],
         "roots": sorted({names[name] for selection in parts.selections for name in selection.names}),
     }
     if parts.overlapping_files:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pants.util.frozendict import FrozenDict
+
 from opam_oci.host.checks import HostCheckRequest, MissingHostToolsError, check_host
+from opam_oci.layers.opam_text import texts_seen_by_builds
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.debian_rootfs import DebianRootfs, DebianRootfsRequest, find_debian_rootfs
 from opam_oci.resolves.freshness import check_opam_lock_fresh
@@ -25,11 +28,12 @@ class BuildPlanRequest:
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """Locks that fit the targets, on a machine that can build them."""
+    """Locks that fit the targets, on a machine that can build them. opam_texts: by package, see `opam_text`."""
 
     lock: OpamLock
     rootfs: DebianRootfs
     debian_lock: DebianLock
+    opam_texts: FrozenDict[str, str]
 
 
 @rule
@@ -49,7 +53,8 @@ async def plan_build(request: BuildPlanRequest, opam: OpamSubsystem) -> BuildPla
         host = await check_host(HostCheckRequest(base=True, lock=False), **implicitly())
         if host.problems:
             raise MissingHostToolsError(host.problems)
-    return BuildPlan(lock, rootfs, locked)
+    texts = texts_seen_by_builds((package.name, package.opam) for package in lock.packages.values())
+    return BuildPlan(lock, rootfs, locked, FrozenDict(texts))
 
 
 def rules() -> list[object]:

@@ -89,14 +89,17 @@ async def fetch_early(files: Iterable[FetchRequest]) -> list[str]:
 
 async def build_process(
     package: LockedPackage,
+    text: str,
     debs: tuple[Deb, ...],
     layers: tuple[Layer, ...],
     later: tuple[str, ...],
     opam: OpamSubsystem,
 ) -> Process:
-    """The process that builds a package over layers; the engine knows its sources and .debs by what the lockfile says."""
+    """The process that builds a package over layers; the engine knows its sources and .debs by what the lockfile says.
+
+    text: what builds see of the package's opam file."""
     values = build_request(
-        package, debs, layers, later, opam.check_depexts, opam.depext_files_left_out, opam.overlapping_files
+        package, text, debs, layers, later, opam.check_depexts, opam.depext_files_left_out, opam.overlapping_files
     )
     # By checksum, as two sources of a package may be one file (the engine takes no path twice).
     sources = {source.sha256: source.size for source in package.sources}
@@ -148,7 +151,8 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
 
     below = layers_below(plan.lock, outcomes)
     later = plan.lock.later(package.name)
-    process = await build_process(package, debs, (*ground.layers, *below.values()), later, opam)
+    text = plan.opam_texts[package.name]
+    process = await build_process(package, text, debs, (*ground.layers, *below.values()), later, opam)
     built = await run_on_demand(OnDemandRequest(process, files), **implicitly())
     result = built.result
     if result is None:

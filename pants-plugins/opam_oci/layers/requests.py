@@ -23,12 +23,12 @@ def _file_json(file: PackageFile) -> PackageFileFields:
     return {**fields, "executable": True} if file.executable else fields
 
 
-def package_json(package: LockedPackage) -> PackageFields:
-    """A package as requests have it, but for what it is built from."""
+def package_json(package: LockedPackage, text: str) -> PackageFields:
+    """A package as requests have it, but for what it is built from. text: of its opam file, all or a part."""
     return {
         "name": package.name,
         "version": package.version,
-        "opam": package.opam,
+        "opam": text,
         "files": [_file_json(file) for file in package.files],
     }
 
@@ -49,10 +49,9 @@ def source_requests(package: LockedPackage, resolve: str) -> tuple[FetchRequest,
 
 
 def source_json(source: Source) -> requests.Source:
-    """A source as requests have it."""
+    """A source as requests have it: not where it comes from, which may change."""
     return {
         "name": source.name,
-        "url": source.urls[0],
         "sha256": source.sha256,
         "size": source.size,
         "file": f"sources/{source.sha256}",
@@ -96,6 +95,7 @@ def out_of_reach(package: LockedPackage, resolve: str) -> list[str]:
 
 def build_request(
     package: LockedPackage,
+    text: str,
     debs: Iterable[Deb],
     layers: Iterable[Layer],
     later: Iterable[str] = (),
@@ -103,15 +103,15 @@ def build_request(
     left_out: Iterable[str] = (),
     overlapping_files: Iterable[str] = (),
 ) -> requests.BuildRequest:
-    """The request of the `build` command. later: see `OpamLock.later`. `twice`, `left_out`: of the .debs' install.
+    """The request of the `build` command. text: what builds see of the opam file. later: see `OpamLock.later`.
 
-    overlapping_files: patterns from `[opam].overlapping_files`."""
+    `twice`, `left_out`: of the .debs' install. overlapping_files: patterns from `[opam].overlapping_files`."""
     allowed = list(overlapping_files)
     request: requests.BuildRequest = {
         "store": "store",
         "layers": layer_paths(layers),
         "package": {
-            **package_json(package),
+            **package_json(package, text),
             "sources": [source_json(source) for source in package.sources],
             "debs": [deb_json(deb) for deb in debs],
         },

@@ -20,7 +20,6 @@ class Source(TypedDict):
     """An archive or an extra source: `name` is "" for the archive, else the file name that the opam file gives it."""
 
     name: str
-    url: str
     sha256: str
     size: int
     file: str
@@ -46,7 +45,8 @@ class OpamRootRequest(TypedDict):
 
 
 class PackageToBuild(PackageFields):
-    """`debs`: what its depexts resolve to, and what no layer below has."""
+    """`opam`: of its opam file, what a build sees: no comments, and no fields that opam only shows to people. `debs`: what its
+    depexts resolve to, and what no layer below has."""
 
     sources: List[Source]
     debs: List[Deb]

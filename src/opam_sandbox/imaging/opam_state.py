@@ -8,7 +8,7 @@ image's own environment is what `opam env` prints there.
 from __future__ import annotations
 
 import re
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import ownership
@@ -41,6 +41,8 @@ def write(view: View, packages: Sequence[OpamPackage], installed: Sequence[str],
     for repository in (REPOSITORY, f"{OPAM_ROOT}/repo/default"):
         for package in packages:
             files += metadata(package, f"{repository}/packages/{package.name}/{package.title}", package.opam)
+    # A build is shown a part of its opam file: see `PackageToBuild`.
+    files += [file for file in map(_switch_opam_file, packages) if view_files.read(view.root, file[0]) != file[1]]
     view.write_files(files)
     # Of the empty switch: opam believes what is there, and makes what is not.
     view_files.remove(view.root, _ENVIRONMENT)
@@ -55,6 +57,10 @@ def write(view: View, packages: Sequence[OpamPackage], installed: Sequence[str],
     updates = read_environment(printed)
     env = {name: value for name, value in base.items() if name not in updates}
     return [f"{name}={value}" for name, value in {**env, **updates}.items()]
+
+
+def _switch_opam_file(package: OpamPackage) -> Tuple[str, bytes]:
+    return f"{SWITCH_STATE_DIR}/packages/{package.title}/opam", package.opam.encode("utf-8", "surrogateescape")
 
 
 def image_environment() -> Dict[str, str]:

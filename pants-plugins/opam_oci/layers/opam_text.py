@@ -1,0 +1,159 @@
+"""What a build sees of an opam file: the text without comments, and without the fields that opam only shows to people.
+
+Builds are asked for with this text, so that a change of what they do not see is no change of theirs. A package's whole opam
+file is part of an image's state layer. opam itself has the same notion: the part of an opam file that is "effective".
+
+The wall between this backend and the sandbox tool, which has a parser of opam's format, is why there is a small one here. It
+only has to find where top-level fields begin. Text that it does not understand is left as it is, which is always right.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Iterable, Iterator
+
+# Fields for people, and all that begin with `x-` but for the one that opam reads.
+_UNSEEN = frozenset(
+    ("synopsis", "description", "maintainer", "author", "authors", "license", "tags", "homepage", "doc", "bug-reports")
+) | {"dev-repo", "depexts", "messages"}
+_SEEN_EXTENSIONS = frozenset(("x-env-path-rewrite",))
+_SECTIONS = frozenset(("url", "extra-source"))
+# Of a source whose content is known by a checksum: where else it may be had.
+_ADDRESSES = frozenset(("src", "archive", "http"))
+_MIRRORS = frozenset(("mirrors",))
+
+_TOKEN = re.compile(
+    r"""(?P<space> \s+ | \#[^\n]* )
+      | (?P<comment> \(\* )
+      | (?P<string> \"{3} (?: [^"\\] | \\. | "(?!"") )* \"{3} | " (?: [^"\\] | \\. )* " )
+      | (?P<open> [\[({] )
+      | (?P<close> [\])}] )
+      | (?P<word> [^\s"\#\[\](){}]+ )""",
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT = re.compile(r"\(\*|\*\)")
+_FIELD = re.compile(r"([a-z][a-z0-9-]*):")
+_DOWNLOAD = re.compile(r'"(?:https?|ftp)://[^"\\%]*"')
+# opam finds out how an archive is packed by its content; of what is none, the name is the file's.
+_ARCHIVE = re.compile(r"\.(?:t(?:ar\.)?(?:gz|bz2|bz|xz|lzma|lz)|tar|zip)$")
+# A package that asks where an opam file lies may read it.
+_OPAM_FILE = re.compile(r"(?:([A-Za-z0-9_+-]+):)?opamfile\b")
+
+
+class _NotUnderstood(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A field or section: its tokens' texts, of which the first is or begins with its name."""
+
+    name: str
+    tokens: list[str]
+
+
+def texts_seen_by_builds(opam_files: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """By package, what its build and those above it are shown. opam_files: (name, text) of all packages of a lockfile."""
+    texts = dict(opam_files)
+    whole = set()
+    for name, text in texts.items():
+        for asked in _OPAM_FILE.findall(text):
+            whole.update({name} if asked in ("", "_") else asked.split("+"))
+    return {name: text if name in whole else seen_by_builds(text) for name, text in texts.items()}
+
+
+@lru_cache(maxsize=None)
+def seen_by_builds(text: str) -> str:
+    """The part of an opam file that a build sees, one field a line."""
+    try:
+        items = list(_items(_tokens(text)))
+        lines = [" ".join(_rewritten(item)) for item in items if not _is_unseen(item.name)]
+    except _NotUnderstood:
+        return text
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _is_unseen(name: str) -> bool:
+    return name in _UNSEEN or (name.startswith("x-") and name not in _SEEN_EXTENSIONS)
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    """(kind, text) of what is neither blank nor comment."""
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise _NotUnderstood
+        kind, at = str(match.lastgroup), match.end()
+        if kind == "comment":
+            at = _comment_end(text, match.start())
+        elif kind != "space":
+            yield kind, match.group()
+
+
+def _comment_end(text: str, start: int) -> int:
+    depth = 0
+    for mark in _COMMENT.finditer(text, start):
+        depth += 1 if mark.group() == "(*" else -1
+        if depth == 0:
+            return mark.end()
+    raise _NotUnderstood
+
+
+def _items(tokens: Iterable[tuple[str, str]]) -> Iterator[_Item]:
+    """The fields and sections of a level, each with all that lies in it."""
+    item: _Item | None = None
+    depth = 0
+    found = list(tokens)
+    for place, (kind, text) in enumerate(found):
+        if kind == "word" and depth == 0:
+            name = _name(text, found[place + 1][1] if place + 1 < len(found) else "")
+            if name is not None:
+                if item is not None:
+                    yield item
+                item = _Item(name, [])
+        if item is None:
+            raise _NotUnderstood
+        item.tokens.append(text)
+        depth += (kind == "open") - (kind == "close")
+        if depth < 0:
+            raise _NotUnderstood
+    if depth:
+        raise _NotUnderstood
+    if item is not None:
+        yield item
+
+
+def _name(word: str, following: str) -> str | None:
+    """Of the field or section that begins here."""
+    if word in _SECTIONS:
+        return word
+    field = _FIELD.fullmatch(f"{word}:" if following == ":" else word)
+    return field[1] if field else None
+
+
+def _rewritten(item: _Item) -> list[str]:
+    """The tokens; of a source with a checksum without where it can be had."""
+    tokens = item.tokens
+    if item.name not in _SECTIONS or "{" not in tokens or tokens[-1] != "}":
+        return tokens
+    start = tokens.index("{") + 1
+    fields = list(_items(_tokens(" ".join(tokens[start:-1]))))
+    if not any(field.name == "checksum" for field in fields):
+        return tokens
+    written = tokens[:start]
+    for field in fields:
+        if field.name in _MIRRORS:
+            continue
+        written += [_anywhere(token) for token in field.tokens] if field.name in _ADDRESSES else field.tokens
+    return [*written, "}"]
+
+
+def _anywhere(token: str) -> str:
+    if not _DOWNLOAD.fullmatch(token):
+        return token
+    name = token[1:-1].rpartition("/")[2]
+    archive = _ARCHIVE.search(name)
+    return f'"https://localhost/{f"source{archive.group()}" if archive else name}"'
