@@ -42,10 +42,11 @@ for ([fifo => 0010640, 0], [socket => 0140755, 0], [file => 0100644, 0], ["white
 
 
 # EPERM: nobody could remove an immutable file, the tool included; devices are the machine's; a device 0:0 is overlayfs's own.
-REFUSED = {
-    f"{flag} {kind}{way}"
-    for flag in ("immutable", "append")
-    for kind in ("file", "directory")
+KINDS = [f"{kind}{way}" for kind in ("file", "directory") for way in ("", ", extended")]
+REFUSED = {f"{flag} {kind}" for flag in ("immutable", "append") for kind in KINDS}
+REFUSED |= {f"mknod {name}" for name in ("whiteout", "null", "console", "disk", "block 0")}
+ALLOWED = {f"{flag} {kind}" for flag in ("nodump", "noatime") for kind in KINDS}
+ALLOWED |= {"socket", "mknod fifo", "mknod socket", "mknod file"}
     for way in ("", ", extended")
 }
 REFUSED |= {f"mknod {name}" for name in ("whiteout", "null", "console", "disk", "block 0")}
