@@ -47,16 +47,6 @@ REFUSED = {f"{flag} {kind}" for flag in ("immutable", "append") for kind in KIND
 REFUSED |= {f"mknod {name}" for name in ("whiteout", "null", "console", "disk", "block 0")}
 ALLOWED = {f"{flag} {kind}" for flag in ("nodump", "noatime") for kind in KINDS}
 ALLOWED |= {"socket", "mknod fifo", "mknod socket", "mknod file"}
-    for way in ("", ", extended")
-}
-REFUSED |= {f"mknod {name}" for name in ("whiteout", "null", "console", "disk", "block 0")}
-ALLOWED = {
-    f"{flag} {kind}{way}"
-    for flag in ("nodump", "noatime")
-    for kind in ("file", "directory")
-    for way in ("", ", extended")
-}
-ALLOWED |= {"socket", "mknod fifo", "mknod socket", "mknod file"}
 
 
 @pytest.mark.parametrize("user", [True, False])
