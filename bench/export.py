@@ -20,8 +20,9 @@ from typing import List, Sequence, Tuple
 
 from bench.figures import Row
 from bench.session import Session, counters, median, say, timed, wait_for_target
-from opam_sandbox.layer.capture import Rules, capture
+from opam_sandbox.layer.capture import capture
 from opam_sandbox.layer.compress import PackedWriter
+from opam_sandbox.layer.walk_tree import Rules
 from tests.support.checkout import CommandFailed, tool
 
 ONE_CORE = ["taskset", "--cpu-list", "0"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List
 
+from opam_sandbox.account_files import read_entries
 from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import view_files
 
@@ -18,7 +18,7 @@ _LINES = (
 
 def has_user(root: Path) -> bool:
     """Whether the accounts below `root` know the user opam."""
-    return any(entry[0] == USER for entry in _entries(root, "passwd"))
+    return any(entry[0] == USER for entry in read_entries(root, "passwd", links=True) or ())
 
 
 def add_user(root: Path) -> None:
@@ -27,7 +27,7 @@ def add_user(root: Path) -> None:
     Raises ToolError if somebody else has 1000.
     """
     for name, line, mode in _LINES:
-        entries = _entries(root, name)
+        entries = read_entries(root, name, links=True) or []
         if any(entry[0] == USER for entry in entries):
             continue
         taken = [entry[0] for entry in entries if name != "shadow" and len(entry) > 2 and entry[2] == "1000"]
@@ -39,7 +39,3 @@ def add_user(root: Path) -> None:
             view_files.overwrite(root, f"etc/{name}", content, mode)
         else:
             view_files.write(root, f"etc/{name}", content, mode)
-
-
-def _entries(root: Path, name: str) -> List[List[str]]:
-    return [line.split(":") for line in (view_files.read_text(root, f"etc/{name}") or "").split("\n")]

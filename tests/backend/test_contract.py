@@ -106,7 +106,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "layers": ["in/base", "in/package"],
             "packages": [{"name": "lwt", "opam": "", "depends": [], "root": True}],
             "keep": ["/usr/bin/gpg"],
-            "overlapping_files": ["/etc/*"],
+            "env": ["PATH=/usr/bin"],
         }
     ],
     "image": [

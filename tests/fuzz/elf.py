@@ -78,7 +78,7 @@ def run(data: bytes) -> None:
     assert selection.take(_PROGRAM)
     try:
         owners = Owners(full)
-        assert all(problem.isprintable() or problem for problem in Needs(full, slim, selection, owners).follow())
+        assert all(problem.isprintable() or problem for problem in Needs(full, slim, selection, owners, {}).follow())
         owners.names(selection.chosen)
     except ToolError:
         pass

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Set
 
-from opam_sandbox.layer.capture import Rules, capture
+from opam_sandbox.layer.capture import capture
 from opam_sandbox.layer.move_to_store import move_to_store
 from opam_sandbox.layer.store import Store
+from opam_sandbox.layer.walk_tree import Rules
 from opam_sandbox.locking.cache import Memo
 from opam_sandbox.oci.shared_layout import SharedLayout
 from tests.support.small_images import LAYER_TYPE, layer_tar, numbered_image

@@ -15,12 +15,13 @@ import pytest
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import read_blob
-from opam_sandbox.layer.capture import Rules, capture
+from opam_sandbox.layer.capture import capture
 from opam_sandbox.layer.compress import PackedWriter, Packing
 from opam_sandbox.layer.merge_tars import merge
 from opam_sandbox.layer.store import Store
 from opam_sandbox.layer.tar_headers import END
 from opam_sandbox.layer.unpack import unpack
+from opam_sandbox.layer.walk_tree import Rules
 from tests.support.tar_bytes import base256, extended, pax, raw, record
 from tests.unit.conftest import Collected, make_layer, make_tar, member
 

@@ -11,9 +11,10 @@ import pytest
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import broken_links, ownership
-from opam_sandbox.layer.capture import Captured, Rules, capture
+from opam_sandbox.layer.capture import Captured, capture
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
+from opam_sandbox.layer.walk_tree import Rules
 from opam_sandbox.sandbox.overlay import Overlay
 from tests.unit.conftest import Collected, Namespaces
 

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import ownership
-from opam_sandbox.layer.capture import EPOCH, Rules, capture
+from opam_sandbox.layer.capture import EPOCH, capture
 from opam_sandbox.layer.unpack import unpack
+from opam_sandbox.layer.walk_tree import Rules
 from opam_sandbox.sandbox.overlay import Overlay
 from tests.unit.conftest import Collected, Namespaces
 

@@ -15,11 +15,12 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
 from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.layer import tar_headers
-from opam_sandbox.layer.capture import Rules, capture
+from opam_sandbox.layer.capture import capture
 from opam_sandbox.layer.merge_tars import merge
 from opam_sandbox.layer.store import Store
 from opam_sandbox.layer.tar_headers import LARGEST_RECORDS, LONGEST_PATH, Entry
 from opam_sandbox.layer.unpack import unpack
+from opam_sandbox.layer.walk_tree import Rules
 from opam_sandbox.sandbox import view_files
 from tests.unit.conftest import Collected, Namespaces, make_layer
 

@@ -23,9 +23,10 @@ from opam_sandbox.imaging.debian_files import Owners, write_status
 from opam_sandbox.imaging.needs import Needs
 from opam_sandbox.imaging.selection import SWITCH, Selection
 from opam_sandbox.layer import merge_accounts
-from opam_sandbox.layer.capture import Rules, capture
+from opam_sandbox.layer.capture import capture
 from opam_sandbox.layer.compress import GZIP
 from opam_sandbox.layer.store import Store
+from opam_sandbox.layer.walk_tree import Rules
 from opam_sandbox.locking import repositories
 from opam_sandbox.running.image_config import find_user
 from opam_sandbox.sandbox import syscalls
@@ -94,7 +95,7 @@ def runtime(
     selection = Selection(full, slim, {name: full for name in trees})
     selection.choose([{"name": name, "opam": "", "depends": [], "root": True} for name in trees], keep)
     owners = Owners(full)
-    Needs(full, slim, selection, owners).follow()
+    Needs(full, slim, selection, owners, {}).follow()
     copies = Copies(full, slim, rootless=True)
     for path in sorted(selection.chosen):
         copies.copy(path)
@@ -183,7 +184,7 @@ def test_a_script_and_a_list_of_libraries_that_are_links(tmp_path: Path, host: P
     selection = Selection(full, slim, {"p": full})
     selection.choose([{"name": "p", "opam": "", "depends": [], "root": True}], ())
     owners = Owners(full)
-    [problem] = Needs(full, slim, selection, owners).follow()
+    [problem] = Needs(full, slim, selection, owners, {}).follow()
     assert "which is in neither image" in problem and owners.names([SECRET]) == set()
     (host / "conf/x.conf").unlink()
     (host / "conf").rmdir()

@@ -11,10 +11,11 @@ from typing import Any, Dict
 
 import pytest
 
-from opam_sandbox.layer.capture import Captured, Rules, capture
+from opam_sandbox.layer.capture import Captured, capture
 from opam_sandbox.layer.move_to_store import move_to_store
 from opam_sandbox.layer.store import Store
 from opam_sandbox.layer.unpack import unpack
+from opam_sandbox.layer.walk_tree import Rules
 from opam_sandbox.sandbox import syscalls
 from tests.unit.conftest import Collected, Namespaces
 

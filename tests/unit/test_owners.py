@@ -366,6 +366,7 @@ def test_a_runtime_image_has_the_accounts_of_what_it_keeps(top: Path, layers: Li
         "chown 6:42 /usr/lib/man; mkdir /var/agent; chgrp 101 /var/agent; echo x > /var/agent/file"
     )
     package = layer(built(top, "keep", layers, script))
+    state = conftest.make_layer(top / "layers/state", conftest.make_tar([]), "state", "")
     files = [member(path, DIRECTORY) for path in ("etc", "home", "proc", "dev", "tmp", "usr", "usr/lib", "var")]
     files += [
         member("etc/passwd", content=b"root:x:0:0::/:/bin/sh\nman:x:13:12::/:/bin/sh\n"),
@@ -380,9 +381,10 @@ def test_a_runtime_image_has_the_accounts_of_what_it_keeps(top: Path, layers: Li
     request: Any = {
         "store": "store",
         "slim": str(slim.directory),
-        "layers": [str(one.directory) for one in (*layers, package)],
+        "layers": [str(one.directory) for one in (*layers, package, state)],
         "packages": [{"name": "t", "opam": "", "depends": [], "root": True}],
         "keep": ["/usr/lib/agent", "/usr/lib/man", "/var/agent/file"],
+        "env": [],
     }
     root, user = (call(top, "runtime", who, lambda: runtime.run(request, 1)) for who in (ROOT, ONE_ID))
     assert result(root) == result(user)

@@ -8,12 +8,14 @@ import stat
 import subprocess
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Dict, List
+from types import MappingProxyType
+from typing import Any, Dict, List, Mapping
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from opam_sandbox.errors import RequestError
 from opam_sandbox.imaging import runtime
 from opam_sandbox.imaging.elf import read_elf
 from opam_sandbox.imaging.requests import RuntimePackage
@@ -21,6 +23,8 @@ from opam_sandbox.imaging.selection import SWITCH, runtime_packages, wanted
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.layer.store import Store
 from tests.unit.conftest import Namespaces, make_layer, make_tar, member
+
+PATH = f"/{SWITCH}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # -- ELF
 
@@ -129,21 +133,22 @@ def image(namespaces: Namespaces, tiny_root: Path, tmp_path: Path, monkeypatch: 
     return trees
 
 
-def run(trees: Dict[str, Path], **more: Any) -> "tuple[int, Path]":
-    """Run the command; its exit status and the layer unpacked."""
-    for number, name in enumerate(("slim", "base", "opam-root", "root", "dep")):
-        kind = {"slim": "base", "base": "base", "opam-root": "opam-root"}.get(name, "package")
+def run(trees: Dict[str, Path], env: Mapping[str, str] = MappingProxyType({}), **more: Any) -> "tuple[int, Path]":
+    """Run the command; its exit status and the layer unpacked. env: what the image's environment has besides PATH."""
+    for number, name in enumerate(("slim", "base", "opam-root", "root", "dep", "state")):
+        kind = {"slim": "base", "base": "base", "opam-root": "opam-root", "state": "state"}.get(name, "package")
         content = files_of(trees[name]) if name in trees else []
         make_layer(Path(f"in/{number}"), make_tar(content), kind, name)
     request: Any = {
         "store": "store",
         "slim": "in/0",
-        "layers": [f"in/{number}" for number in range(1, 5)],
+        "layers": [f"in/{number}" for number in range(1, 6)],
         "packages": [
             {"name": "dep", "opam": "", "depends": [], "root": False},
             {"name": "root", "opam": 'depends: ["dep"]', "depends": ["dep"], "root": True},
         ],
         "keep": [],
+        "env": [f"{name}={value}" for name, value in {"PATH": PATH, **env}.items()],
         **more,
     }
     Path("store").mkdir(exist_ok=True)
@@ -172,6 +177,15 @@ def test_more_is_kept_on_request(image: Dict[str, Path]) -> None:
     status, layer = run(image, keep=[f"/{SWITCH}/lib/dep/*", f"/{SWITCH}/bin/tool"])
     assert status == 0
     assert {"lib/dep/dep.cma", "bin/tool"} < set(names(layer))
+
+
+def test_the_state_is_needed(image: Dict[str, Path]) -> None:
+    """Records and accounts of several layers are right only there."""
+    with pytest.raises(RequestError, match="the last should be the image's state"):
+        run(image, layers=[f"in/{number}" for number in range(1, 5)])
+    shutil.rmtree("in")
+    with pytest.raises(RequestError, match="env: each should be"):
+        run(image, env={"": "x"})
 
 
 def test_a_pattern_that_matches_nothing(image: Dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
@@ -228,7 +242,7 @@ def test_links_out_of_the_image_lead_nowhere(image: Dict[str, Path], tmp_path: P
     (switch / "share/directory").symlink_to(secret.parent)
     (image["root"] / SWITCH / "share/directory").mkdir(parents=True)
     (image["root"] / SWITCH / "share/directory/secret").write_text("of the package")
-    status, layer = run(image, overlapping_files=[f"/{SWITCH}/share/directory"])
+    status, layer = run(image)
     assert status == 0 and secret.read_text() == "of the machine"
     for path in layer.rglob("*"):
         assert path.is_symlink() or not path.is_file() or b"of the machine" not in path.read_bytes()

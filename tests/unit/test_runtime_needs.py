@@ -134,6 +134,91 @@ def test_the_toplevel_gets_what_scripts_load(image: Trees) -> None:
     assert not {"lib/ocaml/libasmrun.a", "lib/dep/dep.cmx"} & set(names(layer))
 
 
+# -- the image's environment
+
+
+def test_programs_are_found_by_the_images_path(image: Trees) -> None:
+    """A directory of a package's comes first: what lies there is run, and not the slim base's program of that name."""
+    env(image)
+    for name in ("/home/opam/tools/own", f"/{SWITCH}/include/own"):
+        script(image["dep"], name, "/bin/sh")
+    shutil.copy(image["slim"] / "bin/sh", image["slim"] / "bin/own")
+    shutil.copy(image["base"] / "bin/sh", image["base"] / "bin/own")
+    script(image["root"], "bin/a", "/usr/bin/env own")
+    script(image["root"], "bin/b", "/usr/bin/env -S ${TOOLS}/other")
+    script(image["dep"], "/home/opam/tools/other", "/bin/sh")
+    status, layer = run(image, {"PATH": "/home/opam/tools:/usr/bin:/bin", "TOOLS": "/home/opam/tools"})
+    assert status == 0 and (layer / "home/opam/tools/own").exists() and (layer / "home/opam/tools/other").exists()
+    assert "include/own" not in names(layer)
+    shutil.rmtree("in")
+    (image["root"] / SWITCH / "bin/b").unlink()
+    status, layer = run(image, {"PATH": f"relative:/{SWITCH}/include:/home/opam/tools:/usr/bin:/bin"})
+    assert status == 0 and "include/own" in names(layer) and not (layer / "home/opam/tools").exists()
+    shutil.rmtree("in")
+    status, layer = run(image)
+    assert status == 0 and "include/own" not in names(layer) and not (layer / "home/opam/tools").exists()
+
+
+def test_a_path_without_the_program(image: Trees, capfd: pytest.CaptureFixture[str]) -> None:
+    """What the image's own PATH does not have is not run, though the usual one has it."""
+    env(image)
+    (image["dep"] / SWITCH / "bin/tool").chmod(0o755)
+    script(image["root"], "bin/a", "/usr/bin/env tool")
+    status, _ = run(image, {"PATH": "/usr/bin:/bin"})
+    assert (
+        status == 1
+        and "by tool (through /usr/bin/env), which is in neither image's /usr/bin:/bin" in capfd.readouterr().err
+    )
+
+
+def test_primitives_are_found_by_the_images_environment(image: Trees) -> None:
+    """The first directory that has them: the environment's, the program's, then those of the standard library's ld.conf."""
+    head = f"#!/{SWITCH}/bin/ocamlrun\n".encode()
+    script(image["dep"], "bin/ocamlrun", "/bin/sh")
+    program = bytecode([(b"DLLS", b"dllx\0dlly\0"), (b"DLPT", f"/{SWITCH}/own".encode())], head)
+    add(image["root"], "bin/byte", program, 0o755)
+    # Places whose files are kept only where something needs them.
+    for name in ("lib/ocaml/a/dllx.so", "lib/ocaml/b/dlly.so", "bin/dllx.so", "lib/ocaml/c/dlly.so"):
+        add(image["dep"], name, "x")
+    add(image["dep"], "lib/ocaml/ld.conf", f"/{SWITCH}/bin\nc\n")
+    add(image["dep"], "lib/ocaml/std/ld.conf", "../b\n")
+    status, layer = run(image)
+    assert status == 0 and {"bin/dllx.so", "lib/ocaml/c/dlly.so"} <= set(names(layer))
+    shutil.rmtree("in")
+    here = {"CAML_LD_LIBRARY_PATH": f"/nowhere:/{SWITCH}/lib/ocaml/a", "OCAMLLIB": f"/{SWITCH}/lib/ocaml/std"}
+    status, layer = run(image, here)
+    assert status == 0 and {"lib/ocaml/a/dllx.so", "lib/ocaml/b/dlly.so", "lib/ocaml/std/ld.conf"} <= set(names(layer))
+    assert not {"bin/dllx.so", "lib/ocaml/c/dlly.so"} & set(names(layer))
+
+
+def test_libraries_are_found_by_the_images_environment(image: Trees) -> None:
+    """LD_LIBRARY_PATH comes before what the linker's configuration says, and so before the slim base's own library."""
+    shutil.copy(os.path.realpath(shutil.which("sh") or "/bin/sh"), image["root"] / SWITCH / "bin/program")
+    add(image["dep"], "bin/libc.so.6", next(path for path in image["base"].rglob("libc.so.6")).read_bytes())
+    add(image["dep"], "bin/libnoise.so", "x")
+    status, layer = run(image)
+    assert status == 0 and "bin/libc.so.6" not in names(layer)
+    shutil.rmtree("in")
+    preload = f"libmissing.so:/{SWITCH}/bin/libnoise.so"
+    status, layer = run(image, {"LD_LIBRARY_PATH": f"/{SWITCH}/bin", "LD_PRELOAD": preload})
+    assert status == 0 and {"bin/libc.so.6", "bin/libnoise.so"} <= set(names(layer))
+
+
+def test_ocaml_libraries_are_found_by_the_images_environment(image: Trees) -> None:
+    program = (image["base"] / "bin/sh").read_bytes()
+    add(image["root"], "bin/program", program + b"..." + b"Dynlink.Error", 0o755)
+    for name in ("include/dep/META", "include/dep/dep.cmxs", "include/dep.conf"):
+        add(image["dep"], name, "x")
+    status, layer = run(image)
+    assert status == 0 and not [name for name in names(layer) if name.startswith("include/")]
+    shutil.rmtree("in")
+    status, layer = run(
+        image, {"OCAMLPATH": f"/nowhere:/{SWITCH}/include", "OCAMLFIND_CONF": f"/{SWITCH}/include/dep.conf"}
+    )
+    assert status == 0
+    assert {"include/dep/META", "include/dep/dep.cmxs", "include/dep.conf"} <= set(names(layer))
+
+
 # -- links
 
 
@@ -373,7 +458,7 @@ def test_depexts_that_are_left_out(image: Trees) -> None:
     ]
     selection = Selection(image["base"], image["slim"], {"dep": image["dep"]})
     selection.run_time = {"dep"}
-    found = left_out_debs(layers, Search(image["base"], image["slim"], selection, Owners(image["base"])))
+    found = left_out_debs(layers, Search(image["base"], image["slim"], selection, Owners(image["base"]), {}))
     assert len(found) == 1 and found[0].endswith(": gconv, libnss-x, prog")
     selection.run_time = set()
-    assert not left_out_debs(layers, Search(image["base"], image["slim"], selection, Owners(image["base"])))
+    assert not left_out_debs(layers, Search(image["base"], image["slim"], selection, Owners(image["base"]), {}))

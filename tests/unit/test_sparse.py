@@ -13,10 +13,11 @@ import pytest
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import compress
-from opam_sandbox.layer.capture import EPOCH, Rules, capture
+from opam_sandbox.layer.capture import EPOCH, capture
 from opam_sandbox.layer.compress import LARGEST_LAYER, PIECE, PackedWriter, Packing
 from opam_sandbox.layer.holes import ZEROS
 from opam_sandbox.layer.unpack import unpack
+from opam_sandbox.layer.walk_tree import Rules
 from tests.unit.conftest import Collected
 
 MIB = 1 << 20

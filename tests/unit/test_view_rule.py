@@ -18,7 +18,9 @@ PACKAGE = REPOSITORY / "src/opam_sandbox"
 # Modules that never have a path of a view or of an unpacked layer, or whose whole work these paths are.
 WHOLE = {
     "sandbox/open_in_root.py": "the one module that opens names of a view",
-    "sandbox/view_files.py": "what all others use; by descriptors of open_in_root",
+    "sandbox/view_files.py": "what all others use: the two below",
+    "sandbox/view_lookups.py": "by descriptors of open_in_root",
+    "sandbox/view_changes.py": "by descriptors of view_lookups",
     "sandbox/syscalls.py": "system calls: those who call them are looked at",
     "sandbox/namespaces.py": "the process's own maps in /proc",
     "sandbox/scratch.py": "records and directories of this process; trees are removed, which follows nothing",
@@ -62,21 +64,16 @@ VIEWS = ("locking/repositories.py", "locking/solve.py")
 
 # (module, function) -> what it may call, and why.
 ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
-    ("layer/capture.py", "_names"): ({"os.scandir"}, "an unmounted view, whose processes are killed; no links"),
-    ("layer/capture.py", "_take"): ({"os.lstat"}, "as _names"),
-    ("layer/capture.py", "_links_below"): ({"os.lstat"}, "as _merged_below"),
-    ("layer/capture.py", "is_opaque"): ({"os.getxattr"}, "as _names; follow_symlinks=False"),
-    ("layer/capture.py", "_merged_below"): ({"os.lstat"}, "directories of the store: each one above is no link"),
-    ("layer/capture.py", "_is_like"): ({"os.lstat"}, "as _names and _merged_below"),
-    ("layer/owners.py", "_look"): ({"os.lstat"}, "directories of the store, component by component"),
-    ("layer/owners.py", "_is_opaque"): ({"os.getxattr"}, "as _look; follow_symlinks=False"),
+    ("layer/walk_tree.py", "_names"): ({"os.scandir"}, "an unmounted view, whose processes are killed; no links"),
+    ("layer/walk_tree.py", "_take"): ({"os.lstat"}, "as _names"),
+    ("layer/walk_tree.py", "_is_like"): ({"os.lstat"}, "as _names; directories of the store, each one above no link"),
     ("building/machine_files.py", "walk"): (
         {"os.scandir", ".stat"},
         "an unmounted upper directory, by a descriptor: each directory on the way is no link",
     ),
-    ("layer/capture.py", "_write"): ({"os.readlink"}, "as _names: says where a link leads, and does not go there"),
+    ("layer/capture.py", "_write"): ({"os.readlink"}, "as walk_tree's: says where a link leads, and does not go there"),
     ("layer/capture.py", "_write_file"): ({"open"}, "a descriptor of open_in_root"),
-    ("layer/capture.py", "_xattrs"): ({"os.listxattr", "os.getxattr"}, "as _names; follow_symlinks=False"),
+    ("layer/walk_tree.py", "xattrs"): ({"os.listxattr", "os.getxattr"}, "as _names; follow_symlinks=False"),
     ("layer/move_to_store.py", "_move"): (
         {"os.mkdir", "os.rename", "os.chown", "os.setxattr", "os.utime"},
         "what was captured, out of an unmounted view whose processes are killed, into directories made here",
@@ -93,6 +90,11 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/make.py", "write_description"): ({"write_json"}, "layer.json, a file of the process"),
     ("layer/mounted.py", "mounted"): ({"open"}, "the log, a file of the process"),
     ("layer/compress.py", "_in_memory"): ({"open"}, "a memfd"),
+    ("sandbox/layer_paths.py", "look"): (
+        {"os.lstat"},
+        "directories of the store, or an unmounted view, component by component: each one above is no link",
+    ),
+    ("sandbox/layer_paths.py", "is_opaque"): ({"os.getxattr"}, "as look; follow_symlinks=False"),
     ("sandbox/bare_program.py", "enter"): (
         {"os.chroot", "os.chdir", "syscalls.mount"},
         "the child: from there on inside; a directory of the store, in a mount namespace of the child's",
@@ -113,10 +115,6 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         "the scratch directory, above the view; layers by links that are made here",
     ),
     ("sandbox/stack.py", "_short_name"): ({"os.symlink"}, "the scratch directory, above the view"),
-    ("sandbox/stack.py", "_look"): (
-        {"os.lstat", "os.getxattr"},
-        "directories of the store: each one above is no link; follow_symlinks=False",
-    ),
     ("sandbox/stack.py", "unmount"): ({"syscalls.umount"}, "the view's root"),
     ("sandbox/stack.py", "remove"): ({"syscalls.umount", "remove_tree"}, "the scratch directory, above the view"),
     ("sandbox/closed.py", "_walk"): (

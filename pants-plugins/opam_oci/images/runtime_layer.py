@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RuntimeLayerRequest(EngineAwareParameter):
-    """Asks for what a runtime image holds above its base."""
+    """Asks for what a runtime image holds above its base. `state`: the full image's; `env`: `NAME=value` of the image."""
 
     parts: ImageParts
     base: Layer
+    state: Layer
+    env: tuple[str, ...]
     keep: tuple[str, ...]
 
     def debug_hint(self) -> str:
@@ -67,7 +69,7 @@ async def slim_base_lock(field_set: OciPackageImageFieldSet, parts: ImageParts) 
 async def make_runtime_layer(request: RuntimeLayerRequest) -> Layer:
     """The files of an image that its roots need to run. Raises LayerError."""
     parts = request.parts
-    full = (*parts.ground.layers, *parts.layers)
+    full = (*parts.ground.layers, *parts.layers, request.state)
     roots = {name for selection in parts.selections for name in selection.names}
     values: RuntimeRequest = {
         "store": STORE,
@@ -83,9 +85,8 @@ async def make_runtime_layer(request: RuntimeLayerRequest) -> Layer:
             for union in parts.packages
         ],
         "keep": list(request.keep),
+        "env": list(request.env),
     }
-    if parts.overlapping_files:
-        values["overlapping_files"] = list(parts.overlapping_files)
     layers = (request.base, *full)
     call = Call("runtime", f"Make the runtime layer of {parts.address}", values, layers, LAYER_OUTPUTS)
     return await run_layer_tool(call)

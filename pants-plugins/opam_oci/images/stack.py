@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Iterable
 
 from opam_oci.field_sets import OciPackageImageFieldSet
-from opam_oci.images.environment import Variables, environment_of, without_opam
+from opam_oci.images.environment import Variables, environment_of, image_env, without_opam
 from opam_oci.images.history import OPAM_ROOT_HISTORY, STATE_HISTORY, base_history, package_history, runtime_history
 from opam_oci.images.layering import groups_of
 from opam_oci.images.packed_layer import AS_MADE, Compression, PackedLayerRequest, pack_layer
@@ -60,11 +60,15 @@ async def runtime_stack(field_set: OciPackageImageFieldSet, parts: ImageParts) -
     """The slim base, and what the roots need to run. Raises InvalidFieldException, LayerError."""
     slim_lock = await slim_base_lock(field_set, parts)
     slim = await make_base_layer(BaseLayerRequest(slim_lock), **implicitly())
-    layer = await make_runtime_layer(RuntimeLayerRequest(parts, slim, field_set.runtime_keep.value), **implicitly())
-    entries = (StackEntry((slim,), base_history(slim_lock)), StackEntry((layer,), runtime_history(parts)))
     # As in the full image, whose programs these are.
     state = await make_state_layer(parts, (*parts.ground.layers, *parts.layers))
-    return Stack(entries, slim_lock, without_opam(await environment_of(state)))
+    variables = without_opam(await environment_of(state))
+    env = tuple(image_env(field_set, variables))
+    layer = await make_runtime_layer(
+        RuntimeLayerRequest(parts, slim, state, env, field_set.runtime_keep.value), **implicitly()
+    )
+    entries = (StackEntry((slim,), base_history(slim_lock)), StackEntry((layer,), runtime_history(parts)))
+    return Stack(entries, slim_lock, variables)
 
 
 async def packed(stack: Stack, base: Layer, compression: Compression, level: int) -> tuple[Layer, ...]:

@@ -18,8 +18,8 @@ from opam_sandbox.building import machine_files
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK
 from opam_sandbox.layer import tar_headers
-from opam_sandbox.layer.capture import OVERLAY_XATTRS
 from opam_sandbox.layer.tar_headers import Entry
+from opam_sandbox.layer.walk_tree import OVERLAY_XATTRS
 
 # Left out: of the host, of this process, or grown by every run.
 _DROPPED = {

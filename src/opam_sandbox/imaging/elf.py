@@ -23,12 +23,14 @@ _LARGEST_DYNAMIC = 1 << 16
 class Elf:
     """`needed`: names of libraries, `paths`: RUNPATH or RPATH with `$ORIGIN` as it is, `interpreter`: "" for none.
 
-    `loaded`: (offset, length) of the parts of the file that become memory of the process."""
+    `loaded`: (offset, length) of the parts of the file that become memory of the process. `first`: the paths are a RPATH, which
+    counts before LD_LIBRARY_PATH, as a RUNPATH does not."""
 
     needed: Tuple[str, ...]
     paths: Tuple[str, ...]
     interpreter: str
     loaded: Tuple[Tuple[int, int], ...] = ()
+    first: bool = False
 
 
 def read_elf(file: BinaryIO) -> Optional[Elf]:
@@ -90,6 +92,7 @@ def _read(file: BinaryIO) -> Optional[Elf]:
         tuple(part for path in paths for part in path.split(":") if part),
         interpreter,
         loaded,
+        _DT_RUNPATH not in values,
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import List
+from typing import List, Optional, Sequence
 
 from opam_sandbox.imaging.bytecode import Bytecode
 from opam_sandbox.imaging.elf import Elf
@@ -13,7 +14,7 @@ from opam_sandbox.imaging.selection import SWITCH
 from opam_sandbox.sandbox import view_files
 
 _CONFIGURATION = "ld.conf"
-# CAML_LD_LIBRARY_PATH of images, where they do not set another.
+# Where packages have their primitives: last, for programs that a script gives another CAML_LD_LIBRARY_PATH.
 _PRIMITIVES = tuple(f"{SWITCH}/lib/{part}" for part in ("stublibs", "ocaml/stublibs", "ocaml"))
 
 
@@ -24,35 +25,60 @@ def follow_elf(search: Search, path: str, elf: Elf) -> None:
     origin = "/" + os.path.dirname(path)
     own = [part.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for part in elf.paths]
     own = [os.path.normpath(part).lstrip("/") for part in own]
-    for name in elf.needed:
-        file = os.path.basename(name)
+    named = search.directories("LD_LIBRARY_PATH")
+    own = [*own, *named] if elf.first else [*named, *own]
+    # What is preloaded and is not there, the dynamic linker does without.
+    preloaded = re.split("[: ]+", search.env.get("LD_PRELOAD", "")) if elf.interpreter else []
+    for name in (*elf.needed, *(one for one in preloaded if one)):
         if "/" in name:
             slim = full = [os.path.dirname(name)]
         else:
             slim = [*own, *linker_directories(search.slim)]
             full = [*own, *linker_directories(search.full)]
-        if not any(search.has(f"{place}/{file}") for place in slim):
-            _take(search, path, name, [f"{place}/{file}" for place in full])
+        _follow(search, path, name, slim, full, needed=name in elf.needed)
+
+
+def _follow(
+    search: Search, path: str, name: str, slim: Sequence[str], full: Sequence[str], needed: bool = True
+) -> None:
+    """Take the library `name` that the file at `path` loads. `slim`, `full`: the directories of both images, in order.
+    needed: it does not run without.
+
+    What comes first in the full image is loaded there: one that a package made is not the same as the slim base's.
+    """
+    file = os.path.basename(name)
+    candidates = [f"{place}/{file}" for place in full]
+    there = next((one for one in candidates if view_files.exists(search.full, one)), None)
+    if there is None and not needed:
+        return
+    if (there is not None and search.is_ours(there)) or not any(search.has(f"{place}/{file}") for place in slim):
+        _take(search, path, name, there)
 
 
 def follow_bytecode(search: Search, path: str, bytecode: Bytecode) -> None:
     """Take the primitives of the bytecode program at `path`, and the file by which its runtime finds them."""
     selection = search.selection
+    standard = _standard_library(search)
+    place = view_files.resolve(search.full, standard) or standard
     for name in sorted(selection.of_packages):
         # Small, and what a program loads by Dynlink may need any of them.
-        if name.startswith((f"{SWITCH}/lib/ocaml/stublibs/", f"{SWITCH}/lib/ocaml/{_CONFIGURATION}")):
+        if name.startswith((f"{place}/stublibs/", f"{place}/{_CONFIGURATION}")):
             selection.take(name)
+    own = [*search.directories("CAML_LD_LIBRARY_PATH"), *bytecode.paths]
+    slim = [*own, *_primitive_directories(search.slim, standard), *_PRIMITIVES]
+    full = [*own, *_primitive_directories(search.full, standard), *_PRIMITIVES]
     for library in bytecode.libraries:
-        file = f"{library}.so"
-        slim = [*bytecode.paths, *_PRIMITIVES, *_primitive_directories(search.slim)]
-        full = [*bytecode.paths, *_PRIMITIVES, *_primitive_directories(search.full)]
-        if not any(search.has(f"{place}/{file}") for place in slim):
-            _take(search, path, file, [f"{place}/{file}" for place in full])
+        _follow(search, path, f"{library}.so", slim, full)
 
 
-def _take(search: Search, path: str, name: str, candidates: List[str]) -> None:
-    """`name`: of a library that the file at `path` needs, in the first of the candidates that is there."""
-    there = next((one for one in candidates if view_files.exists(search.full, one)), None)
+def _standard_library(search: Search) -> str:
+    """The directory of the standard library: the environment's, as OCaml's runtime reads it, or the switch's."""
+    named = next((search.env[name] for name in ("OCAMLLIB", "CAMLLIB") if name in search.env), "")
+    return named if named.startswith("/") else f"{SWITCH}/lib/ocaml"
+
+
+def _take(search: Search, path: str, name: str, there: Optional[str]) -> None:
+    """`name`: of a library that the file at `path` needs; `there`: where it is in the full image."""
     if there is None:
         search.problem(f"/{path} needs the library {name}, which is not in the full image either")
         return
@@ -78,9 +104,9 @@ def linker_directories(root: Path) -> List[str]:
     return [*found, "lib", "usr/lib", "lib64", "usr/lib64"]
 
 
-def _primitive_directories(root: Path) -> List[str]:
-    """Where OCaml's bytecode runtimes look in a root: what stands in the ld.conf of the switch's OCaml, and of Debian's."""
-    places = [f"{SWITCH}/lib/ocaml", "usr/lib/ocaml"]
+def _primitive_directories(root: Path, standard: str) -> List[str]:
+    """Where OCaml's bytecode runtimes look in a root: what stands in the ld.conf of the standard library, and of Debian's."""
+    places = [standard, "usr/lib/ocaml"]
     for machine in view_files.names(root, "usr/lib"):
         below = f"usr/lib/{machine}/ocaml"
         places += [f"{below}/{version}" for version in view_files.names(root, below)]

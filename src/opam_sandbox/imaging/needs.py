@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, Sequence, Set
+from typing import List, Mapping, Sequence, Set
 
 from opam_sandbox.imaging import libraries, plugins, scripts, unseen
 from opam_sandbox.imaging.bytecode import read_bytecode
@@ -18,10 +18,11 @@ from opam_sandbox.sandbox import view_files
 
 
 class Needs:
-    """`full`, `slim`: the views' roots; `selection` grows by what is needed; `owners` says which Debian package has a file."""
+    """`full`, `slim`: the views' roots; `selection` grows by what is needed; `owners` says which Debian package has a file.
+    `env`: the image's environment."""
 
-    def __init__(self, full: Path, slim: Path, selection: Selection, owners: Owners) -> None:
-        self._search = Search(full, slim, selection, owners)
+    def __init__(self, full: Path, slim: Path, selection: Selection, owners: Owners, env: Mapping[str, str]) -> None:
+        self._search = Search(full, slim, selection, owners, env)
 
     def notes(self, layers: Sequence[Layer]) -> List[str]:
         """After `follow`: what nobody can see from outside, a sentence each. `layers`: the full image's."""
@@ -71,7 +72,7 @@ class Needs:
                     search.take_program(bytecode.runtime, f"/{path} is run by {bytecode.runtime}")
                 libraries.follow_bytecode(search, path, bytecode)
             if elf is not None or bytecode is not None:
-                plugins.follow(search.selection, file, native=bytecode is None)
+                plugins.follow(search, file, native=bytecode is None)
 
     def _check_link(self, path: str) -> None:
         """A program of a Debian package that a link leads to is not the whole of that package."""

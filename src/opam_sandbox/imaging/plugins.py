@@ -8,7 +8,9 @@ import re
 from typing import BinaryIO, Set
 
 from opam_sandbox.files import CHUNK
-from opam_sandbox.imaging.selection import SWITCH, Selection
+from opam_sandbox.imaging.search import Search
+from opam_sandbox.imaging.selection import SWITCH
+from opam_sandbox.sandbox import view_files
 
 # The name of an exception that every program with Dynlink in it has in it, and that of findlib's configuration.
 _DYNLINK, _FINDLIB = b"Dynlink.Error", b"findlib.conf"
@@ -26,16 +28,16 @@ def is_toplevel(program: str) -> bool:
     return bool(_TOPLEVELS.match(os.path.basename(program)))
 
 
-def follow(selection: Selection, file: BinaryIO, native: bool) -> None:
+def follow(search: Search, file: BinaryIO, native: bool) -> None:
     """Take what an open program may load: with Dynlink in it, libraries of the packages that the roots depend on at run
     time; with findlib in it, the descriptions of libraries."""
-    marks = _marks(file)
+    marks, selection = _marks(file), search.selection
     if _DYNLINK in marks:
         selection.take_libraries(_NATIVE if native else _BYTECODE)
     elif _FINDLIB in marks:
         selection.take_libraries(_DESCRIPTIONS)
     if marks:
-        selection.take_if_there(f"{SWITCH}/lib/findlib.conf")
+        _take_configuration(search)
 
 
 def _marks(file: BinaryIO) -> Set[bytes]:
@@ -49,7 +51,15 @@ def _marks(file: BinaryIO) -> Set[bytes]:
     return found
 
 
-def take_for_toplevel(selection: Selection) -> None:
+def take_for_toplevel(search: Search) -> None:
     """Take what a script of the toplevel may load."""
-    selection.take_libraries(_TOPLEVEL)
-    selection.take_if_there(f"{SWITCH}/lib/findlib.conf")
+    search.selection.take_libraries(_TOPLEVEL)
+    _take_configuration(search)
+
+
+def _take_configuration(search: Search) -> None:
+    """findlib's own, and the one that the image's environment names."""
+    named = view_files.resolve(search.full, search.env.get("OCAMLFIND_CONF", ""))
+    for path in (f"{SWITCH}/lib/findlib.conf", named):
+        if path:
+            search.selection.take_if_there(path)

@@ -52,14 +52,16 @@ class RuntimePackage(TypedDict):
     root: bool
 
 
-class RuntimeRequest(Overlapping):
-    """`runtime`: `slim` is the layer directory of the base, `layers` are the full image's; `keep`: patterns of paths."""
+class RuntimeRequest(TypedDict):
+    """`runtime`: `slim` is the layer directory of the base, `layers` are the full image's, its state the last; `keep`:
+    patterns of paths; `env`: the image's environment, `NAME=value`."""
 
     store: str
     slim: str
     layers: List[str]
     packages: List[RuntimePackage]
     keep: List[str]
+    env: List[str]
 
 
 class _HistoryEntry(TypedDict):

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Sequence
+from typing import Dict, Mapping, Sequence
 
-from opam_sandbox import dpkg_union
 from opam_sandbox.accounts import add_user, has_user
-from opam_sandbox.beside.union import Union
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.imaging.debian_files import Owners, write_status
@@ -42,18 +40,19 @@ def run(request: RuntimeRequest, jobs: int) -> int:
     rootless = is_rootless()
     if slim.kind != "base" or not layers or layers[0].kind != "base":
         raise RequestError("slim, layers: each should start with a base")
+    # What lies beside one another, dpkg's records and accounts are right in it.
+    if layers[-1].kind != "state":
+        raise RequestError("layers: the last should be the image's state")
+    env = _environment(request["env"])
 
     def inside() -> int:
         store = Store(Path(request["store"]), rootless)
         with mounted(store, layers, name="full") as full:
-            allowed = request.get("overlapping_files", ())
-            dpkg_union.unite(full, [layer.dpkg for layer in layers])
-            Union(full, store, layers).make(allowed, "the image", "the image's field `overlapping_files`")
             make_layer(
                 Identity("runtime"),
                 [slim],
                 store,
-                lambda view: _fill(view, full, request, layers, store),
+                lambda view: _fill(view, full, request, env, layers, store),
                 skip=_skip,
             )
         return 0
@@ -65,14 +64,22 @@ def _skip(path: bytes, directory: bool) -> bool:
     return path not in _KEPT and ownership.is_shared(path, directory)
 
 
-def _fill(view: View, full_view: View, request: RuntimeRequest, layers: Sequence[Layer], store: Store) -> Facts:
+def _environment(lines: Sequence[str]) -> Dict[str, str]:
+    if not all(line.find("=") > 0 for line in lines):
+        raise RequestError("env: each should be `NAME=value`")
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _fill(
+    view: View, full_view: View, request: RuntimeRequest, env: Mapping[str, str], layers: Sequence[Layer], store: Store
+) -> Facts:
     """Put into `view`, the slim base, what the roots need of `full_view`."""
     slim, full, lower = view.root, full_view.root, full_view.overlay.lower
     trees = {layer.name: store.get(layer) for layer in layers if layer.kind == "package"}
     selection = Selection(full, slim, trees)
     selection.choose(request["packages"], request["keep"])
     packages = Owners(full)
-    needs = Needs(full, slim, selection, packages)
+    needs = Needs(full, slim, selection, packages, env)
     problems = needs.follow()
     if problems:
         raise ToolError(

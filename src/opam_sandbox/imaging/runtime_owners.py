@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
+from opam_sandbox.account_files import Entry, free_number, number_of, read_entries
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import ownership
-from opam_sandbox.layer.merge_accounts import SYSTEM
 from opam_sandbox.layer.owners import Below, Owner
 from opam_sandbox.sandbox import view_files
 
@@ -85,20 +85,16 @@ class RuntimeOwners:
             view_files.overwrite(self._slim, f"etc/{file}", content)
 
 
-def _lines(root: Path, file: str) -> List[List[str]]:
-    text = view_files.read_text(root, f"etc/{file}", links=False) or ""
-    return [line.split(":") for line in text.split("\n") if line]
+def _lines(root: Path, file: str) -> List[Entry]:
+    return read_entries(root, file) or []
 
 
-def _number(lines: Sequence[Sequence[str]], name: str) -> Optional[int]:
-    found = next((line[2] for line in lines if line[0] == name and len(line) > 2), "")
-    return int(found) if found.isascii() and found.isdigit() and len(found) < 11 else None
+def _number(lines: Sequence[Entry], name: str) -> Optional[int]:
+    return number_of(next((line for line in lines if line[0] == name and len(line) > 2), []))
 
 
-def _free(lines: Sequence[Sequence[str]], number: int, name: str) -> int:
-    used = {line[2] for line in lines if len(line) > 2}
-    candidates: List[int] = [number, *SYSTEM]
-    for one in candidates:
-        if str(one) not in used:
-            return one
-    raise ToolError(f"the slim base has no free number for the account {name!r:.80}, who owns files of the image")
+def _free(lines: Sequence[Entry], number: int, name: str) -> int:
+    free = free_number(str(number), {line[2] for line in lines if len(line) > 2})
+    if free is None:
+        raise ToolError(f"the slim base has no free number for the account {name!r:.80}, who owns files of the image")
+    return int(free)

@@ -7,11 +7,7 @@ from typing import Tuple
 
 from opam_sandbox.imaging import plugins
 from opam_sandbox.imaging.search import WAY_OUT, Search
-from opam_sandbox.imaging.selection import SWITCH
-from opam_sandbox.imaging.shebang import EnvError, env_command, image_variables
-
-# The PATH of images, where they do not set another.
-PATH = f"/{SWITCH}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from opam_sandbox.imaging.shebang import WITHOUT_PATH, EnvError, env_command
 
 
 def follow(search: Search, path: str, shebang: Tuple[str, str]) -> None:
@@ -25,14 +21,14 @@ def follow(search: Search, path: str, shebang: Tuple[str, str]) -> None:
     if os.path.basename(interpreter) == "env":
         program = _follow_env(search, path, interpreter, argument)
     if plugins.is_toplevel(program):
-        plugins.take_for_toplevel(search.selection)
+        plugins.take_for_toplevel(search)
 
 
 def _follow_env(search: Search, path: str, env: str, argument: str) -> str:
     """Take what env runs; returns its path, "" where there is none."""
     text = f"/{path} is run by {env}"
     try:
-        command = env_command(argument, image_variables(SWITCH))
+        command = env_command(argument, search.env)
     except EnvError as error:
         search.problem(f"{text}, whose argument `{argument}` {error}: {WAY_OUT}")
         return ""
@@ -41,11 +37,11 @@ def _follow_env(search: Search, path: str, env: str, argument: str) -> str:
         if not search.has(command.program):
             search.take_program(command.program, text)
         return command.program
-    looked = PATH if command.path is None else command.path
+    looked = search.env.get("PATH", WITHOUT_PATH) if command.path is None else command.path
     places = [f"{place}/{command.program}" for place in looked.split(":") if place.startswith("/")]
     there = next((one for one in places if search.is_program(search.full, one)), None)
     # What comes first in the full image is what runs there: another of that name in the slim base is not the same.
-    if there is None or not there.startswith(f"/{SWITCH}/"):
+    if there is None or not search.is_ours(there):
         own = next((one for one in places if search.is_program(search.slim, one)), None)
         if own is not None:
             return own

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from typing import Dict, List, Set
+from typing import Dict, List, Mapping, Set
 
 from opam_sandbox.imaging.debian_files import Owners
 from opam_sandbox.imaging.selection import SWITCH, Selection
 from opam_sandbox.sandbox import view_files
 
+# Where OCaml's findlib and its toplevel look, before the switch's own directory.
+_LIBRARY_VARIABLES = ("OCAMLPATH", "OCAMLTOP_INCLUDE_PATH")
+
 
 class Search:
-    """`full`, `slim`: the views' roots. `problems`: what cannot be had, a sentence each.
+    """`full`, `slim`: the views' roots. `env`: the image's environment. `problems`: what cannot be had, a sentence each.
 
     `scripts`: those that are kept; `named`: paths that the image lacks, with the programs that name them.
     """
 
-    def __init__(self, full: Path, slim: Path, selection: Selection, owners: Owners) -> None:
+    def __init__(self, full: Path, slim: Path, selection: Selection, owners: Owners, env: Mapping[str, str]) -> None:
         self.full = full
         self.slim = slim
         self.selection = selection
         self.owners = owners
+        self.env = env
+        for variable in _LIBRARY_VARIABLES:
+            places = (view_files.resolve(full, place) for place in self.directories(variable))
+            selection.library_places += tuple(f"{place}/" for place in places if place)
         self.problems: List[str] = []
         self.scripts: List[str] = []
         self.named: Dict[str, Set[str]] = {}
+
+    def directories(self, variable: str) -> List[str]:
+        """Those that a variable of the image names, with ":" between; what depends on the current directory is none."""
+        return [place for place in self.env.get(variable, "").split(":") if place.startswith("/")]
 
     def has(self, path: str) -> bool:
         """Whether a path is in the slim base or taken, links followed."""
@@ -32,6 +43,11 @@ class Search:
             return True
         real = view_files.resolve(self.full, path)
         return real is not None and real in self.selection.chosen
+
+    def is_ours(self, path: str) -> bool:
+        """Whether what a path of the full image leads to was made by a package's build, and is in no Debian package."""
+        real = view_files.resolve(self.full, path)
+        return real is not None and real in self.selection.of_packages and not self.owners.owned(real)
 
     def is_program(self, root: Path, path: str) -> bool:
         """Whether a path is an executable file in one of the views, links followed."""

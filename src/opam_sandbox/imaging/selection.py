@@ -79,7 +79,8 @@ class Selection:
 
     All paths are relative to the roots of both views. `of_packages`: the files of all packages; `chosen`: those taken;
     `empty`: directories to make; `reached`: a link that led to a taken file, by the file; `outside`: directories of the base
-    that taken links lead to, by link; `run_time`: the packages that the roots need at run time, `roots` among them.
+    that taken links lead to, by link; `run_time`: the packages that the roots need at run time, `roots` among them;
+    `library_places`: where OCaml's libraries are looked up, each with "/" at its end.
     """
 
     def __init__(self, full: Path, slim: Path, trees: Mapping[str, Path]) -> None:
@@ -87,6 +88,7 @@ class Selection:
         self._slim = slim
         self._trees = trees
         self.of_packages: Set[str] = {path for tree in trees.values() for path in _files(tree)}
+        self.library_places: Tuple[str, ...] = (f"{SWITCH}/lib/",)
         self.chosen: Set[str] = set()
         self.empty: Set[str] = set()
         self.reached: Dict[str, str] = {}
@@ -143,15 +145,15 @@ class Selection:
         return _files(self._trees[name])
 
     def take_libraries(self, endings: Tuple[str, ...]) -> None:
-        """Take, below lib/, what the names of files end with: of the packages needed at run time, of the compiler's own
-        directory, and the descriptions of all libraries, since each is looked up by those that need it."""
+        """Take, where libraries are looked up, what the names of files end with: of the packages needed at run time,
+        of the compiler's own directory, and the descriptions of all libraries, since each is looked up by those that need it."""
         if (endings, len(self.run_time)) in self._taken:
             return
         self._taken.add((endings, len(self.run_time)))
         self._endings.add(endings)
         own = {path for name in self.run_time for path in _files(self._trees[name])}
         for path in sorted(self.of_packages):
-            if path.startswith(f"{SWITCH}/lib/") and path.endswith(endings):
+            if path.startswith(self.library_places) and path.endswith(endings):
                 meta = os.path.basename(path) == "META"
                 if meta or path in own or path.startswith(f"{SWITCH}/lib/ocaml/"):
                     self.take(path)

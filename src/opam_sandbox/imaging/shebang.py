@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import List, Mapping, Optional, Tuple
 
 # The kernel reads so many bytes of a file (BINPRM_BUF_SIZE).
 LONGEST = 256
@@ -30,7 +30,7 @@ _LONG = {
     "version": False,
 }
 # What env looks in without a PATH: execvp(3).
-_WITHOUT_PATH = "/bin:/usr/bin"
+WITHOUT_PATH = "/bin:/usr/bin"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def env_command(argument: str, variables: Mapping[str, str]) -> EnvCommand:
         if word == "--":
             break
         if word == "-":  # as -i, the last option
-            path = _WITHOUT_PATH
+            path = WITHOUT_PATH
             break
         if not word.startswith("-"):
             waiting.insert(0, word)
@@ -74,9 +74,9 @@ def env_command(argument: str, variables: Mapping[str, str]) -> EnvCommand:
             if option == "split-string":
                 waiting[:0] = split(value, variables)
             elif option == "ignore-environment":
-                path = _WITHOUT_PATH
+                path = WITHOUT_PATH
             elif option == "unset" and value == "PATH":
-                path = _WITHOUT_PATH
+                path = WITHOUT_PATH
     while waiting and "=" in waiting[0]:
         name, _, value = waiting.pop(0).partition("=")
         if name == "PATH":
@@ -169,8 +169,3 @@ def _variable(text: str, at: int, variables: Mapping[str, str]) -> Tuple[str, in
         raise EnvError("has a $ without {NAME} after it")
     name = text[at + 1 : end]
     return variables.get(name, ""), end + 1
-
-
-def image_variables(switch: str) -> Dict[str, str]:
-    """Those variables that every image has, in as far as scripts may name them: `switch` is relative to the root."""
-    return {"HOME": "/home/opam", "OPAM_SWITCH_PREFIX": f"/{switch}", "LANG": "C.UTF-8"}

@@ -16,10 +16,10 @@ from typing import Iterator, Sequence
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import ownership
-from opam_sandbox.layer.capture import Captured, is_opaque
+from opam_sandbox.layer.capture import Captured
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
-from opam_sandbox.sandbox import view_files
+from opam_sandbox.sandbox import layer_paths, view_files
 
 _CHUNK = 1 << 20
 
@@ -31,7 +31,7 @@ def check(store: Store, layers: Sequence[Layer], upper: Path, captured: Captured
         name, directory = os.fsdecode(path), Path(os.fsdecode(below[: -len(path) - 1]))
         if not _is_changed(upper, directory, name):
             continue
-        left = next((other for other in _names(directory, name) if not _is_hidden(upper, other)), None)
+        left = next((other for other in _names(directory, name) if not _is_hidden(upper, other, store.rootless)), None)
         if left is not None:
             raise ToolError(
                 f"/{name} of {titles.get(directory, 'a layer below')} was changed. There it is one file with /{left}, which a "
@@ -71,16 +71,7 @@ def _names(root: Path, name: str) -> Iterator[str]:
             yield other
 
 
-def _is_hidden(upper: Path, name: str) -> bool:
+def _is_hidden(upper: Path, name: str, rootless: bool) -> bool:
     """Whether the change has something of its own in this place, or on the way to it."""
-    parts = name.split("/")
-    for number in range(1, len(parts) + 1):
-        here = "/".join(parts[:number])
-        found = view_files.status(upper, here)
-        if found is None:
-            return False
-        if number == len(parts) or not stat.S_ISDIR(found.st_mode):
-            return True
-        if is_opaque(os.fsencode(upper / here)):
-            return True
-    return True
+    found = layer_paths.look(os.fsencode(upper), os.fsencode(name), rootless)
+    return found.status is not None or found.hides

@@ -11,14 +11,15 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Protocol, Tuple, Union
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer import holes, tar_headers
+from opam_sandbox.layer import holes, tar_headers, walk_tree
 from opam_sandbox.layer.compress import LARGEST_LAYER
 from opam_sandbox.layer.read_tar import OPAQUE, WHITEOUT
 from opam_sandbox.layer.tar_headers import Entry
-from opam_sandbox.sandbox import open_in_root
+from opam_sandbox.layer.walk_tree import Found, Rules, Walk
+from opam_sandbox.sandbox import layer_paths, open_in_root
 
 # 1980-01-01, the oldest time that zip archives can hold: no file of a layer is younger.
 EPOCH = 315532800
@@ -35,12 +36,6 @@ _UNREADABLE = (
     errno.ENXIO,
 )
 
-# How the overlay file system marks directories for itself; none of it means anything in a layer.
-OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
-# What file systems say of themselves.
-LEFT_OUT_XATTRS = (*OVERLAY_XATTRS, b"system.")
-_ACCESS_LISTS = (b"system.posix_acl_access", b"system.posix_acl_default")
-
 
 class Sink(Protocol):
     """Where a tar stream goes."""
@@ -48,23 +43,6 @@ class Sink(Protocol):
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
         ...
-
-
-@dataclass
-class Rules:
-    """What of the tree is taken, and as whose.
-
-    skip(path, directory): leave out this path and all below it. owner(path, stat): (uid, gid).
-    lower: the lower directories, topmost first; a directory that stands there with the same mode and owner, and of which nothing
-    is taken, is left out as well. owner_below(path, stat): of such a directory; None: as `owner`.
-    """
-
-    skip: Callable[[bytes, bool], bool]
-    owner: Callable[[bytes, os.stat_result], Tuple[int, int]]
-    lower: Sequence[bytes] = ()
-    owner_below: Optional[Callable[[bytes, os.stat_result], Tuple[int, int]]] = None
-    epoch: int = EPOCH
-    whiteouts: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,13 +69,6 @@ class Captured:
     over_links: List[Tuple[bytes, bytes]] = field(default_factory=list)
 
 
-@dataclass
-class _Found:
-    path: bytes
-    stat: os.stat_result
-    opaque: bool = False
-
-
 def capture(root: Path, rules: Rules, sink: Sink) -> Captured:
     """Write the tree below `root` to `sink` as a tar stream. Raises ToolError for what cannot be read or cannot be in a layer,
     OSError where the stream cannot be written."""
@@ -107,7 +78,7 @@ def capture(root: Path, rules: Rules, sink: Sink) -> Captured:
         with open_in_root.directory(root) as directory:
             # A path of a few bytes: what a layer can hold does not depend on where it was made.
             top = b"/proc/self/fd/%d" % directory
-            walk = _Walk(top, rules)
+            walk = Walk(top, rules)
             for item in walk.found():
                 _write(top, directory, item, rules, links, result, sink)
             result.over_links = walk.over_links
@@ -128,119 +99,10 @@ def _shown(name: Union[str, bytes, int]) -> str:
     return "/" + parts[5] if text.startswith("/proc/self/fd/") and len(parts) > 5 else text
 
 
-class _Walk:
-    """The entries of a tree that go into the layer, parents first, sorted by name."""
-
-    def __init__(self, top: bytes, rules: Rules) -> None:
-        self._top = top
-        self._rules = rules
-        self._found: List[_Found] = []
-        self.over_links: List[Tuple[bytes, bytes]] = []
-
-    def found(self) -> List[_Found]:
-        """Raises OSError, ToolError."""
-        # Directories whose entries are still to come, the innermost last: no deeper tree ends this process. None: all have come.
-        waiting: List[Tuple[bytes, Optional[_Found], Sequence[bytes], Iterator[bytes]]] = []
-        waiting.append((b"", None, self._rules.lower, self._names(b"")))
-        while waiting:
-            directory, item, lower, names = waiting[-1]
-            name = next(names, None)
-            if name is not None:
-                path = os.path.join(directory, name)
-                merged = self._take(path, name, lower)
-                if merged is not None:
-                    waiting.append((path, self._found[-1], merged, self._names(path)))
-                continue
-            waiting.pop()
-            if self._found and self._found[-1] is item and lower and self._is_like(directory, lower[0]):
-                self._found.pop()  # copied up for something that is not taken
-        return self._found
-
-    def _is_like(self, path: bytes, below: bytes) -> bool:
-        full, rules = os.path.join(self._top, path), self._rules
-        here, there = os.lstat(full), os.lstat(below)
-        return (
-            stat.S_IMODE(here.st_mode) == stat.S_IMODE(there.st_mode)
-            and rules.owner(path, here) == (rules.owner_below or rules.owner)(path, there)
-            and _xattrs(full) == _xattrs(below)
-        )
-
-    def _names(self, directory: bytes) -> Iterator[bytes]:
-        with os.scandir(os.path.join(self._top, directory)) as entries:
-            return iter(sorted(entry.name for entry in entries))
-
-    def _take(self, path: bytes, name: bytes, lower: Sequence[bytes]) -> Optional[List[bytes]]:
-        """Note an entry. For a directory whose entries are to come, the lower ones that are merged with it, topmost first."""
-        rules, full = self._rules, os.path.join(self._top, path)
-        if len(path) > tar_headers.LONGEST_PATH:
-            raise ToolError(
-                f"/{os.fsdecode(path[:200])}... cannot be in a layer: its name has {len(path)} bytes, and what unpacks images "
-                f"takes names of {tar_headers.LONGEST_PATH}"
-            )
-        status = os.lstat(full)
-        if rules.skip(path, stat.S_ISDIR(status.st_mode)):
-            return None
-        if rules.whiteouts and name.startswith(WHITEOUT):
-            raise ToolError(
-                f"/{os.fsdecode(path)} cannot be in a layer, where a name with `.wh.` in front marks a deleted file"
-            )
-        if not stat.S_ISDIR(status.st_mode):
-            self._found.append(_Found(path, status))
-            below = _links_below(name, lower) if stat.S_ISREG(status.st_mode) else None
-            if below is not None:
-                self.over_links.append((path, below))
-            return None
-        merged = _merged_below(name, lower)
-        # overlayfs also marks directories that hide nothing, such as every one that dpkg renames into place. Said in a
-        # layer, that would hide what a layer beside it has there.
-        opaque = rules.whiteouts and is_opaque(full) and bool(merged or not rules.lower)
-        self._found.append(_Found(path, status, opaque))
-        return [] if opaque else merged
-
-
-def is_opaque(full: bytes) -> bool:
-    """Whether overlayfs hides what lies below this directory in other layers, of either kind of mount."""
-    for name in (b"trusted.overlay.opaque", b"user.overlay.opaque"):
-        try:
-            if os.getxattr(full, name, follow_symlinks=False) == b"y":
-                return True
-        except OSError:
-            continue
-    return False
-
-
-def _merged_below(name: bytes, lower: Sequence[bytes]) -> List[bytes]:
-    """The directories `name` of lower layers that are merged: down to the first whiteout, file or opaque directory."""
-    result: List[bytes] = []
-    for directory in lower:
-        full = os.path.join(directory, name)
-        try:
-            if not stat.S_ISDIR(os.lstat(full).st_mode):
-                break
-        except FileNotFoundError:
-            continue
-        result.append(full)
-        if is_opaque(full):
-            break
-    return result
-
-
-def _links_below(name: bytes, lower: Sequence[bytes]) -> Optional[bytes]:
-    """The topmost file `name` of these directories, if it has other names."""
-    for directory in lower:
-        full = os.path.join(directory, name)
-        try:
-            status = os.lstat(full)
-        except FileNotFoundError:
-            continue
-        return full if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 else None
-    return None
-
-
 def _write(
     top: bytes,
     directory: int,
-    item: _Found,
+    item: Found,
     rules: Rules,
     links: Dict[Tuple[int, int], bytes],
     result: Captured,
@@ -250,7 +112,7 @@ def _write(
     status, path = item.stat, item.path
     full = os.path.join(top, path)
     mode = status.st_mode
-    mtime = max(0, min(int(status.st_mtime), rules.epoch))
+    mtime = max(0, min(int(status.st_mtime), EPOCH))
     uid, gid = rules.owner(path, status)
     result.entries += 1
     if not stat.S_ISSOCK(mode):
@@ -259,7 +121,7 @@ def _write(
     def emit(entry: Entry) -> None:
         sink.write(tar_headers.header(entry))
 
-    if rules.whiteouts and stat.S_ISCHR(mode) and status.st_rdev == 0:
+    if layer_paths.is_whiteout(status):
         parent, name = os.path.split(path)
         result.whiteouts.append(path)
         if len(WHITEOUT + name) > tar_headers.LONGEST_COMPONENT:
@@ -267,7 +129,7 @@ def _write(
                 f"/{os.fsdecode(path)} was deleted, which a layer cannot say: with `.wh.` in front, its name would have "
                 f"{len(WHITEOUT + name)} bytes, and no file's has more than {tar_headers.LONGEST_COMPONENT}"
             )
-        emit(Entry(os.path.join(parent, WHITEOUT + name), tar_headers.REGULAR, 0o644, 0, 0, 0, rules.epoch))
+        emit(Entry(os.path.join(parent, WHITEOUT + name), tar_headers.REGULAR, 0o644, 0, 0, 0, EPOCH))
         return
     if stat.S_ISSOCK(mode):
         result.entries -= 1  # tar has no sockets, and a dead one is of no use
@@ -278,8 +140,8 @@ def _write(
         if first != path:
             emit(Entry(path, tar_headers.HARDLINK, stat.S_IMODE(mode), uid, gid, 0, mtime, first))
             return
-    xattrs = _xattrs(full)
-    if not set(_ACCESS_LISTS).isdisjoint(xattrs):
+    xattrs = walk_tree.xattrs(full)
+    if not set(walk_tree.ACCESS_LISTS).isdisjoint(xattrs):
         raise ToolError(
             f"/{os.fsdecode(path)} has an access control list, which engines do not unpack; have the package give it owner and "
             "mode alone (`setfacl --remove-all` takes the list away)"
@@ -290,7 +152,7 @@ def _write(
         emit(entry)
         if item.opaque:
             result.opaque.append(path)
-            emit(Entry(path + b"/" + OPAQUE, tar_headers.REGULAR, 0o644, 0, 0, 0, rules.epoch))
+            emit(Entry(path + b"/" + OPAQUE, tar_headers.REGULAR, 0o644, 0, 0, 0, EPOCH))
     elif stat.S_ISLNK(mode):
         entry.kind, entry.mode, entry.linkname = tar_headers.SYMLINK, 0o777, os.readlink(full)
         emit(entry)
@@ -324,15 +186,3 @@ def _write_file(directory: int, path: bytes, entry: Entry, emit: Callable[[Entry
                 raise OSError(errno.EIO, error.strerror, os.fsdecode(path)) from None
             raise
     sink.write(tar_headers.padding(entry.size))
-
-
-def _xattrs(full: bytes) -> Dict[bytes, bytes]:
-    try:
-        names = [os.fsencode(name) for name in os.listxattr(full, follow_symlinks=False)]
-    except OSError:
-        return {}
-    return {
-        name: os.getxattr(full, name, follow_symlinks=False)
-        for name in names
-        if name in _ACCESS_LISTS or not name.startswith(LEFT_OUT_XATTRS) and name != b"security.selinux"
-    }

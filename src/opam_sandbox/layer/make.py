@@ -10,12 +10,13 @@ from typing import Callable, Mapping, Optional, Sequence, Tuple, TypeVar
 from opam_sandbox import machine_errors
 from opam_sandbox.files import write_json
 from opam_sandbox.layer import broken_links, owners, ownership
-from opam_sandbox.layer.capture import Rules, Sink, capture
+from opam_sandbox.layer.capture import Sink, capture
 from opam_sandbox.layer.compress import GZIP, PackedWriter, Packing, Written
 from opam_sandbox.layer.description import FILE, DpkgFacts, Kind, Layer, LayerFields, OpamFacts
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.move_to_store import move_to_store
 from opam_sandbox.layer.store import Store
+from opam_sandbox.layer.walk_tree import Rules
 from opam_sandbox.sandbox.namespaces import kill_stragglers
 from opam_sandbox.sandbox.overlay import Overlay
 from opam_sandbox.sandbox.view import LOG, Timer, View
@@ -100,7 +101,7 @@ def _rules(
             return facts.given[path]
         return owner_below(path, status)
 
-    return Rules(skip=skip, owner=owner, owner_below=owner_below, lower=overlay.lower)
+    return Rules(skip=skip, owner=owner, owner_below=owner_below, lower=overlay.lower, rootless=store.rootless)
 
 
 def write_blob(root: Path, produce: Callable[[Sink], T], packing: Packing = GZIP) -> Tuple[Written, T]:

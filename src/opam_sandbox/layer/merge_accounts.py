@@ -10,13 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
+from opam_sandbox.account_files import SYSTEM, Entry, free_number, read_entries
 from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import view_files
 
-# Where Debian's adduser and useradd allocate what daemons run as (Debian policy, 9.2.2).
-SYSTEM = range(100, 1000)
-
-Entry = List[str]
 Table = Dict[str, Entry]
 # A layer's place and a number in it -> the number in the image.
 _Numbers = Dict[Tuple[int, str], str]
@@ -87,11 +84,9 @@ def _unite_members(name: str, entry: Entry, other: Entry) -> None:
 
 def _free(name: str, entry: Entry, used: Set[str]) -> str:
     """The entry's number, or the first free one of the system's if another account has it. Raises ToolError."""
-    if entry[2] not in used:
-        return entry[2]
-    for number in map(str, SYSTEM):
-        if number not in used:
-            return number
+    number = free_number(entry[2], used)
+    if number is not None:
+        return number
     raise ToolError(
         f"/etc/{name}: several layers give the number {entry[2]!r:.40} to accounts of their own, and no number from "
         f"{SYSTEM[0]} to {SYSTEM[-1]} is free for {entry[0]!r:.80}"
@@ -100,15 +95,13 @@ def _free(name: str, entry: Entry, used: Set[str]) -> str:
 
 def _read(root: Path, name: str) -> Optional[Table]:
     """Name -> fields of <root>/etc/<name>; None if there is no such file, or only behind a link."""
-    text = view_files.read_text(root, f"etc/{name}", links=False)
-    if text is None:
+    entries = read_entries(root, name)
+    if entries is None:
         return None
     table: Table = {}
-    for line in text.split("\n"):
-        fields = line.split(":")
-        if line:
-            # A second entry of a name, which nobody finds by the name, goes by the whole line.
-            table.setdefault(line if fields[0] in table else fields[0], fields)
+    for entry in entries:
+        # A second entry of a name, which nobody finds by the name, goes by the whole line.
+        table.setdefault(":".join(entry) if entry[0] in table else entry[0], entry)
     return table
 
 

@@ -11,10 +11,10 @@ import stat
 from pathlib import Path
 from typing import List, Sequence
 
-from opam_sandbox.layer.capture import LEFT_OUT_XATTRS, Taken
+from opam_sandbox.layer.capture import Taken
 from opam_sandbox.layer.store import Store
-from opam_sandbox.layer.unpack import opaque_xattr
-from opam_sandbox.sandbox import open_in_root
+from opam_sandbox.layer.walk_tree import LEFT_OUT_XATTRS
+from opam_sandbox.sandbox import layer_paths, open_in_root
 
 
 def move_to_store(store: Store, diff_id: str, tree: Path, taken: Sequence[Taken]) -> bool:
@@ -51,7 +51,7 @@ def _move(tree: bytes, target: bytes, taken: Sequence[Taken], rootless: bool) ->
             os.mkdir(path, 0o700)
             _copy_xattrs(source, path)
             if entry.opaque:
-                os.setxattr(path, opaque_xattr(rootless), b"y")
+                os.setxattr(path, layer_paths.opaque_attribute(rootless), b"y")
             if not rootless:
                 os.chown(path, entry.uid, entry.gid)
             directories.append(entry)

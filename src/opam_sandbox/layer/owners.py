@@ -13,17 +13,16 @@ descriptions are the only ones who know owners.
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from opam_sandbox.account_files import number_of, read_entries
 from opam_sandbox.errors import RequestError
 from opam_sandbox.layer import ownership
 from opam_sandbox.layer.capture import Taken
 from opam_sandbox.layer.description import DpkgFacts, Layer
 from opam_sandbox.layer.store import Store
-from opam_sandbox.layer.unpack import opaque_xattr
-from opam_sandbox.sandbox import view_files
+from opam_sandbox.sandbox import layer_paths
 
 Owner = Tuple[int, int]
 ROOT: Owner = (0, 0)
@@ -61,14 +60,14 @@ def read_accounts(roots: Iterable[Path]) -> Accounts:
 
 def _numbers(roots: Sequence[Path], name: str) -> Dict[str, int]:
     for root in roots:
-        text = view_files.read_text(root, f"etc/{name}", links=False)
-        if text is None:
+        entries = read_entries(root, name)
+        if entries is None:
             continue
         found: Dict[str, int] = {}
-        for line in text.split("\n"):
-            fields = line.split(":")
-            if len(fields) > 2 and fields[2].isascii() and fields[2].isdigit() and len(fields[2]) < 11:
-                found.setdefault(fields[0], int(fields[2]))
+        for entry in entries:
+            number = number_of(entry)
+            if number is not None:
+                found.setdefault(entry[0], number)
         return found
     return {}
 
@@ -97,9 +96,7 @@ def of_taken(taken: Iterable[Taken]) -> Dict[str, Owner]:
     return {
         os.fsdecode(one.path): (one.uid, one.gid)
         for one in taken
-        if (one.uid, one.gid) != ROOT
-        and not ownership.is_opams(one.path)
-        and not (stat.S_ISCHR(one.stat.st_mode) and not one.stat.st_rdev)
+        if (one.uid, one.gid) != ROOT and not ownership.is_opams(one.path) and not layer_paths.is_whiteout(one.stat)
     }
 
 
@@ -108,7 +105,7 @@ class Below:
 
     def __init__(self, store: Store, layers: Sequence[Layer], lower: Sequence[bytes]) -> None:
         self._lower = lower
-        self._opaque = os.fsencode(opaque_xattr(store.rootless))
+        self._rootless = store.rootless
         self._facts = {os.fsencode(store.path(layer.diff_id)): layer.dpkg for layer in layers}
         self._recorded = {path for layer in layers for path in layer.dpkg.get("owners", {})}
 
@@ -147,38 +144,13 @@ class Below:
     def _facts_of(self, name: str) -> Optional[DpkgFacts]:
         """Of the topmost layer that has the path, if it says an owner of it."""
         for directory in self._lower:
-            is_there, is_last = self._look(directory, os.fsencode(name))
-            if is_there:
+            here = layer_paths.look(directory, os.fsencode(name), self._rootless)
+            if here.status is not None:
                 found = self._facts.get(directory, {})
                 return found if name in found.get("owners", {}) else None
-            if is_last:
+            if here.hides:
                 return None
         return None
-
-    def _look(self, directory: bytes, path: bytes) -> Tuple[bool, bool]:
-        """Whether a layer has the path, and whether it hides what lower ones have there."""
-        here, hidden = directory, False
-        parts = path.split(b"/")
-        for number, part in enumerate(parts, 1):
-            here = os.path.join(here, part)
-            try:
-                found = os.lstat(here)
-            except FileNotFoundError:
-                return False, hidden
-            if stat.S_ISCHR(found.st_mode) and not found.st_rdev:
-                return False, True  # a whiteout
-            if number == len(parts):
-                return True, True
-            if not stat.S_ISDIR(found.st_mode):
-                return False, True
-            hidden = hidden or self._is_opaque(here)
-        return False, hidden
-
-    def _is_opaque(self, directory: bytes) -> bool:
-        try:
-            return os.getxattr(directory, self._opaque, follow_symlinks=False) == b"y"
-        except OSError:
-            return False
 
 
 def _parse(text: str) -> Owner:

@@ -19,17 +19,13 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import tar_headers
 from opam_sandbox.layer.holes import ZEROS
 from opam_sandbox.layer.read_tar import Member, Readable, TarReader
+from opam_sandbox.sandbox import layer_paths
 
 # What overlayfs keeps for itself: from an archive it would redirect or hide what lies below. The other is the machine's.
 IGNORED_XATTRS = (b"trusted.overlay.", b"user.overlay.", b"security.selinux")
 
 # Directories that an archive has no entries for: a name of a few thousand bytes can need a thousand.
 MOST_IMPLIED = 1_000_000
-
-
-def opaque_xattr(rootless: bool) -> str:
-    """The attribute that marks a directory as opaque for overlayfs."""
-    return "user.overlay.opaque" if rootless else "trusted.overlay.opaque"
 
 
 def unpack(stream: Readable, target: Path, rootless: bool, title: str = "a layer") -> int:
@@ -124,7 +120,7 @@ class _Unpacking:
             self._remove(path)
         os.mkdir(path, mode)
         if opaque:
-            os.setxattr(path, opaque_xattr(self._rootless), b"y")
+            os.setxattr(path, layer_paths.opaque_attribute(self._rootless), b"y")
 
     def _make_directory(self, path: bytes, member: Member) -> None:
         if member.name and not _is_directory(path):
@@ -136,12 +132,12 @@ class _Unpacking:
     def _hide(self, parent: bytes, name: bytes) -> None:
         """A whiteout: it hides what lies below, not what this layer itself puts there, before or after."""
         if not name:
-            os.setxattr(parent, opaque_xattr(self._rootless), b"y")
+            os.setxattr(parent, layer_paths.opaque_attribute(self._rootless), b"y")
             return
         path = os.path.join(parent, name)
         self._deleted.add(path)
         if _is_directory(path):
-            os.setxattr(path, opaque_xattr(self._rootless), b"y")
+            os.setxattr(path, layer_paths.opaque_attribute(self._rootless), b"y")
         elif not os.path.lexists(path):
             os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(0, 0))
 

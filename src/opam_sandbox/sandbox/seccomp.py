@@ -1,7 +1,8 @@
 """A filter of system calls for what runs in a sandbox: what container engines refuse, and what leads around its namespaces.
 
-The table below is turned into a classic BPF program, the only kind that seccomp(2) takes. Every rule is of its own, so that
-the order has no meaning. Machines that are not in the table have no filter; all else that confines holds there as well.
+`syscall_table` is turned into a classic BPF program, the only kind that seccomp(2) takes. Every rule is of its own, so that
+the order has no meaning. x86_64 runs programs of i386 as well, by rules with i386's numbers. Machines that are not in the table
+have no filter; all else that confines holds there as well.
 """
 
 from __future__ import annotations
@@ -10,125 +11,13 @@ import errno
 import os
 import struct
 from functools import lru_cache
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
+from opam_sandbox.sandbox import syscall_table as table
 from opam_sandbox.sandbox import syscalls
 
-
-class _Machine(NamedTuple):
-    column: int
-    audit_arch: int  # AUDIT_ARCH_* of linux/audit.h
-
-
-# What a machine runs besides: programs of images may be of these kinds.
-_SCMP_ARCH = {"x86_64": ("X86_64", "X86", "X32"), "aarch64": ("AARCH64", "ARM")}
-
-_MACHINES = {"x86_64": _Machine(0, 0xC000003E), "aarch64": _Machine(1, 0xC00000B7)}
-
-_Numbers = Tuple[Optional[int], Optional[int]]
-
-# name: number on x86_64, on aarch64 (None: it has no such call). Refused with EPERM.
-_REFUSED: Dict[str, _Numbers] = {
-    # the machine's clock, swap, accounts, modules, kernel, log, name
-    "acct": (163, 89),
-    "adjtimex": (159, 171),
-    "clock_adjtime": (305, 266),
-    "clock_settime": (227, 112),
-    "create_module": (174, None),
-    "delete_module": (176, 106),
-    "finit_module": (313, 273),
-    "init_module": (175, 105),
-    "ioperm": (173, None),
-    "iopl": (172, None),
-    "kexec_file_load": (320, 294),
-    "kexec_load": (246, 104),
-    "lookup_dcookie": (212, 18),
-    "quotactl": (179, 60),
-    "quotactl_fd": (443, 443),
-    "reboot": (169, 142),
-    "setdomainname": (171, 162),
-    "sethostname": (170, 161),
-    "settimeofday": (164, 170),
-    "swapoff": (168, 225),
-    "swapon": (167, 224),
-    "syslog": (103, 116),
-    "vhangup": (153, 58),
-    # keys are the user's, in whatever namespace
-    "add_key": (248, 217),
-    "keyctl": (250, 219),
-    "request_key": (249, 218),
-    # files and descriptors of others
-    "fanotify_init": (300, 262),
-    "open_by_handle_at": (304, 265),
-    "pidfd_getfd": (438, 438),
-    "setns": (308, 268),
-    # large parts of the kernel that builds do not need
-    "bpf": (321, 280),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-}
-
-# Refused but to a program that makes a root directory.
-_MOUNTS: Dict[str, _Numbers] = {
-    "fsconfig": (431, 431),
-    "fsmount": (432, 432),
-    "fsopen": (430, 430),
-    "fspick": (433, 433),
-    "mount": (165, 40),
-    "mount_setattr": (442, 442),
-    "move_mount": (429, 429),
-    "open_tree": (428, 428),
-    "pivot_root": (155, 41),
-    "umount2": (166, 39),
-}
-
-# Refused with ENOSYS: programs do without.
-_ABSENT: Dict[str, _Numbers] = {
-    "clone3": (435, 435),  # its flags are in memory, which no filter reads; libc takes clone then
-    "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427),
-    "io_uring_setup": (425, 425),
-    # they say where on the machine a root directory lies
-    "listmount": (458, 458),
-    "statmount": (457, 457),
-}
-
-# Calls that take ids, and which arguments these are. The kernel refuses opam other ids all the same, but with another error where
-# a user namespace knows no others.
-_WITH_IDS: Dict[str, Tuple[_Numbers, Tuple[int, ...]]] = {
-    "chown": ((92, None), (1, 2)),
-    "fchown": ((93, 55), (1, 2)),
-    "fchownat": ((260, 54), (2, 3)),
-    "lchown": ((94, None), (1, 2)),
-    "setgid": ((106, 144), (0,)),
-    "setregid": ((114, 143), (0, 1)),
-    "setresgid": ((119, 149), (0, 1, 2)),
-    "setresuid": ((117, 147), (0, 1, 2)),
-    "setreuid": ((113, 145), (0, 1)),
-    "setuid": ((105, 146), (0,)),
-}
-_IDS = (1000, 0xFFFFFFFF)  # opam, "as it is"
-
-_CLONE: _Numbers = (56, 220)
-_UNSHARE: _Numbers = (272, 97)
-_SOCKET: _Numbers = (41, 198)
-_IOCTL: _Numbers = (16, 29)
-_PERSONALITY: _Numbers = (135, 92)
-
-_NAMESPACES = 0x7E020000  # CLONE_NEW*: mount, control group, UTS, IPC, user, PID, network
-_NEW_TIME = 0x80  # CLONE_NEWTIME, of unshare only: for clone it is part of a signal's number
-_FAMILIES = (
-    1,
-    2,
-    10,
-    16,
-)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: others leave the network namespace, or are seldom used
-_ALL_FAMILIES = 64  # more than there are
-_TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: type into the caller's terminal
-_PERSONALITIES = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32 bit addresses, uname of 2.6, both, "which is it?"
-
 # linux/filter.h, linux/seccomp.h
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _ALWAYS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 _X32 = 0x40000000
@@ -150,11 +39,12 @@ def load(mounts: bool = False, ids: bool = False) -> None:
             raise
 
 
-def refused(machine: str, mounts: bool = False) -> Dict[str, int]:
-    """The system calls that are refused whatever their arguments: name -> number."""
-    column = _MACHINES[machine].column
-    tables = [_REFUSED, _ABSENT] + ([] if mounts else [_MOUNTS, {"unshare": _UNSHARE}])
-    found = {name: numbers[column] for table in tables for name, numbers in table.items()}
+def refused(kind: str, mounts: bool = False) -> Dict[str, int]:
+    """The system calls that are refused to programs of a kind (`x86_64`, `aarch64`, `i386`) whatever their arguments: name ->
+    number."""
+    column = table.KINDS[kind].column
+    tables = [table.REFUSED, table.ABSENT] + ([] if mounts else [table.MOUNTS, {"unshare": table.UNSHARE}])
+    found = {name: numbers[column] for one in tables for name, numbers in one.items()}
     return {name: number for name, number in found.items() if number is not None}
 
 
@@ -163,28 +53,28 @@ def oci_profile(machine: str) -> Dict[str, Any]:
 
     Source: runtime-spec 1.0, config-linux.md.
     """
-    every = [*_REFUSED, *_MOUNTS, "unshare"]
+    every = [*table.REFUSED, *table.MOUNTS, "unshare"]
     rules = [
         _rule(every, errno.EPERM),
-        _rule([*_ABSENT], errno.ENOSYS),
-        *(_rule(["clone"], errno.EPERM, 0, "MASKED_EQ", bit, bit) for bit in _bits(_NAMESPACES)),
-        *(_rule(["ioctl"], errno.EPERM, 1, "MASKED_EQ", 0xFFFFFFFF, value) for value in _TERMINAL_INPUT),
+        _rule([*table.ABSENT], errno.ENOSYS),
+        *(_rule(["clone"], errno.EPERM, 0, "MASKED_EQ", bit, bit) for bit in _bits(table.NAMESPACES)),
+        *(_rule(["ioctl"], errno.EPERM, 1, "MASKED_EQ", 0xFFFFFFFF, value) for value in table.TERMINAL_INPUT),
         *(
             _rule(["socket"], errno.EAFNOSUPPORT, 0, "EQ", family)
-            for family in range(_ALL_FAMILIES)
-            if family not in _FAMILIES
+            for family in range(table.ALL_FAMILIES)
+            if family not in table.FAMILIES
         ),
-        _rule(["socket"], errno.EAFNOSUPPORT, 0, "GE", _ALL_FAMILIES),
+        _rule(["socket"], errno.EAFNOSUPPORT, 0, "GE", table.ALL_FAMILIES),
         # With the highest bit it is the question which personality there is.
         *(
             _rule(["personality"], errno.EPERM, 0, "MASKED_EQ", 1 << 31 | bit, bit)
             for bit in _bits(0x7FFFFFFF)
-            if bit not in _PERSONALITIES
+            if bit not in table.PERSONALITIES
         ),
     ]
     profile: Dict[str, Any] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
-    if machine in _SCMP_ARCH:
-        profile["architectures"] = [f"SCMP_ARCH_{name}" for name in _SCMP_ARCH[machine]]
+    if machine in table.SCMP_ARCH:
+        profile["architectures"] = [f"SCMP_ARCH_{name}" for name in table.SCMP_ARCH[machine]]
     return profile
 
 
@@ -204,27 +94,38 @@ def _rule(
 @lru_cache(maxsize=None)
 def program(machine: str, *, mounts: bool, ids: bool = False) -> bytes:
     """The filter: instructions of struct sock_filter. Empty for a machine that is not in the table."""
-    if machine not in _MACHINES:
+    if machine not in table.RUNS:
         return b""
-    column, arch = _MACHINES[machine]
-    # A program of another kind, such as a 32 bit one, has other numbers for its calls.
-    code = [_load(_ARCH_AT), _jump(_EQUAL, arch, 1, 0), _give(_KILL), _load(_NUMBER_AT)]
-    if machine == "x86_64":
+    code = [_load(_ARCH_AT)]
+    for kind in table.RUNS[machine]:
+        rules = _rules(kind, mounts, ids)
+        code += [_jump(_EQUAL, table.KINDS[kind].audit_arch, 1, 0), _instruction(_ALWAYS, len(rules)), *rules]
+    return b"".join([*code, _give(_KILL)])
+
+
+def _rules(kind: str, mounts: bool, ids: bool) -> List[bytes]:
+    """The part for programs of one kind."""
+    column = table.KINDS[kind].column
+    code = [_load(_NUMBER_AT)]
+    if kind == "x86_64":
         code += [_jump(_AT_LEAST, _X32, 0, 1), _error(errno.ENOSYS)]
-    absent = {numbers[column] for numbers in _ABSENT.values()}
-    for number in sorted(refused(machine, mounts).values()):
+    absent = {numbers[column] for numbers in table.ABSENT.values()}
+    for number in sorted(refused(kind, mounts).values()):
         code += [_jump(_EQUAL, number, 0, 1), _error(errno.ENOSYS if number in absent else errno.EPERM)]
-    code += _if_bits(_CLONE[column], _NAMESPACES)
+    code += _if_bits(table.CLONE[column], table.NAMESPACES)
     if mounts:
-        code += _if_bits(_UNSHARE[column], (_NAMESPACES | _NEW_TIME) & ~syscalls.CLONE_NEWNS)
-    code += _if_other(_SOCKET[column], 0, _FAMILIES, errno.EAFNOSUPPORT)
-    code += _if_one_of(_IOCTL[column], 1, _TERMINAL_INPUT)
-    code += _if_other(_PERSONALITY[column], 0, _PERSONALITIES, errno.EPERM)
+        code += _if_bits(table.UNSHARE[column], (table.NAMESPACES | table.NEW_TIME) & ~syscalls.CLONE_NEWNS)
+    code += _if_other(table.SOCKET[column], 0, table.FAMILIES, errno.EAFNOSUPPORT)
+    if table.SOCKETCALL[column] is not None:
+        code += _if_one_of(table.SOCKETCALL[column], 0, (table.NEW_SOCKET,), errno.EAFNOSUPPORT)
+    code += _if_one_of(table.IOCTL[column], 1, table.TERMINAL_INPUT, errno.EPERM)
+    code += _if_other(table.PERSONALITY[column], 0, table.PERSONALITIES, errno.EPERM)
     if ids:
-        for numbers, arguments in _WITH_IDS.values():
-            if numbers[column] is not None:
-                code += [part for place in arguments for part in _if_other(numbers[column], place, _IDS, errno.EPERM)]
-    return b"".join([*code, _give(_ALLOW)])
+        for calls, allowed in ((table.WITH_IDS, table.IDS), (table.WITH_SHORT_IDS, table.SHORT_IDS)):
+            for numbers, arguments in calls.values():
+                if numbers[column] is not None:
+                    code += [part for at in arguments for part in _if_other(numbers[column], at, allowed, errno.EPERM)]
+    return [*code, _give(_ALLOW)]
 
 
 def _instruction(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
@@ -249,7 +150,7 @@ def _error(number: int) -> bytes:
 
 
 def _for_call(number: Optional[int], argument: int, tests: List[bytes]) -> List[bytes]:
-    """`tests` on the lower half of a call's argument (both machines store it first). They fall through if they pass."""
+    """`tests` on the lower half of a call's argument (all these machines store it first). They fall through if they pass."""
     assert number is not None
     body = [_load(_ARGUMENTS_AT + 8 * argument), *tests, _load(_NUMBER_AT)]
     return [_jump(_EQUAL, number, 0, len(body)), *body]
@@ -259,8 +160,8 @@ def _if_bits(number: Optional[int], bits: int) -> List[bytes]:
     return _for_call(number, 0, [_jump(_ANY_BIT, bits, 0, 1), _error(errno.EPERM)])
 
 
-def _if_one_of(number: Optional[int], argument: int, values: Tuple[int, ...]) -> List[bytes]:
-    tests = [part for value in values for part in (_jump(_EQUAL, value, 0, 1), _error(errno.EPERM))]
+def _if_one_of(number: Optional[int], argument: int, values: Tuple[int, ...], error: int) -> List[bytes]:
+    tests = [part for value in values for part in (_jump(_EQUAL, value, 0, 1), _error(error))]
     return _for_call(number, argument, tests)
 
 

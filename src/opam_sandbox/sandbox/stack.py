@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import memory, syscalls
+from opam_sandbox.sandbox import layer_paths, memory, syscalls
 
 # overlayfs takes at most 500 lower directories, and mount options one page (with names as short as ours, about 800). A view for
 # opam's commands has one more than there are layers.
@@ -116,18 +115,13 @@ class Stack:
     def merged_directories(self, layers: Sequence[bytes], name: str) -> List[bytes]:
         """The directories `name` of layers (topmost first) that overlayfs merges: down to the first that is opaque, or is no
         directory, as are links on the way. Raises OSError."""
-        opaque = b"user.overlay.opaque" if self.rootless else b"trusted.overlay.opaque"
-        found = list(layers)
-        for part in name.split("/"):
-            below: List[bytes] = []
-            for directory in found:
-                path = os.path.join(directory, os.fsencode(part))
-                is_there, is_last = _look(path, opaque)
-                if is_there:
-                    below.append(path)
-                if is_last:
-                    break
-            found = below
+        found: List[bytes] = []
+        for layer in layers:
+            here = layer_paths.look(layer, os.fsencode(name), self.rootless)
+            if here.is_directory:
+                found.append(os.path.join(layer, os.fsencode(name)))
+            if here.hides:
+                break
         return found
 
     def unmount(self) -> None:
@@ -153,16 +147,3 @@ def _remove_access_lists(directory: Path) -> None:
             os.removexattr(directory, name)
         except OSError:
             continue  # there is none, or the file system has none
-
-
-def _look(path: bytes, opaque: bytes) -> Tuple[bool, bool]:
-    """Whether there is a directory, and whether what lies below it is hidden. All directories above are no links."""
-    try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            return False, True
-    except FileNotFoundError:
-        return False, False
-    try:
-        return True, os.getxattr(path, opaque, follow_symlinks=False) == b"y"
-    except OSError:
-        return True, False
