@@ -54,12 +54,12 @@ class Checkout:
     home: Path
     python: Path
 
-    def start(self, *args: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    def start(self, *args: str, prefix: tuple[str, ...] = (), **env: str) -> "subprocess.CompletedProcess[str]":
         base = {"PATH": os.defpath, "HOME": str(self.home), "MARKS": str(self.home / "marks")}
         if "PATH" not in env:
             base["PANTS_PYTHON"] = str(self.python)
         return subprocess.run(
-            [str(self.root / "pants"), *args],
+            [*prefix, str(self.root / "pants"), *args],
             env={**base, **env},
             cwd="/",
             stdout=subprocess.PIPE,
@@ -237,6 +237,23 @@ def test_caches_that_nothing_can_be_written_to(checkout: Checkout) -> None:
     assert result.returncode == 0 and f"{checkout.home}/.cache/pants: set XDG_CACHE_HOME" in result.stderr
     elsewhere = subprocess.run(argv, env={**env, "PANTS_LOCAL_STORE_DIR": "/x"}, stderr=subprocess.PIPE, text=True)
     assert elsewhere.stderr == ""
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="no prlimit")
+@pytest.mark.parametrize("soft, hard, expected", [(64, 64, 1), (64, 511, 1), (64, 2048, 0), (2048, 2048, 0)])
+def test_open_files(checkout: Checkout, soft: int, hard: int, expected: int) -> None:
+    """A soft limit that is too low is raised as far as it needs; a hard one is an error that names the way out."""
+    client = "#!/bin/bash\nulimit -Sn\n"
+    assert checkout.start().returncode == 0
+    [path] = checkout.home.glob(".cache/opam-oci-pants/*/bin/native_client")
+    path.write_text(client)
+    done = checkout.start(prefix=("prlimit", f"--nofile={soft}:{hard}"))
+    assert done.returncode == expected, done.stderr
+    if expected:
+        assert done.stderr.startswith(f"pants: Pants needs 512 open files, and this shell may have {hard} at most")
+        assert "prlimit --pid" in done.stderr and done.stdout == ""
+    else:
+        assert done.stdout == f"{max(soft, 512)}\n"
 
 
 def test_a_home_that_is_no_absolute_path(checkout: Checkout) -> None:

@@ -72,6 +72,13 @@ def chain(request: Any, downloads: Downloads) -> Iterator[Chain]:
         yield Chain(downloads, directory, target, owner, prefix)
 
 
+def test_the_probes_leave_nothing_behind_where_nothing_confines_them(downloads: Downloads, request: Any) -> None:
+    """No directory, node or mount on this machine."""
+    before = probes.left_by_probes()
+    request.getfixturevalue("without_sandbox")
+    assert probes.left_by_probes() == before
+
+
 def test_the_probes_reach_what_is_not_confined(without_sandbox: Dict[str, Outcome]) -> None:
     """Most of them: else the tests below say nothing."""
     reached = probes.reached(without_sandbox)

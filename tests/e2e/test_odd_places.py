@@ -9,7 +9,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
+from typing import Iterator, List, Optional, Sequence
 
 import pytest
 
@@ -102,6 +102,31 @@ def test_where_temporary_files_may_not_go(odd: Odd) -> None:
     mounts = 'mount -t tmpfs -o noexec,nosuid,nodev none /tmp; umask 0; exec "$@"'
     prefix = ["unshare", "--mount", "sh", "-c", mounts, "sh", "env", "--unset=HOME", "TMPDIR=/nonexistent/tmp"]
     assert odd.build(prefix) == odd.right
+
+
+def read_only(*paths: str) -> List[str]:
+    """The prefix of a command to which these directories are read-only."""
+    script = "".join(f'mount --bind "{path}" "{path}" && mount -o remount,ro,bind "{path}" && ' for path in paths)
+    return ["unshare", "--mount", "sh", "-c", f'{script}exec "$@"', "sh"]
+
+
+def test_read_only_directories_and_few_descriptors(odd: Odd, top: Path) -> None:
+    """A TMPDIR and a home that nothing can be written to, and as few open files as `./pants` lets be."""
+    temporary = top / "read-only"
+    temporary.mkdir()
+    home = os.path.expanduser("~")
+    prefix = [*read_only(str(temporary), home), "prlimit", "--nofile=64:512", "env", f"TMPDIR={temporary}"]
+    assert odd.build(prefix) == odd.right
+
+
+def test_too_few_descriptors(odd: Odd) -> None:
+    """An error of two lines, and nothing is begun."""
+    project = odd._place.project
+    shutil.rmtree(project.root / "dist", ignore_errors=True)
+    pants = replace(odd._place.pants(False), prefix=["prlimit", "--nofile=64:64"])
+    done = pants.run("package", IMAGE, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("pants: Pants needs 512 open files"), done.stderr
+    assert len(done.stderr.splitlines()) == 2 and not (project.root / "dist").exists()
 
 
 def test_a_clone_at_an_odd_path_with_files_of_the_future(odd: Odd, top: Path) -> None:

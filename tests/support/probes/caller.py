@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import tempfile
 import termios
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
@@ -42,12 +43,15 @@ def call(
 
 
 def unconfined(target: Target, prefix: Sequence[str] = ()) -> str:
-    """What the probes say where nothing confines them but mounts of their own, and what they change is put back."""
+    """What the probes say where nothing confines them but mounts of their own, and what they change is put back.
+
+    Their directories are in memory, in these mounts: nothing of them is left, however the run ends."""
     directory = target.directory
-    # One mount of which /proc says where it comes from, as a sandbox has many.
-    script = f'mount --bind {directory} {directory} && exec "$@"'
-    command = [*prefix, "perl", str(PERL / "probe.pl"), *target.arguments, "unconfined=yes"]
-    wrapped: List[str] = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh", *command]
-    done = call(target, wrapped, directory)
+    with tempfile.TemporaryDirectory(prefix="opam-oci-probe-") as scratch:
+        # One mount of which /proc says where it comes from, as a sandbox has many.
+        script = 'mount --bind "$1" "$1" && mount -t tmpfs -o mode=0700 none "$2" && shift 2 && exec "$@"'
+        command = [*prefix, "perl", str(PERL / "probe.pl"), *target.arguments, "unconfined=yes", f"scratch={scratch}"]
+        wrapped: List[str] = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh"]
+        done = call(target, [*wrapped, str(directory), scratch, *command], directory)
     assert done.returncode == 0, done.stderr
     return done.stdout

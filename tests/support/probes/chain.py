@@ -55,6 +55,13 @@ mkdir -p "$(dirname "$out")"
 exec perl /{probes}/probe.pl {arguments} "$@" > "$out" 2>&1
 """
 
+# In its place: runs what lies beside it, and shows what that prints in the log, too. Standard output is others' to read.
+_SPY = f"""#!/bin/sh
+mkdir -p "$(dirname "$1")"
+sh /{PROBES}/spy.sh > "$1" 2>&1
+cat "$1" >&2
+"""
+
 # A gzip that runs the probes when it meets a certain file, and says what they found in a comment of its stream.
 _GZIP = """#!/usr/bin/perl
 my $text = "";
@@ -115,13 +122,15 @@ class Downloads:
 @dataclass
 class Chain:
     """The phases for one caller, each in a directory below `directory`, which the caller owns. prefix: of a command that is to
-    run as the caller."""
+    run as the caller. spy: a shell script that is run in place of the probes. said: what the tool printed."""
 
     downloads: Downloads
     directory: Path
     target: Target
     owner: int
     prefix: Sequence[str]
+    spy: str = ""
+    said: List[str] = field(default_factory=list)
     layers: List[str] = field(default_factory=list)
     found: Dict[str, Dict[str, Outcome]] = field(default_factory=dict)
 
@@ -151,7 +160,8 @@ class Chain:
         self._add_opam(job)
         words = " ".join("'%s'" % word for word in self.target.arguments)
         files = {f"{PROBES}/{name}": text for name, text in probes.probe_files().items()}
-        files[f"{PROBES}/run"] = _SCRIPT.format(probes=PROBES, arguments=words)
+        files[f"{PROBES}/spy.sh"] = self.spy
+        files[f"{PROBES}/run"] = _SPY if self.spy else _SCRIPT.format(probes=PROBES, arguments=words)
         files[f"{PROBES}/gzip"] = _GZIP % f"perl /{PROBES}/probe.pl {words}"
         entry = base_job.make_package(job, "probe", _BASE_POSTINST, files, (f"{PROBES}/run", f"{PROBES}/gzip"))
         request = json.loads((self.downloads.top / "request.json").read_text())
@@ -225,8 +235,17 @@ class Chain:
         directory.mkdir()
         return directory
 
-    def _tool(self, job: Path, command: str, request: Dict[str, Any], *arguments: str) -> str:
-        """Run a command of the tool as the caller; returns its standard output."""
+    def fail(self, script: str) -> str:
+        """Build a package whose depext's maintainer script is this one, which fails; returns what the tool says of it."""
+        job = self._job("failing")
+        (job / "debs").mkdir()
+        deb = base_job.make_package(job, "depext", f"#!/bin/sh\n{script}\nexit 1\n", {f"{PROBES}/none": ""})
+        package = {"name": "t", "version": "1", "opam": _OPAM_FILE, "files": [], "sources": [], "debs": [deb]}
+        request = {"store": "../store", "layers": ["../base", "../opam-root"], "package": package}
+        return self._tool(job, "building build", request, status=1)
+
+    def _tool(self, job: Path, command: str, request: Dict[str, Any], *arguments: str, status: int = 0) -> str:
+        """Run a command of the tool as the caller; returns its standard output, or errors where it is to fail."""
         (job / "request.json").write_text(json.dumps(request))
         if self.owner:
             tool("chown", "-R", f"{self.owner}:{self.owner}", str(job))
@@ -234,8 +253,9 @@ class Chain:
         argv = [*self.prefix, "/usr/bin/python3", "-sB", "-m", f"opam_sandbox.{part}", name, "request.json", *arguments]
         env = {"PYTHONPATH": str(self.downloads.top / "tool"), "HOME": str(self.directory / "home")}
         done = call(self.target, argv, job, env)
-        assert done.returncode == 0, f"{command}: {done.stderr[-4000:]}\n{_tail(job / 'build.log')}"
-        return done.stdout
+        self.said += [done.stdout, done.stderr]
+        assert done.returncode == status, f"{command}: {done.stderr[-4000:]}\n{_tail(job / 'build.log')}"
+        return done.stderr if status else done.stdout
 
     def _read(self, job: Path, names: Dict[str, str]) -> None:
         """Read the outcomes of phases in a layer: phase -> file."""

@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from tests.support.probes import shared_memory
 from tests.support.probes.program import parameters
@@ -73,7 +73,14 @@ class Target:
         signals = os.stat(self.signals)
         found["signals of the caller's process"] = str(signals.st_size)
         found["keys of the session"] = str(shared_memory.session_keys())
-        return found
+        return {**found, **dict.fromkeys(left_by_probes(), "there")}
+
+
+def left_by_probes() -> Set[str]:
+    """Directories and nodes of probes on this machine, and mounts on them."""
+    mounts = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    found = {f"a mount at {path}" for path in mounts if "/probe-" in path or "/opam-oci-probe-" in path}
+    return found.union(*(glob.glob(f"{place}/probe-*") for place in ("/tmp", "/mnt", "/dev")))
 
 
 @contextmanager

@@ -41,13 +41,13 @@ probe( "key in the session", "looks for the key in its session",
 probe( "new key in the session", "adds a key to its session", sub {
     my ($key) = call( "add_key", "user", "opam-oci-new", "x", 1, -3 );
     return refused() if $key == -1;
-    call( "keyctl", 3, $key + 0 ) if $arg{unconfined};
+    call( "keyctl", 9, $key + 0, -3 ) if $arg{unconfined};
     return reached();
 }, "add_key" );
 probe( "new key of the user", "adds a key to those of its user", sub {
     my ($key) = call( "add_key", "user", "opam-oci-new", "x", 1, -4 );
     return refused() if $key == -1;
-    call( "keyctl", 3, $key + 0 ) if $arg{unconfined};
+    call( "keyctl", 9, $key + 0, -4 ) if $arg{unconfined};
     return reached();
 }, "add_key" );
 probe( "keys of the user", "lists the keys of its user",

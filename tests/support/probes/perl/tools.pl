@@ -17,6 +17,7 @@ our %number = (
     adjtimex                => [ 159, 171 ],
     bpf                     => [ 321, 280 ],
     clock_adjtime           => [ 305, 266 ],
+    clock_gettime           => [ 228, 113 ],
     clock_settime           => [ 227, 112 ],
     clone                   => [ 56,  220 ],
     clone3                  => [ 435, 435 ],
@@ -176,9 +177,9 @@ sub reads_secret { my ($path) = @_; return judge( has_secret( content($path) ), 
 
 my $count = 0;
 
-# A new directory for a probe; one that is there where none can be made.
+# A new directory for a probe; one that is there where none can be made. Unconfined, arguments say where: it is to go with the run.
 sub scratch {
-    my $path = "/tmp/probe-$$-" . $count++;
+    my $path = ( $arg{scratch} || "/tmp" ) . "/probe-$$-" . $count++;
     return mkdir($path) ? $path : "/mnt";
 }
 
@@ -208,12 +209,14 @@ sub judge_namespace {
     return in_host($kind) ? reached("in the machine's own namespace ($kind)") : harmless($why);
 }
 
-# Where mounts can be made, they are to be the probe's own.
+# Where mounts can be made, they are to be the probe's own: also where a sandbox fails that should have refused them.
 sub own_mounts {
-    return unless $arg{unconfined} || $arg{mounts};
-    works( "unshare", 0x20000 ) or die "unshare: $!";
+    if ( !works( "unshare", 0x20000 ) ) {
+        die "unshare: $!" if $arg{unconfined} || $arg{mounts};
+        return;
+    }
     # In a chroot, / is no mount: what is above is private already.
-    works( "mount", "none", "/", 0, 0x44000, 0 ) or $arg{mounts} or die "making mounts private: $!";
+    works( "mount", "none", "/", 0, 0x44000, 0 ) or !$arg{unconfined} or die "making mounts private: $!";
 }
 
 sub processes {
