@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.support.checkout import ROOT
 from tests.support.snapshot import unpack
+from tests.sweeps.real_roots import NOT_SERVED
 
 _OVERLAY = ROOT / "3rdparty/opam/overlay"
 _HAS_ARCHIVE = re.compile(r'^\s*(url|extra-source\s+"[^"]*")\s*\{', re.MULTILINE)
@@ -20,7 +21,7 @@ _LAST_DUNE = (3, 17, 2)
 def make_repository(snapshot: Path, matches: Path, target: Path) -> int:
     """Write the repository into `target`, which is made: of the archive `snapshot` the packages `name.version` that are keys of
     the JSON file `matches`, and those without an archive; over them the overlay of this checkout. Returns how many."""
-    served = json.loads(matches.read_text())
+    served = set(json.loads(matches.read_text())).difference(NOT_SERVED)
     whole = unpack(snapshot, target.with_name(f"{target.name}-whole"))
     for package in sorted((whole / "packages").glob("*/*")):
         name, title = package.parent.name, package.name
