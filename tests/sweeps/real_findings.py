@@ -14,11 +14,16 @@ MORE = (
 )
 _ADDED = re.compile(r'"((?:[^"\\]|\\.)+)" \{')
 _OF_PACKAGE = re.compile(r"[-+](?:var|changes) ([^:]+): ")
-_PATH = re.compile(r"[-+](?:files: ([^|]+)\||contents: [0-9a-f]{64}  (.+)$)")
+_PATH = re.compile(r'[-+](?:files: ([^|]+)\||contents: [0-9a-f]{64}  (.+)$|records: .*"((?:[^"\\]|\\.)+)" \{)')
 _RECORD = re.compile(r"\.opam-switch/(?:install|config|packages/cache)/([^./]+)\.")
 
 # Package -> (what all lines of its difference look like, why they are there). A line that looks otherwise is not explained.
-EXPLAINED: Mapping[str, Tuple[str, str]] = {}
+EXPLAINED: Mapping[str, Tuple[str, str]] = {
+    "omake": (
+        r"bin/omake\b|omake\.changes$",
+        "`bin/omake` has the time of its build in it: its build asks the clock",
+    ),
+}
 
 SWITCH = "(the switch)"
 
@@ -44,7 +49,7 @@ def owner(line: str, paths: Mapping[str, str]) -> str:
     match = _PATH.match(line)
     if not match:
         return SWITCH
-    path = match[1] or match[2]
+    path = match[1] or match[2] or match[3]
     record = _RECORD.match(path)
     return record[1] if record else paths.get(path, SWITCH)
 

@@ -30,7 +30,8 @@ _LOCK = "3rdparty/opam/default.lock"
 
 
 def make_project(work: Path, matches: Path) -> ScratchProject:
-    """A project with an image for each group. A lockfile of an earlier run is taken over."""
+    """A project with an image for each group. A lockfile of an earlier run is taken over; remove it when the roots have
+    changed."""
     if not (work / "repository").exists():
         shutil.rmtree(work / "repository-0", ignore_errors=True)
         print(
@@ -47,7 +48,7 @@ def make_project(work: Path, matches: Path) -> ScratchProject:
         build += f"oci_package_image(name={group!r}, packages={packages!r})\n"
     project.write({"BUILD": build})
     if (work / "default.lock").exists():
-        shutil.copy(work / "default.lock", project.directory / _LOCK)
+        project.write({_LOCK: (work / "default.lock").read_text()})
     else:
         project.must("generate-lockfiles", "--resolve=default")
         shutil.copy(project.directory / _LOCK, work / "default.lock")

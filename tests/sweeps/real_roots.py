@@ -11,24 +11,19 @@ GROUPS = {
         conf-graphviz conf-gsl conf-postgresql conf-sqlite3 conf-libX11 conf-ncurses
     """,
     "find": """
-        ocaml-system astring benchmark camlp4 camlp-streams cppo_ocamlbuild cudf extlib getopt headache num ocaml-expat ocamlwc
-        omake stdlib-random lwt_react opatch
+        ocaml-system astring num ocaml-expat ocamlwc omake gavl voaacenc
     """,
     "dune": """
-        ocaml-system dune-action-plugin dune-build-info dune-configurator dune-glob dune-private-libs dune-rpc-lwt dune-site
-        chrome-trace ocamlc-loc base stdio parsexp sexplib ppx_yojson_conv_lib fieldslib ppx_derivers ocaml_intrinsics_kernel
-        jane-street-headers ocaml-compiler-libs octavius zarith_stubs_js
-    """,
-    "libraries": """
-        ocaml-system bigstringaf camomile cpu csexp mem_usage ocplib-endian ohex parany parmap patch pprint qcheck-core
-        reactiveData sha stringext swhid_core trie
-    """,
-    "programs": """
-        ocaml-system 0install opam-0install-cudf ocurl ssl
+        ocaml-system benchmark camlp4 camlp-streams cppo_ocamlbuild cudf extlib getopt headache stdlib-random lwt_react opatch
+        dune-action-plugin dune-build-info dune-configurator dune-glob dune-private-libs dune-rpc-lwt dune-site chrome-trace
+        ocamlc-loc base stdio parsexp sexplib ppx_yojson_conv_lib fieldslib ppx_derivers ocaml_intrinsics_kernel
+        jane-street-headers ocaml-compiler-libs octavius zarith_stubs_js bigstringaf camomile cpu csexp mem_usage
+        ocplib-endian ohex parany parmap patch pprint qcheck-core reactiveData sha stringext swhid_core trie 0install
+        opam-0install-cudf ocurl ssl
     """,
     "media": """
-        ocaml-system alsa ao cry dssi faad flac frei0r gavl gstreamer ladspa lame mm ogg opus portaudio pulseaudio shine
-        soundtouch speex theora voaacenc vorbis xmlplaylist conf-ffmpeg
+        ocaml-system alsa ao cry dssi faad flac frei0r gstreamer ladspa lame mm ogg opus portaudio pulseaudio shine soundtouch
+        speex theora vorbis xmlplaylist conf-ffmpeg
     """,
 }
 

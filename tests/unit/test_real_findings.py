@@ -30,7 +30,11 @@ _LINES = {
         "+changes a-b:   x",
         "+files: .opam-switch/install/a-b.changes|f|644|",
     ],
-    "c.v3": [f"-contents: {_HASH}  bin/c", "-files: .opam-switch/config/c.config|f|644|"],
+    "c.v3": [
+        f"-contents: {_HASH}  bin/c",
+        "-files: .opam-switch/config/c.config|f|644|",
+        '-records: added: "bin/c" {"F:4567"}',
+    ],
     SWITCH: ["+env: A=b", "-files: lib/nobody|d|755|", "+var: switch"],
 }
 
@@ -46,7 +50,7 @@ def test_by_package() -> None:
 
 def test_only_lines_of_the_kind_are_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(real_findings, "EXPLAINED", {"c": ("  bin/c$", "it has the date in it")})
-    one, other = _LINES["c.v3"]
+    one, other, _ = _LINES["c.v3"]
     assert is_explained("c.v3", [one]) and not is_explained("c.v3", [one, other])
     assert is_explained("d.1", []) and not is_explained("d.1", [one])
     results = Results(tmp_path / "results.json")
