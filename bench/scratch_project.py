@@ -28,7 +28,8 @@ class Run:
 
 class ScratchProject:
     """`resolves`: names, each with the lockfile 3rdparty/opam/NAME.lock; `options`: lines of [opam] in pants.toml;
-    `repositories`: name -> location, as in `[opam.repositories]`. By default one that lies in the project, at repository/."""
+    `repositories`: name -> location, as in `[opam.repositories]`. By default one that lies in the project, at repository/.
+    `base`: the target in 3rdparty/debian that all resolves stand on."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class ScratchProject:
         resolves: Sequence[str],
         options: str = "",
         repositories: "Mapping[str, str] | None" = None,
+        base: str = "trixie",
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True)
@@ -46,7 +48,7 @@ class ScratchProject:
         repositories = repositories or {"own": "repository"}
         places = "\n".join(f"{json.dumps(name)} = {json.dumps(place)}" for name, place in repositories.items())
         listed = "\n".join(f'{json.dumps(name)} = "3rdparty/opam/{name}.lock"' for name in resolves)
-        bases = "\n".join(f'{json.dumps(name)} = "//3rdparty/debian:trixie"' for name in resolves)
+        bases = "\n".join(f'{json.dumps(name)} = "//3rdparty/debian:{base}"' for name in resolves)
         (directory / "pants.toml").write_text(
             f"""[GLOBAL]
 pants_version = "2.17.1"

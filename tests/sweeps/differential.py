@@ -20,6 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
+from opam_sandbox.building import install_debs
+from opam_sandbox.building.requests import Deb
 from opam_sandbox.layer.description import Layer, read_layer
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
@@ -55,10 +57,16 @@ echo "## var $p"; opam var --package "$p" 2>&1; echo "## show $p"; opam show "$p
 
 
 def differences(
-    layout: Path, repository: Path, downloads: Path, roots: Sequence[str], work: Path, more: str = ""
+    layout: Path,
+    repository: Path,
+    downloads: Path,
+    roots: Sequence[str],
+    work: Path,
+    more: str = "",
+    debs: Sequence[Deb] = (),
 ) -> List[str]:
     """Lines of a diff, empty where there is no difference. `work`: an empty directory. more: a script whose output is compared
-    as well. Raises ToolError."""
+    as well. debs: the depexts of all packages, which are installed before them, as opam does. Raises ToolError."""
     image = Layout(layout)
     layers = [read_layer(path) for path in layer_directories(image, work / "layers")]
     # What they are called does not matter to a view.
@@ -67,6 +75,8 @@ def differences(
     _in_view(work, "image", layers, lambda view: _run(view, _DUMP + more, work / "image.txt"))
 
     def by_hand(view: View) -> None:
+        if debs and install_debs.install(view, debs, "by hand") != 0:
+            raise SystemExit(f"dpkg failed:\n{view.log_text()[-4000:]}")
         view.write_files(_repository_files(repository, downloads))
         install = f"opam install --yes --no-depexts {' '.join(roots)} 1>&2 || exit 1\n"
         _run(view, install + _DUMP + more, work / "hand.txt")
