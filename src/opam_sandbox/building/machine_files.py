@@ -12,12 +12,16 @@ import stat
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Pattern, Sequence, Set, Tuple
 
+from opam_sandbox import java_keystore
+from opam_sandbox.building import access_lists
+from opam_sandbox.layer.capture import EPOCH
 from opam_sandbox.sandbox import open_in_root, view_files
 
 _LISTS = "var/lib/dpkg/info"
 
-# What becomes of a file: it is left out, with all below it if it is a directory; it is left without content.
-DROP, EMPTY = "left out", "empty"
+# What becomes of a file: it is left out, with all below it if it is a directory; it is left without content; dates in it are
+# made one; its access control list is taken away, also where a .deb has it.
+DROP, EMPTY, DATED, UNLISTED = "left out", "empty", "of one date", "without a list"
 
 # A private key's first line, of RFC 7468 and its kin: PKCS#1, PKCS#8, SEC 1, OpenSSH, OpenPGP. A line ends there, also where it
 # is written as an escape. The shared MIME database has such lines as patterns, behind their lengths or zeros.
@@ -45,6 +49,9 @@ RULES: Sequence[Rule] = (
     Rule("etc/ssh/ssh_host_*", DROP, "host keys are a machine's secret; `ssh-keygen -A` makes them"),
     Rule("etc/ssl/private/ssl-cert-snakeoil.key", DROP, "a secret; `make-ssl-cert generate-default-snakeoil` makes it"),
     Rule("etc/ssl/certs/ssl-cert-snakeoil.pem", DROP, "the certificate of the key above"),
+    Rule(java_keystore.PATH, DATED, "Java trusts nobody without it, and it has the time of each entry"),
+    Rule("var/log/journal", UNLISTED, "engines unpack no list; systemd-tmpfiles sets it when a system starts"),
+    Rule("var/log/journal/*", UNLISTED, "it inherits the list above"),
     Rule("etc/exim4/exim.key", DROP, "a secret"),
     Rule("etc/exim4/exim.crt", DROP, "the certificate of the key above"),
     Rule("etc/dovecot/private/dovecot.key", DROP, "a secret"),
@@ -120,6 +127,9 @@ def settle(upper: Path, lower: Sequence[bytes], left_out: Sequence[str] = ()) ->
         what = action(path, more) if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) else None
         if what is None:
             continue
+        if what == UNLISTED:
+            access_lists.remove(upper, os.fsdecode(path))
+            continue
         if shipped is None:
             shipped = read_shipped(upper, lower)
         if path in shipped:
@@ -127,6 +137,8 @@ def settle(upper: Path, lower: Sequence[bytes], left_out: Sequence[str] = ()) ->
         if what == DROP:
             dropped.add(path)
             _remove(upper, path, stat.S_ISDIR(found.st_mode))
+        elif what == DATED:
+            java_keystore.settle(upper, EPOCH)
         elif stat.S_ISREG(found.st_mode):
             view_files.overwrite(upper, os.fsdecode(path), b"")
     for path in links:
