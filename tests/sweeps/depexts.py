@@ -49,8 +49,6 @@ VARIABLES = {
 _CHECKS = (("dpkg", "--audit"), ("dpkg", "--verify"), ("apt-get", "check", "-qq"))
 _RESULTS = "results.json"
 _PLAIN = Packing("none", 0)
-# So many are locked together, and then built with the small ones first: what takes long is not in the way of many.
-_PART = 240
 
 
 def depexts() -> Dict[str, int]:
@@ -105,8 +103,6 @@ class Sweep:
 
     def try_one(self, depext: str) -> Dict[str, Any]:
         """What becomes of one depext: `debs` (how many), `seconds` of a build, and `problems`, none if all is well."""
-        if self.closures.why_not(depext):
-            return {"locked": False, "problems": [short(self.closures.why_not(depext))]}
         debs = [self.closures.given(deb) for deb in self.closures.debs(depext)]
         made: List[Layer] = []
         problems: List[str] = []
@@ -154,18 +150,21 @@ class Sweep:
         for name in set(everything) - known:
             self.results[name] = {"locked": False, "problems": ["unknown"]}
         there = [name for name in names if name in known]
-        parts = [there[start : start + _PART] for start in range(0, len(there), _PART)]
-        helper = self.closures.prepare(parts)
+        helper = self.closures.prepare(there)
         try:
-            for part in parts:
-                self.closures.wait(part, helper)
-                for name in self.closures.order(name for name in part if name not in self.results):
-                    if count == 0 or (until and time.strftime("%H:%M") >= until):
-                        return
-                    count -= 1
-                    self.results[name] = self._covered(name) or self.try_one(name)
-                    print(time.strftime("%H:%M:%S"), name, self.results[name], flush=True)
-                    keep(self._work / _RESULTS, self.results)
+            self.closures.wait(there, helper)
+            refused = {name: self.closures.why_not(name) for name in there if self.closures.why_not(name)}
+            for name, why in refused.items():
+                self.results[name] = {"locked": False, "problems": [short(why)]}
+            for name in self.closures.order(there):
+                if name in self.results:
+                    continue
+                if count == 0 or (until and time.strftime("%H:%M") >= until):
+                    break
+                count -= 1
+                self.results[name] = self._covered(name) or self.try_one(name)
+                print(time.strftime("%H:%M:%S"), name, self.results[name], flush=True)
+                keep(self._work / _RESULTS, self.results)
         finally:
             helper.kill()
             helper.wait()
@@ -173,8 +172,6 @@ class Sweep:
     def _covered(self, depext: str) -> Optional[Dict[str, Any]]:
         """The result of a depext that another one shows to be right: one that was tried and needs all that this one needs, none
         of which has scripts or triggers. Such .debs are unpacked and nothing else, whatever is installed with them."""
-        if self.closures.why_not(depext):
-            return None
         key = self.closures.key(depext)
         if not key:  # all of it is in the base
             return {"debs": 0, "locked": True, "problems": []}
@@ -246,10 +243,7 @@ def main() -> int:
         print("\n".join(f"{count}\t{name}" for name, count in users.items()))
         return 0
     sweep = Sweep(options.work.resolve())
-    # What many packages name comes first.
-    wanted = sorted(
-        (name for name in users if re.fullmatch(options.only or ".*", name)), key=lambda name: (-users[name], name)
-    )
+    wanted = [name for name in users if re.fullmatch(options.only or ".*", name)]
     sweep.run(list(users), wanted, options.count, options.until)
     if options.table:
         options.table.write_text(table(sweep.results, users))
