@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opam_sandbox.building import access_lists, machine_files
+from opam_sandbox.beside import access_lists, machine_files
 from opam_sandbox.errors import ToolError
 from tests.unit.test_capture import NOBODY, access_list, capture_tree
 

@@ -232,6 +232,25 @@ def test_javas_keystore_that_a_trigger_makes_again(workshop: Workshop) -> None: 
         assert made.read_bytes() == java_keystore.dated(store, EPOCH) != store
 
 
+def test_what_a_trigger_makes_for_one_machine(workshop: Workshop) -> None:  # noqa: F811
+    """It is left out of an image as it is of a layer, and so is the link to it."""
+    makes = """mkdir -p /etc/ssh /var/lib/texmf/web2c/tex /usr/lib
+        for name in /etc/ssh/ssh_host_x /etc/machine-id /var/lib/texmf/web2c/tex/tex.fmt; do
+            sed '' /proc/sys/kernel/random/uuid > $name
+        done
+        ln -sf ssh_host_x /etc/ssh/link; echo kept > /usr/lib/kept"""
+    waits = index(workshop, postinst=script(makes))
+    a, b = (workshop.build(name, [{**waits}, file(workshop, f"f{name}")]) for name in "ab")
+    state = workshop.state([a, b])
+    assert state.diff_id == workshop.state([a, b]).diff_id
+    assert workshop.see(
+        [a, b, state], "sh", "-c", "echo /etc/ssh/* /var/lib/texmf/web2c/* /usr/lib/kept; sed '' /etc/machine-id"
+    ) == (
+        0,
+        "/etc/ssh/* /var/lib/texmf/web2c/* /usr/lib/kept\n",
+    )
+
+
 def test_what_a_package_makes_when_it_is_configured(workshop: Workshop) -> None:  # noqa: F811
     """Nobody activates its trigger, whose script makes the same again."""
     waits = index(workshop, "never")

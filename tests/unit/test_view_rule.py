@@ -70,9 +70,9 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/capture.py", "_is_like"): ({"os.lstat"}, "as _names and _merged_below"),
     ("layer/owners.py", "_look"): ({"os.lstat"}, "directories of the store, component by component"),
     ("layer/owners.py", "_is_opaque"): ({"os.getxattr"}, "as _look; follow_symlinks=False"),
-    ("building/access_lists.py", "remove"): ({"os.removexattr"}, "a descriptor of open_in_root"),
-    ("building/access_lists.py", "_read"): ({"os.getxattr"}, "a descriptor of open_in_root"),
-    ("building/machine_files.py", "walk"): (
+    ("beside/access_lists.py", "remove"): ({"os.removexattr"}, "a descriptor of open_in_root"),
+    ("beside/access_lists.py", "_read"): ({"os.getxattr"}, "a descriptor of open_in_root"),
+    ("beside/machine_files.py", "walk"): (
         {"os.scandir", ".stat"},
         "an unmounted upper directory, by a descriptor: each directory on the way is no link",
     ),

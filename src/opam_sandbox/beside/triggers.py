@@ -13,10 +13,10 @@ import os
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
-from opam_sandbox import dpkg_records, java_keystore
+from opam_sandbox import dpkg_records
+from opam_sandbox.beside import machine_files
 from opam_sandbox.beside.overlaps import strangers
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer.capture import EPOCH
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.opam.switch import debian_environment
 from opam_sandbox.sandbox import view_files
@@ -76,8 +76,7 @@ def run(view: View, triggers: Sequence[str]) -> None:
             f"dpkg failed (exit status {done.returncode}) to run the triggers of packages beside one another again "
             f"({', '.join(triggers)}), see {LOG}"
         )
-    if view_files.status(view.overlay.upper, java_keystore.PATH) is not None:
-        java_keystore.settle(view.root, EPOCH)
+    machine_files.settle(view.overlay.upper, view.overlay.lower, mounted=view.root)
     view_files.write(view.root, _STATUS, status)
     for name in absent:
         view_files.remove(view.root, name)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Callable, Dict, List, Optional, Set, Tuple
 
 from opam_sandbox import java_keystore
-from opam_sandbox.building import machine_files
+from opam_sandbox.beside import machine_files
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK
 from opam_sandbox.layer import tar_headers
