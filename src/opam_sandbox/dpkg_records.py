@@ -14,6 +14,7 @@ Sources: dpkg-divert(1), dpkg-statoverride(1), deb-triggers(5), update-alternati
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Mapping, Set
@@ -29,6 +30,8 @@ STATOVERRIDES = f"{DATABASE}/statoverride"
 FILE_TRIGGERS = f"{DATABASE}/triggers/File"
 _TRIGGERS = f"{DATABASE}/triggers/"
 ALTERNATIVES = f"{DATABASE}/alternatives/"
+
+_MERGED = re.compile("(?:bin|sbin|lib|lib32|lib64|libx32)/")
 
 Table = Dict[str, str]
 Tables = Dict[str, Table]
@@ -149,6 +152,12 @@ def format_of(name: str) -> Format:
             safe_name(name[len(directory) :])
             return kind
     raise RequestError(f"{name!r:.200} is no table of dpkg's")
+
+
+def merged_name(path: str) -> str:
+    """Where a file is, relative to the root, that a record has by its name from before /bin and its like became links."""
+    name = path.lstrip("/")
+    return f"usr/{name}" if _MERGED.match(name) else name
 
 
 def names(root: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 import pytest
 import tomli
 
-from opam_sandbox.building import machine_files
+from opam_sandbox.beside import machine_files
 from tests.e2e.conftest import as_user, tool
 from tests.support.base_job import fetch
 from tests.support.checkout import Pants, make_clone

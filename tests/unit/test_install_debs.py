@@ -15,7 +15,7 @@ from tests.unit.conftest import FAKE_OPAM, Namespaces, add_programs, make_base_l
 
 _PROGRAMS = (
     "dpkg", "dpkg-deb", "dpkg-split", "dpkg-query", "dpkg-divert", "dpkg-statoverride", "dpkg-trigger", "update-alternatives",
-    "tar", "rm", "mv", "ln", "mkdir", "chmod", "readlink", "sed", "start-stop-daemon",
+    "tar", "rm", "mv", "ln", "mkdir", "chmod", "chgrp", "stat", "readlink", "sed", "start-stop-daemon",
 )  # fmt: skip
 
 

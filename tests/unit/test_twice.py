@@ -9,8 +9,9 @@ from typing import Any, Optional, Sequence
 
 import pytest
 
-from opam_sandbox.building import build, machine_files
-from opam_sandbox.building.machine_files import DROP, EMPTY, RULES
+from opam_sandbox.beside import machine_files
+from opam_sandbox.beside.machine_files import DATED, DROP, EMPTY, ORDERED, RULES, UNLISTED
+from opam_sandbox.building import build
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.layer.store import Store
 from tests.unit.conftest import REPOSITORY, Namespaces, add_programs, build_request, make_base_layer, make_opam_root
@@ -104,6 +105,13 @@ def test_what_the_options_name_is_left_out(tmp_path: Path, tiny_root: Path) -> N
         ("etc/passwd-", DROP),
         ("etc/passwd", None),
         ("var/backups/dpkg\nstatus", DROP),
+        ("var/log/journal", UNLISTED),
+        ("var/lib/texmf/ls-R", ORDERED),
+        ("var/lib/texmf/ls-R-TEXMFMAIN", None),
+        ("var/lib/texmf/web2c/tex", DROP),
+        ("var/log/journal/remote", UNLISTED),
+        ("var/log/other", None),
+        ("etc/ssl/certs/java/cacerts", DATED),
     ],
 )
 def test_rules(path: str, expected: Optional[str]) -> None:
@@ -112,7 +120,10 @@ def test_rules(path: str, expected: Optional[str]) -> None:
 
 def test_each_rule_says_why() -> None:
     assert len({rule.pattern for rule in RULES}) == len(RULES)
-    assert all(rule.why and rule.action in (DROP, EMPTY) and not rule.pattern.startswith("/") for rule in RULES)
+    assert all(
+        rule.why and rule.action in (DROP, EMPTY, DATED, ORDERED, UNLISTED) and not rule.pattern.startswith("/")
+        for rule in RULES
+    )
 
 
 def test_the_page_has_each_rule() -> None:

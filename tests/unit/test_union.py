@@ -7,11 +7,15 @@ from typing import Any, Dict, List, Sequence
 
 import pytest
 
+from opam_sandbox import java_keystore
 from opam_sandbox.beside.line_union import unite
 from opam_sandbox.beside.registries import is_registry
+from opam_sandbox.layer.capture import EPOCH
 from opam_sandbox.layer.description import Layer
+from opam_sandbox.layer.store import Store
 from tests.support.debian_layers import Workshop
 from tests.unit.test_install_debs import clean, deb, ground, installed, script, workshop  # noqa: F401
+from tests.unit.test_java_keystore import keystore
 
 # -- lines
 
@@ -173,6 +177,78 @@ def test_an_override_in_one_of_two(workshop: Workshop) -> None:  # noqa: F811
     for order in ([a, b], [b, a]):
         image = [*order, workshop.state(order)]
         assert workshop.see(image, "sh", "-c", "[ -x /usr/tool ]") == (0, "")
+
+
+@pytest.mark.parametrize("group", ["0", "1"])
+def test_an_override_of_the_owner_in_one_of_two(workshop: Workshop, group: str) -> None:  # noqa: F811
+    """As ssl-cert does it to a directory of openssl. In the other layer it is of root or another group. The override holds in an
+    image, and in a build over both."""
+    shared = deb(workshop, "shared", {"etc/place/file": "f"}, scripts={"postinst": script(f"chgrp {group} /etc/place")})
+    sets = deb(
+        workshop,
+        "sets",
+        {},
+        scripts={
+            "postinst": script(
+                "echo certs:x:777: >> /etc/group; dpkg-statoverride --update --add root certs 710 /etc/place"
+            )
+        },
+    )
+    a, b = workshop.build("a", [shared, sets]), workshop.build("b", [shared])
+    look = ("stat", "-c", "%a %u:%g", "/etc/place")
+    for order in ([a, b], [b, a]):
+        assert workshop.see([*order, workshop.state(order)], *look) == (0, "710 0:777\n")
+        over = workshop.build("over", [], order)
+        assert workshop.see([*order, over, workshop.state([*order, over])], *look) == (0, "710 0:777\n")
+        sees = deb(workshop, "sees", {}, scripts={"postinst": script("stat -c '%a %u:%g' /etc/place > /usr/seen")})
+        assert workshop.see([*order, workshop.build("sees", [sees], order)], "sed", "", "/usr/seen") == (
+            0,
+            "710 0:777\n",
+        )
+
+
+def test_owners_that_no_override_settles(workshop: Workshop) -> None:  # noqa: F811
+    a, b = (
+        workshop.build(
+            name,
+            [deb(workshop, name, {"etc/place/f": "f"}, scripts={"postinst": script(f"chgrp {number} /etc/place")})],
+        )
+        for name, number in (("a", 0), ("b", 7))
+    )
+    with pytest.raises(AssertionError, match="/etc/place"):
+        workshop.state([a, b])
+
+
+def test_javas_keystore_that_a_trigger_makes_again(workshop: Workshop) -> None:  # noqa: F811
+    """It has one date, whenever it was made."""
+    store = keystore([(2, "x", 1796000000123, b"c")])
+    octal = "".join(f"\\{byte:03o}" for byte in store)
+    makes = script(f"mkdir -p /etc/ssl/certs/java; printf '{octal}' > /{java_keystore.PATH}")
+    java = index(workshop, postinst=makes)
+    a, b = (workshop.build(name, [{**java}, file(workshop, f"f{name}")]) for name in "ab")
+    state = workshop.state([a, b])
+    for layer in (a, state):
+        made = Store(workshop.top / "store", False).get(layer) / java_keystore.PATH
+        assert made.read_bytes() == java_keystore.dated(store, EPOCH) != store
+
+
+def test_what_a_trigger_makes_for_one_machine(workshop: Workshop) -> None:  # noqa: F811
+    """It is left out of an image as it is of a layer, and so is the link to it."""
+    makes = """mkdir -p /etc/ssh /var/lib/texmf/web2c/tex /usr/lib
+        for name in /etc/ssh/ssh_host_x /etc/machine-id /var/lib/texmf/web2c/tex/tex.fmt; do
+            sed '' /proc/sys/kernel/random/uuid > $name
+        done
+        ln -sf ssh_host_x /etc/ssh/link; echo kept > /usr/lib/kept"""
+    waits = index(workshop, postinst=script(makes))
+    a, b = (workshop.build(name, [{**waits}, file(workshop, f"f{name}")]) for name in "ab")
+    state = workshop.state([a, b])
+    assert state.diff_id == workshop.state([a, b]).diff_id
+    assert workshop.see(
+        [a, b, state], "sh", "-c", "echo /etc/ssh/* /var/lib/texmf/web2c/* /usr/lib/kept; sed '' /etc/machine-id"
+    ) == (
+        0,
+        "/etc/ssh/* /var/lib/texmf/web2c/* /usr/lib/kept\n",
+    )
 
 
 def test_what_a_package_makes_when_it_is_configured(workshop: Workshop) -> None:  # noqa: F811

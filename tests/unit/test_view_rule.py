@@ -67,7 +67,9 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/walk_tree.py", "_names"): ({"os.scandir"}, "an unmounted view, whose processes are killed; no links"),
     ("layer/walk_tree.py", "_take"): ({"os.lstat"}, "as _names"),
     ("layer/walk_tree.py", "_is_like"): ({"os.lstat"}, "as _names; directories of the store, each one above no link"),
-    ("building/machine_files.py", "walk"): (
+    ("beside/access_lists.py", "remove"): ({"os.removexattr"}, "a descriptor of open_in_root"),
+    ("beside/access_lists.py", "_read"): ({"os.getxattr"}, "a descriptor of open_in_root"),
+    ("beside/machine_files.py", "walk"): (
         {"os.scandir", ".stat"},
         "an unmounted upper directory, by a descriptor: each directory on the way is no link",
     ),

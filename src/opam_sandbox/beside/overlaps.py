@@ -34,7 +34,6 @@ _SHOWN = 20
 _UNITED = {f"etc/{name}{dash}".encode() for name in ("passwd", "group", "shadow", "gshadow") for dash in ("", "-")}
 # update-catalog and update-xmlcatalog keep the version before.
 _OLDER = re.compile(rb"(?:etc/xml|etc/sgml|var/lib/xml-core|var/lib/sgml-base)/[^/]+\.old\Z")
-_MERGED = re.compile("(?:bin|sbin|lib|lib32|lib64|libx32)/")
 # Compiled from the file beside it, by the same program: another order of its constants is all that differs. If the files that
 # they are made from differ, those are named.
 _DERIVED = re.compile(rb"(?:.*/)?__pycache__/[^/]+\.pyc\Z", re.DOTALL)
@@ -132,7 +131,8 @@ def _alternatives(packages: Sequence[Layer]) -> Set[bytes]:
 
 
 def _settled(packages: Sequence[Layer]) -> Dict[bytes, Dict[str, bool]]:
-    """Path -> titles of the packages that divert it (True), or override its mode (False): `dpkg_union` does so to others'."""
+    """Path -> titles of the packages that divert it (True), or override its mode and owner (False): `dpkg_union` and
+    `layer/owners.py` do so to others'."""
     found: Dict[bytes, Dict[str, bool]] = {}
     for layer in packages:
         records = layer.dpkg.get("records", {})
@@ -145,9 +145,7 @@ def _settled(packages: Sequence[Layer]) -> Dict[bytes, Dict[str, bool]]:
 
 
 def _path(name: str) -> bytes:
-    """Where a file is that dpkg's records have by its name from before /bin and its like became links."""
-    name = name.lstrip("/")
-    return os.fsencode(f"usr/{name}" if _MERGED.match(name) else name)
+    return os.fsencode(dpkg_records.merged_name(name))
 
 
 def strangers(facts: Sequence[Any]) -> List[int]:
@@ -197,7 +195,8 @@ def _overlaps(
             if unchecked[upper] >> lower & 1 and holders[upper] != holders[lower]:
                 titles = packages[lower].title, packages[upper].title
                 diverted = [settled[title] for title in titles if title in settled]
-                if not any(diverted) and not (diverted and holders[lower][1:] == holders[upper][1:]):
+                # An override says mode and owner, which are the key's first and last.
+                if not any(diverted) and not (diverted and holders[lower][1:-1] == holders[upper][1:-1]):
                     result.append(Overlap(path, titles, _texts(holders[lower], holders[upper])))
                 break
     return result

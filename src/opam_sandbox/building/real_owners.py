@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
-from opam_sandbox.building import machine_files, secrets_of_install
+from opam_sandbox.beside import machine_files
+from opam_sandbox.building import secrets_of_install
 from opam_sandbox.errors import BuildFailed
 from opam_sandbox.layer import merge_accounts, owners, ownership
 from opam_sandbox.layer.description import Layer

@@ -62,7 +62,7 @@ class BuildRequest(_BuildRequest, total=False):
     """`build`: the layers are the base, opam's root and all transitive dependencies, dependencies first.
 
     twice: install the .debs two times, and compare. left_out: patterns of further files that no layer has, as
-    `building/machine_files` has them. later: `name.version` of what the package and those below need beside them (`post`), and
+    `beside/machine_files` has them. later: `name.version` of what the package and those below need beside them (`post`), and
     no layer has. overlapping_files: patterns of paths that two of the layers may hold differently, see `beside.overlaps`.
     """
 

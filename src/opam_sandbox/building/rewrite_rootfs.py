@@ -14,10 +14,12 @@ import tarfile
 from pathlib import Path
 from typing import IO, Callable, Dict, List, Optional, Set, Tuple
 
-from opam_sandbox.building import machine_files
+from opam_sandbox import java_keystore
+from opam_sandbox.beside import machine_files
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK
 from opam_sandbox.layer import tar_headers
+from opam_sandbox.layer.capture import EPOCH
 from opam_sandbox.layer.tar_headers import Entry
 from opam_sandbox.layer.walk_tree import OVERLAY_XATTRS
 
@@ -127,7 +129,8 @@ def _drop_machine_files(archive: tarfile.TarFile, members: Dict[str, tarfile.Tar
         if above is None and (member.issym() or os.fsencode(name) in shipped):
             continue
         what = machine_files.action(os.fsencode(name))
-        if above is not None or (what is not None and not (what == machine_files.EMPTY and member.isdir())):
+        is_left_out = what == machine_files.DROP or (what == machine_files.EMPTY and not member.isdir())
+        if above is not None or is_left_out:
             dropped.add(name)
         elif member.isreg() and member.size <= machine_files.LARGEST_KEY:
             if machine_files.KEY.search(_content(archive, member).read()):
@@ -223,8 +226,12 @@ def _write_member(
         entry.size = member.size
         write(tar_headers.header(entry))
         content = _content(archive, member)
-        for data in iter(lambda: content.read(CHUNK), b""):
-            write(data)
+        if machine_files.action(path) == machine_files.DATED:
+            whole = content.read()
+            write(java_keystore.dated(whole, EPOCH) or whole)
+        else:
+            for data in iter(lambda: content.read(CHUNK), b""):
+                write(data)
         write(tar_headers.padding(member.size))
     else:
         raise ToolError(f"mmdebstrap's tar holds {member.name!r}, which is neither file, link nor directory")

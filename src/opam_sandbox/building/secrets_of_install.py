@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Set
 
-from opam_sandbox.building import machine_files
+from opam_sandbox.beside import machine_files
 from opam_sandbox.errors import BuildFailed
 from opam_sandbox.layer import ownership
 from opam_sandbox.layer.capture import EPOCH

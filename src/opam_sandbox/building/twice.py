@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Dict, List, Mapping
 
-from opam_sandbox.building import machine_files
+from opam_sandbox.beside import machine_files
 from opam_sandbox.errors import BuildFailed
 from opam_sandbox.files import CHUNK
 from opam_sandbox.layer import ownership

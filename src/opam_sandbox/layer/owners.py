@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from opam_sandbox import dpkg_records
 from opam_sandbox.account_files import number_of, read_entries
 from opam_sandbox.errors import RequestError
 from opam_sandbox.layer import ownership
@@ -108,6 +109,7 @@ class Below:
         self._rootless = store.rootless
         self._facts = {os.fsencode(store.path(layer.diff_id)): layer.dpkg for layer in layers}
         self._recorded = {path for layer in layers for path in layer.dpkg.get("owners", {})}
+        self._overrides = _overrides(layers)
 
     def of(self, path: bytes) -> Owner:
         """As the topmost layer that has the path says. Raises RequestError for a description that makes no sense."""
@@ -117,11 +119,18 @@ class Below:
         return ROOT if found is None else found.owner
 
     def owned(self, accounts: Accounts) -> List[Owned]:
-        """All paths of the view that are not root's, nor opam's, in order. Raises RequestError as `of`."""
+        """All paths of the view that are not root's, nor opam's, in order, and those that dpkg-statoverride gives to somebody
+        else than their layer does. Raises RequestError as `of`."""
         result: List[Owned] = []
-        for name in sorted(self._recorded):
+        for name in sorted({*self._recorded, *self._overrides}):
             found = self._find(name)
-            if found is not None:
+            override = self._override(name)
+            if override is not None:
+                recorded = ROOT if found is None else found.owner
+                user, group = override
+                wanted = _number(user, accounts.users, recorded[0]), _number(group, accounts.groups, recorded[1])
+                result.append(Owned(name, recorded, wanted))
+            elif found is not None:
                 uid, gid = found.owner
                 wanted = (
                     uid if found.user is None else accounts.users.get(found.user, uid),
@@ -133,6 +142,19 @@ class Below:
     def recorded(self, path: str) -> Recorded:
         """What is known of a path that is not opam's: root's, where no layer says anything. Raises RequestError as `of`."""
         return self._find(path) or Recorded(ROOT, None, None)
+
+    def _override(self, name: str) -> Optional[Tuple[str, str]]:
+        """The USER and GROUP that dpkg-statoverride gives a path, if the topmost layer that has it was made without knowing."""
+        if name not in self._overrides:
+            return None
+        for directory in self._lower:
+            is_there, is_last = self._look(directory, os.fsencode(name))
+            if is_there:
+                records = self._facts.get(directory, {}).get("records", {}).get(dpkg_records.STATOVERRIDES, {})
+                return None if name in map(dpkg_records.merged_name, records) else self._overrides[name]
+            if is_last:
+                return None
+        return None
 
     def _find(self, name: str) -> Optional[Recorded]:
         known = self._facts_of(name) if name in self._recorded else None
@@ -151,6 +173,26 @@ class Below:
             if here.hides:
                 return None
         return None
+
+
+def _overrides(layers: Sequence[Layer]) -> Dict[str, Tuple[str, str]]:
+    """The paths of dpkg-statoverride's records of all layers (bottom first) -> USER and GROUP."""
+    found: Dict[str, Tuple[str, str]] = {}
+    for layer in layers:
+        for path in layer.dpkg.get("gone", {}).get(dpkg_records.STATOVERRIDES, ()):
+            found.pop(dpkg_records.merged_name(path), None)
+        for path, value in layer.dpkg.get("records", {}).get(dpkg_records.STATOVERRIDES, {}).items():
+            words = value.split()
+            if len(words) > 1:
+                found[dpkg_records.merged_name(path)] = words[0], words[1]
+    return found
+
+
+def _number(name: str, numbers: Mapping[str, int], default: int) -> int:
+    """Of an account as dpkg-statoverride(1) has it: a name, or `#` and a number."""
+    if name.startswith("#"):
+        return _parse(f"{name[1:]}:0")[0]
+    return numbers.get(name, default)
 
 
 def _parse(text: str) -> Owner:

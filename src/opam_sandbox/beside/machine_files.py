@@ -12,12 +12,16 @@ import stat
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Pattern, Sequence, Set, Tuple
 
+from opam_sandbox import java_keystore
+from opam_sandbox.beside import access_lists, file_lists
+from opam_sandbox.layer.capture import EPOCH
 from opam_sandbox.sandbox import open_in_root, view_files
 
 _LISTS = "var/lib/dpkg/info"
 
-# What becomes of a file: it is left out, with all below it if it is a directory; it is left without content.
-DROP, EMPTY = "left out", "empty"
+# What becomes of a file: it is left out, with all below it if it is a directory; it is left without content; dates in it are
+# made one; its lines are put in order; its access control list is taken away, also where a .deb has it.
+DROP, EMPTY, DATED, ORDERED, UNLISTED = "left out", "empty", "of one date", "in order", "without a list"
 
 # A private key's first line, of RFC 7468 and its kin: PKCS#1, PKCS#8, SEC 1, OpenSSH, OpenPGP. A line ends there, also where it
 # is written as an escape. The shared MIME database has such lines as patterns, behind their lengths or zeros.
@@ -45,6 +49,15 @@ RULES: Sequence[Rule] = (
     Rule("etc/ssh/ssh_host_*", DROP, "host keys are a machine's secret; `ssh-keygen -A` makes them"),
     Rule("etc/ssl/private/ssl-cert-snakeoil.key", DROP, "a secret; `make-ssl-cert generate-default-snakeoil` makes it"),
     Rule("etc/ssl/certs/ssl-cert-snakeoil.pem", DROP, "the certificate of the key above"),
+    Rule(java_keystore.PATH, DATED, "Java trusts nobody without it, and it has the time of each entry"),
+    Rule("var/log/journal", UNLISTED, "engines unpack no list; systemd-tmpfiles sets it when a system starts"),
+    Rule("var/log/journal/*", UNLISTED, "it inherits the list above"),
+    Rule("var/lib/texmf/ls-R", ORDERED, "it has the order of directories"),
+    Rule(
+        "var/lib/texmf/web2c/*",
+        DROP,
+        "TeX's formats, with the time and the order of directories; `mktexfmt` makes them",
+    ),
     Rule("etc/exim4/exim.key", DROP, "a secret"),
     Rule("etc/exim4/exim.crt", DROP, "the certificate of the key above"),
     Rule("etc/dovecot/private/dovecot.key", DROP, "a secret"),
@@ -104,11 +117,12 @@ def action(path: bytes, more: Sequence["Pattern[str]"] = ()) -> Optional[str]:
     return next((what for matcher, what in _MATCHERS if matcher.fullmatch(name)), None)
 
 
-def settle(upper: Path, lower: Sequence[bytes], left_out: Sequence[str] = ()) -> None:
-    """Do what the rules say with what an install has written into an unmounted upper directory; `lower`: the layers' directories
-    below it, topmost first. left_out: patterns of further files. What a .deb itself has stays as it is.
+def settle(upper: Path, lower: Sequence[bytes], left_out: Sequence[str] = (), mounted: Optional[Path] = None) -> None:
+    """Do what the rules say with what an install has written into an upper directory; `lower`: the layers' directories below it,
+    topmost first. left_out: patterns of further files. mounted: the view, if it is not unmounted; it is changed then.
 
-    Raises ToolError, OSError."""
+    What a .deb itself has stays as it is. Raises ToolError, OSError."""
+    root = mounted or upper
     more = [_pattern(text.lstrip("/")) for text in left_out]
     dropped: Set[bytes] = set()
     links: List[bytes] = []
@@ -120,19 +134,27 @@ def settle(upper: Path, lower: Sequence[bytes], left_out: Sequence[str] = ()) ->
         what = action(path, more) if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) else None
         if what is None:
             continue
+        if what == UNLISTED:
+            access_lists.remove(root, os.fsdecode(path))
+            continue
         if shipped is None:
             shipped = read_shipped(upper, lower)
         if path in shipped:
             continue
         if what == DROP:
             dropped.add(path)
-            _remove(upper, path, stat.S_ISDIR(found.st_mode))
+            _remove(root, path, stat.S_ISDIR(found.st_mode))
+        elif what == DATED:
+            java_keystore.settle(root, EPOCH)
+        elif what == ORDERED:
+            content = view_files.read(root, os.fsdecode(path), links=False) or b""
+            view_files.overwrite(root, os.fsdecode(path), file_lists.ordered(content))
         elif stat.S_ISREG(found.st_mode):
-            view_files.overwrite(upper, os.fsdecode(path), b"")
+            view_files.overwrite(root, os.fsdecode(path), b"")
     for path in links:
         # Such as those by which OpenSSL finds a certificate.
-        if dropped and view_files.is_link(upper, os.fsdecode(path)) and _target(upper, path) in dropped:
-            view_files.remove(upper, os.fsdecode(path))
+        if dropped and view_files.is_link(root, os.fsdecode(path)) and _target(root, path) in dropped:
+            view_files.remove(root, os.fsdecode(path))
 
 
 def _remove(upper: Path, path: bytes, is_directory: bool) -> None:
