@@ -12,7 +12,7 @@ import pytest
 from opam_sandbox.beside import overlaps
 from opam_sandbox.building import build
 from opam_sandbox.errors import ToolError
-from opam_sandbox.imaging import runtime, state
+from opam_sandbox.imaging import state
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam.switch import SWITCH_STATE_DIR
@@ -268,14 +268,6 @@ def test_an_image_with_both(tmp_path: Path, layers: List[Layer], capfd: pytest.C
     assert not Path("layer.json").exists()
     assert state.run({**request, "overlapping_files": ALLOWED}, 1) == 0
     assert content(LINES) == b"d\na\nb\n"
-
-
-def test_a_runtime_image_of_both(tmp_path: Path, layers: List[Layer], capfd: pytest.CaptureFixture[str]) -> None:
-    names = directories(layers)
-    request: Any = {"store": str(tmp_path / "store"), "slim": names[0], "layers": names, "packages": [], "keep": []}
-    assert runtime.run(request, 1) == 1
-    assert "error: the image: packages that do not depend on one another " in capfd.readouterr().err
-    assert not Path("layer.json").exists()
 
 
 def test_a_damaged_inventory(tmp_path: Path, root_user: None) -> None:
