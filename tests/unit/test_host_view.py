@@ -11,7 +11,8 @@ from typing import Callable, Tuple
 import pytest
 
 from opam_sandbox.building import host_view
-from opam_sandbox.sandbox import syscalls
+from opam_sandbox.errors import ToolError
+from opam_sandbox.sandbox import control_group, limits, syscalls
 from tests.support import probes
 from tests.support.probes.caller import unconfined
 
@@ -67,6 +68,29 @@ def test_the_probes_reach_what_is_not_confined(tmp_path: Path, root_user: None) 
     assert len(probes.reached(outcomes)) >= 300
     # What they reached is the target's; the machine's parameters, names and directories are what they were.
     assert [change for change in changes if not change.startswith((str(tmp_path), *REACHED))] == []
+
+
+def test_memory_that_ran_out_is_an_error(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though what the program started went on without what the kernel ended."""
+    monkeypatch.setattr(limits, "memory", lambda: 512 << 20)
+    around = control_group.make()
+    if around is None or not around.counts_memory():
+        pytest.skip("no control group for memory")
+    error = tmp_path / "error"
+    child = os.fork()
+    if child == 0:
+        try:
+            around.enter()
+            assert run("sh", "-c", "exit 0") == (0, "")
+            run("sh", "-c", "perl -e 'my $x = q(x) x (900 << 20); print length $x' || true; echo went on")
+        except ToolError as found:
+            error.write_text(str(found))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    around.remove()
+    assert Path("out").read_text() == "went on\n"
+    assert error.read_text().startswith("`sh` did not get what it needs of this machine: memory was short")
 
 
 def refuse_user_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:

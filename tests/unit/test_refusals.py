@@ -66,6 +66,30 @@ def test_what_to_do_is_said(root_user: None, call: int, number: int, remedy: str
     assert done.stderr.startswith("error: ") and remedy in done.stderr and os.strerror(number) in done.stderr
 
 
+ENTER = "enter(Ids(1000, 1000, ())) and 0"
+UNSHARED = "_in_namespaces(lambda: 0, False, {})"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENOSPC])
+@pytest.mark.parametrize("inside, rootless", [(ENTER, True), (UNSHARED, True), (UNSHARED, False)])
+def test_what_to_do_is_said_where_an_image_is_run(root_user: None, number: int, inside: str, rootless: bool) -> None:
+    code = (
+        "import os, sys; from opam_sandbox.errors import ToolError; from opam_sandbox.running.image_config import Ids\n"
+        "from opam_sandbox.running.run import _in_namespaces; from opam_sandbox.running.user_namespace import enter\n"
+        f"try: sys.exit({inside.format(rootless)})\n"
+        "except ToolError as error: sys.exit(f'error: {error}')"
+    )
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(
+        argv, env=env, preexec_fn=refuse(UNSHARE, number), stdout=-1, stderr=-1, text=True, check=False
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error: the kernel gives no namespaces to run the image in") and os.strerror(number) in line
+    assert ("kernel.apparmor_restrict_unprivileged_userns=0" in line) is rootless
+
+
 def test_keys_need_not_be_there(root_user: None) -> None:
     done = isolated(refuse(KEYCTL, errno.EPERM))
     assert (done.returncode, done.stdout, done.stderr) == (0, "inside\n", "")

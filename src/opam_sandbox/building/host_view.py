@@ -17,7 +17,7 @@ from typing import BinaryIO, Dict, List, Optional, Sequence
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.sandbox import limits, memory, privileges, seccomp, syscalls
+from opam_sandbox.sandbox import control_group, limits, memory, privileges, seccomp, syscalls
 from opam_sandbox.sandbox.kernel_files import mount_proc
 from opam_sandbox.sandbox.namespaces import is_rootless, kill_stragglers, run_isolated
 from opam_sandbox.sandbox.view import LOG
@@ -55,6 +55,7 @@ class Job:
 def run(job: Job) -> int:
     """Run the program; returns its exit status. Nothing that it started lives on. Raises ToolError."""
     _make_skeleton(job)
+    ended = control_group.ended_by_kernel()
     status = _try(job, foreign=True)
     if status is None and not is_rootless():
         # root may lack user namespaces. Its ids are the host's then, so that what can mount goes: mmdebstrap does without.
@@ -65,6 +66,10 @@ def run(job: Job) -> int:
             "AppArmor may forbid it: on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, in a container "
             "`--security-opt apparmor=unconfined`."
         )
+    # What failed may be tried with less memory.
+    problem = control_group.problem(None, ended) if status == 0 else ""
+    if problem:
+        raise ToolError(f"`{job.argv[0]}` did not get what it needs of this machine: {problem}")
     return status
 
 

@@ -90,16 +90,20 @@ def run(options: argparse.Namespace) -> int:
         return _in_namespaces(
             lambda: _contain(runtime, kind, container, lower, scratch.path, rootless),
             container.terminal,
+            rootless,
         )
     finally:
         os.close(held)
         _wait(keeper)
 
 
-def _in_namespaces(main: Callable[[], int], terminal: bool) -> int:
+def _in_namespaces(main: Callable[[], int], terminal: bool, rootless: bool) -> int:
     """Run `main` as process 1 of new PID and mount namespaces; returns its exit status, 128 + N for a signal."""
     alive_read, alive_write = os.pipe()
-    syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
+    except OSError as error:
+        raise user_namespace.no_namespaces(error, rootless) from None
     # Blocked until there is a process to pass them on to, and until it can take them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     child = os.fork()

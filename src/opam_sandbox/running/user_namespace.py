@@ -11,7 +11,7 @@ from typing import Optional, Tuple
 from opam_sandbox.errors import ToolError
 from opam_sandbox.running.image_config import Ids
 from opam_sandbox.sandbox import syscalls
-from opam_sandbox.sandbox.user_namespace import IDS, IdMap, subordinate_range, unshare_user
+from opam_sandbox.sandbox.user_namespace import HOW_TO_ALLOW, IDS, IdMap, subordinate_range, unshare_user
 
 
 def enter(ids: Ids) -> Ids:
@@ -20,7 +20,13 @@ def enter(ids: Ids) -> Ids:
     The calling user, who owns the unpacked layers, becomes the image's user; all others are subordinate ids of the calling
     user. Where there are none, the command runs as the one id that there is. Raises ToolError.
     """
-    uid, gid = os.geteuid(), os.getegid()
+    try:
+        return _enter(ids, os.geteuid(), os.getegid())
+    except OSError as error:
+        raise no_namespaces(error, rootless=True) from None
+
+
+def _enter(ids: Ids, uid: int, gid: int) -> Ids:
     uids = _map(ids.uid, uid, subordinate_range("/etc/subuid", uid))
     gids = _map(ids.gid, gid, subordinate_range("/etc/subgid", uid))
     helpers = bool(shutil.which("newuidmap") and shutil.which("newgidmap"))
@@ -31,29 +37,27 @@ def enter(ids: Ids) -> Ids:
                 "the command runs as root of its namespace, not as the image's user.",
                 file=sys.stderr,
             )
-        try:
-            syscalls.unshare(syscalls.CLONE_NEWUSER)
-        except OSError as error:
-            raise _no_namespace(error) from None
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
         return Ids(0, 0, ())
-    try:
-        unshare_user(uids, gids)
-    except OSError as error:
-        raise _no_namespace(error) from None
+    unshare_user(uids, gids)
+    # A security module may let a namespace be, and nothing be done in it.
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
     return ids
 
 
-def _no_namespace(error: OSError) -> ToolError:
-    return ToolError(
-        f"the kernel gives no user namespace ({error.strerror}), which running without root needs: "
-        "`sysctl -w user.max_user_namespaces=15000` (as root), or run as root."
+def no_namespaces(error: OSError, rootless: bool) -> ToolError:
+    """The error for a machine that gives none, or lets nothing be done in them."""
+    need = (
+        HOW_TO_ALLOW
+        if rootless
+        else "This process is root but lacks CAP_SYS_ADMIN, as in a container without privileges."
     )
+    return ToolError(f"the kernel gives no namespaces to run the image in ({error.strerror}). {need}")
 
 
 def _map(inside: int, outside: int, subordinate: Optional[Tuple[int, int]]) -> Optional[IdMap]:

@@ -53,7 +53,7 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
     mount: called in a mount namespace of the command's own; gives the directory that is to be the root. Raises ToolError.
     """
     _know_beforehand(command)
-    group = None if command.rootless else control_group.make()
+    group, ended = None if command.rootless else control_group.make(), control_group.ended_by_kernel()
     told, tell = os.pipe()
     copies, out, log = _pipes(command)
     try:
@@ -71,7 +71,7 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
         status = os.waitpid(first, 0)[1]
         with open(told, "rb", closefd=False) as messages:
             message = messages.read().decode(errors="replace")
-        problem = group.problem() if group else ""
+        problem = control_group.problem(group, ended)
     finally:
         for descriptor in {told, *copies}:
             os.close(descriptor)

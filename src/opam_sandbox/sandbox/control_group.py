@@ -50,6 +50,9 @@ class ControlGroup:
                         return problem
         return ""
 
+    def counts_memory(self) -> bool:
+        return "memory" in self._directories
+
     def remove(self) -> None:
         """Remove the group, whose processes have ended. One that cannot be removed yet, somebody removes later."""
         for directory in set(self._directories.values()):
@@ -58,15 +61,37 @@ class ControlGroup:
 
 
 # controller, files of version 2 and 1, what is counted in them, and what that means
+_MEMORY_FILES, _ENDED = ("memory.events", "memory.oom_control"), "oom_kill"
+_SHORT = "memory was short, and the kernel ended some of it"
 _COUNTED = (
     ("pids", ("pids.events",), "max", "it had more processes at once than a build may have"),
-    (
-        "memory",
-        ("memory.events", "memory.oom_control"),
-        "oom_kill",
-        "memory was short, and the kernel ended some of it",
-    ),
+    ("memory", _MEMORY_FILES, _ENDED, _SHORT),
 )
+
+
+def ended_by_kernel(top: Path = TOP) -> int:
+    """How many processes the kernel has ended because memory was short: of this process's own control group, else of the
+    machine."""
+    places = [
+        Path(f"{top}/{names}{path}") for names, path in _own_groups() if "memory" in names.split(",") or not names
+    ]
+    for file in (*(place / name for place in places for name in _MEMORY_FILES), Path("/proc/vmstat")):
+        with suppress(OSError, ValueError):
+            counts = dict(line.split()[:2] for line in file.read_text().splitlines())
+            if _ENDED in counts:
+                return int(counts[_ENDED])
+    return 0
+
+
+def problem(group: Optional[ControlGroup], ended: int) -> str:
+    """What a command ran out of, "" if nothing. group: its own; ended: what `ended_by_kernel` said before it.
+
+    Without a group of its own that counts, those that share this process's group are taken for the command's: a build that
+    went on without what the kernel ended may be wrong, and one that is made again is not."""
+    found = group.problem() if group else ""
+    if found or (group and group.counts_memory()) or ended_by_kernel() <= ended:
+        return found
+    return f"{_SHORT}, or of what runs beside it. Make it again, with more memory or less at once"
 
 
 def make(top: Path = TOP) -> Optional[ControlGroup]:

@@ -21,7 +21,7 @@ from typing import Callable
 from opam_sandbox import machine_errors
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.sandbox import privileges, syscalls
-from opam_sandbox.sandbox.user_namespace import foreign_ids, own_and_subordinate_ids, unshare_user
+from opam_sandbox.sandbox.user_namespace import HOW_TO_ALLOW, foreign_ids, own_and_subordinate_ids, unshare_user
 
 
 def is_rootless() -> bool:
@@ -210,10 +210,7 @@ def _no_namespaces(error: OSError, rootless: bool) -> str:
             "This process is root but lacks CAP_SYS_ADMIN, as in a container without privileges: "
             "run the container with `--privileged`, or with `--cap-add SYS_ADMIN --security-opt seccomp=unconfined`."
         )
-    return message + (
-        "User namespaces must be allowed: `sysctl -w user.max_user_namespaces=15000`, on older Debian "
-        "`sysctl -w kernel.unprivileged_userns_clone=1`, on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`."
-    )
+    return message + HOW_TO_ALLOW
 
 
 def _no_use_of_namespaces(error: OSError) -> str:

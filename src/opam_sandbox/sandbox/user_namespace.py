@@ -17,6 +17,13 @@ from opam_sandbox.sandbox import syscalls
 
 IDS = 65536
 
+# What a user does to whom the kernel gives none, for messages.
+HOW_TO_ALLOW = (
+    "User namespaces must be allowed: `sysctl -w user.max_user_namespaces=15000`, on older Debian "
+    "`sysctl -w kernel.unprivileged_userns_clone=1`, on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`. "
+    "In a chroot there are none."
+)
+
 # (first id inside, first id outside, number)
 IdMap = List[Tuple[int, int, int]]
 
