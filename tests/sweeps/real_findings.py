@@ -140,8 +140,8 @@ _HEAD = [
     "Compared are the switch's files (names, kinds, modes, contents, links), its records, and what `opam list`, `opam var`,",
     "`opam config report`, `opam env` and `opam exec` say.",
     "",
-    "An asterisk marks packages that are as the overlay of this repository's example has them; `sha` is a stand-in there. Debian's",
-    "index lists more archives than its mirrors serve: of a resolve of 212 packages, 58 had one that could not be downloaded, and",
+    "An asterisk marks packages that are as the overlay of this repository's example has them; `sha` is a stand-in there.",
+    "Debian's index lists more archives than its mirrors serve: of a resolve of 212 packages, 58 had one that no mirror gave, and",
     "are not here.",
     "",
 ]
