@@ -141,7 +141,7 @@ _HEAD = [
     "`opam config report`, `opam env` and `opam exec` say.",
     "",
     "An asterisk marks packages that are as the overlay of this repository's example has them; `sha` is a stand-in there.",
-    "Debian's index lists more archives than its mirrors serve: of a resolve of 212 packages, 58 had one that no mirror gave, and",
-    "are not here.",
+    "Debian's index lists more archives than its mirrors serve: of a resolve of 212 packages, 58 had one that no mirror",
+    "gave, and are not here.",
     "",
 ]
