@@ -78,8 +78,9 @@ def differences(
         if debs and install_debs.install(view, debs, "by hand") != 0:
             raise SystemExit(f"dpkg failed:\n{view.log_text()[-4000:]}")
         view.write_files(_repository_files(repository, downloads))
-        install = f"opam install --yes --no-depexts {' '.join(roots)} 1>&2 || exit 1\n"
-        _run(view, install + _DUMP + more, work / "hand.txt")
+        install = f"opam install --yes --no-depexts {' '.join(roots)} 1>&2"
+        _run(view, install, work / "installed.txt", len(os.sched_getaffinity(0)))
+        _run(view, _DUMP + more, work / "hand.txt")
 
     _in_view(work, "hand", layers[:2], by_hand)
     hand, ours = (_read(work / f"{name}.txt") for name in ("hand", "image"))
@@ -110,10 +111,10 @@ def _in_view(work: Path, name: str, layers: Sequence[Layer], use: Callable[[View
         raise SystemExit(f"{name}: see {work / name / 'build.log'}")
 
 
-def _run(view: View, script: str, output: Path) -> None:
+def _run(view: View, script: str, output: Path, jobs: int = 1) -> None:
     with open(output, "wb") as out:
         done = view.overlay.run(
-            ["sh", "-c", script], environment(1), view.log, user=True, cwd=f"/{HOME}", stdout=out.fileno()
+            ["sh", "-c", script], environment(jobs), view.log, user=True, cwd=f"/{HOME}", stdout=out.fileno()
         )
     if done.returncode != 0:
         raise SystemExit(f"exit status {done.returncode}:\n{view.log_text()[-4000:]}")

@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Tuple
 
+from tests.support.checkout import ROOT
+
+OVERLAY = ROOT / "3rdparty/opam/overlay/packages"
 # Compared as well, and says whose a path is.
 MORE = (
     'for f in .opam-switch/install/*.changes; do f=${f##*/}; echo "## changes ${f%.changes}"; '
@@ -121,6 +124,7 @@ class Results:
             if found["lines"]:
                 explained = is_explained(title, found["lines"])
                 what = EXPLAINED[name][1] if explained else f"not explained: `{found['lines'][0][:100]}`"
+            version += "\\*" if (OVERLAY / name / title).is_dir() else ""
             lines.append(f"| {name} | {version} | {', '.join(found['groups'])} | {what.replace('|', chr(92) + '|')} |")
         if switch:
             lines += ["", "Of the switch itself:", "", *(f"    {line}" for line in switch[:20])]
@@ -135,5 +139,9 @@ _HEAD = [
     "On the image's base, opam itself installed the same roots in one switch, after all .debs of their depexts.",
     "Compared are the switch's files (names, kinds, modes, contents, links), its records, and what `opam list`, `opam var`,",
     "`opam config report`, `opam env` and `opam exec` say.",
+    "",
+    "An asterisk marks packages that are as the overlay of this repository's example has them; `sha` is a stand-in there.",
+    "Debian's index lists more archives than its mirrors serve: of a resolve of 212 packages, 58 had one that no mirror",
+    "gave, and are not here.",
     "",
 ]

@@ -14,12 +14,14 @@ GROUPS = {
         ocaml-system astring num ocaml-expat ocamlwc omake gavl voaacenc
     """,
     "dune": """
-        ocaml-system benchmark camlp4 camlp-streams cppo_ocamlbuild cudf extlib getopt headache stdlib-random lwt_react opatch
-        dune-action-plugin dune-build-info dune-configurator dune-glob dune-private-libs dune-rpc-lwt dune-site chrome-trace
-        ocamlc-loc base stdio parsexp sexplib ppx_yojson_conv_lib fieldslib ppx_derivers ocaml_intrinsics_kernel
-        jane-street-headers ocaml-compiler-libs octavius zarith_stubs_js bigstringaf camomile cpu csexp mem_usage
-        ocplib-endian ohex parany parmap patch pprint qcheck-core reactiveData sha stringext swhid_core trie 0install
-        opam-0install-cudf ocurl ssl
+        ocaml-system dune-action-plugin dune-build-info dune-configurator dune-glob dune-private-libs dune-rpc-lwt dune-site
+        chrome-trace ocamlc-loc parsexp sexplib ppx_derivers jane-street-headers octavius zarith_stubs_js benchmark camlp-streams
+        cudf extlib getopt headache opatch bigstringaf cpu csexp mem_usage ocplib-endian ohex patch pprint reactiveData sha ssl
+        stringext swhid_core trie
+    """,
+    "more": """
+        ocaml-system base stdio ppx_yojson_conv_lib fieldslib ocaml_intrinsics_kernel ocaml-compiler-libs camlp4 cppo_ocamlbuild
+        stdlib-random lwt_react camomile parany parmap qcheck-core 0install opam-0install-cudf ocurl
     """,
     "media": """
         ocaml-system alsa ao cry dssi faad flac frei0r gstreamer ladspa lame mm ogg opus portaudio pulseaudio shine soundtouch
