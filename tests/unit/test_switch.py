@@ -13,3 +13,9 @@ def test_switch_state_is_sorted_and_parses() -> None:
     assert items["roots"] == opamfile.ListOf((opamfile.Str("b.1"),))
     assert "compiler" not in items  # as opam leaves out what is empty
     assert switch_state([], []) == 'opam-version: "2.0"\n'
+
+
+def test_the_order_is_opams() -> None:
+    """By name, in which neither a version nor the case counts."""
+    found = switch_state(["ocaml-config.3", "ocaml.5.3.0", "conf-libY.1", "conf-libX11.1", "conf-libx.2"], [])
+    assert found.endswith('installed: ["conf-libx.2" "conf-libX11.1" "conf-libY.1" "ocaml.5.3.0" "ocaml-config.3"]\n')

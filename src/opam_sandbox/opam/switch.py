@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterable, Sequence
+from typing import Dict, Iterable, Sequence, Tuple
 
 from opam_sandbox.layer.capture import EPOCH
 from opam_sandbox.layer.ownership import LAST_ENV as _LAST_ENV
@@ -66,11 +66,17 @@ def debian_environment() -> Dict[str, str]:
     }
 
 
+def _order(title: str) -> Tuple[str, str]:
+    """opam's own, by which `ocaml.5.3.0` comes before `ocaml-config.3`: by name, whatever its case."""
+    name = title.partition(".")[0]
+    return name.lower(), name
+
+
 def switch_state(installed: Sequence[str], roots: Sequence[str], compiler: Sequence[str] = ()) -> str:
     """The text of .opam-switch/switch-state, without what is empty, as opam writes it. Packages are `name.version`."""
 
     def listed(packages: Iterable[str]) -> str:
-        return "[" + " ".join(opamfile.quote(package) for package in sorted(packages)) + "]"
+        return "[" + " ".join(opamfile.quote(package) for package in sorted(packages, key=_order)) + "]"
 
     fields = {"compiler": compiler, "roots": roots, "installed": installed}
     lines = [f"{name}: {listed(packages)}" for name, packages in fields.items() if packages]
