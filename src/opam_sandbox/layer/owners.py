@@ -144,7 +144,13 @@ class Below:
 
     def recorded(self, path: str) -> Recorded:
         """What is known of a path that is not opam's: root's, where no layer says anything. Raises RequestError as `of`."""
-        return self._find(path) or Recorded(ROOT, None, None)
+        found = self._find(path) or Recorded(ROOT, None, None)
+        override = self._override(path)
+        if override is None:
+            return found
+        owner = _number(override[0], {"root": 0}, found.owner[0]), _number(override[1], {"root": 0}, found.owner[1])
+        user, group = (None if name == "root" or name.startswith("#") else name for name in override)
+        return Recorded(owner, user, group)
 
     def _override(self, name: str) -> Optional[Tuple[str, str]]:
         """The USER and GROUP that dpkg-statoverride gives a path, if the topmost layer that has it was made without knowing."""
