@@ -3,7 +3,7 @@
 Layers beside one another were built without each other's records. Besides the records themselves (`dpkg.merge`):
 
     diversions     A file that one layer's package diverts, and another layer's package brought to its old place, is moved.
-    statoverride   A file that another layer's package brought gets the mode.
+    statoverride   A file that another layer's package brought gets the mode. `layer/owners.py` says its owner.
     alternatives   Where several layers offer the same command, the base's update-alternatives chooses among all of them.
 """
 

@@ -3,6 +3,7 @@ package after the other."""
 
 from __future__ import annotations
 
+import os
 from typing import Any, Dict, List, Sequence
 
 import pytest
@@ -12,6 +13,7 @@ from opam_sandbox.beside.line_union import unite
 from opam_sandbox.beside.registries import is_registry
 from opam_sandbox.layer.capture import EPOCH
 from opam_sandbox.layer.description import Layer
+from opam_sandbox.layer.owners import Below
 from opam_sandbox.layer.store import Store
 from tests.support.debian_layers import Workshop
 from tests.unit.test_install_debs import clean, deb, ground, installed, script, workshop  # noqa: F401
@@ -196,7 +198,11 @@ def test_an_override_of_the_owner_in_one_of_two(workshop: Workshop, group: str) 
     )
     a, b = workshop.build("a", [shared, sets]), workshop.build("b", [shared])
     look = ("stat", "-c", "%a %u:%g", "/etc/place")
+    store = Store(workshop.top / "store", False)
     for order in ([a, b], [b, a]):
+        layers = [*workshop.ground, *order]
+        below = Below(store, layers, [os.fsencode(store.path(layer.diff_id)) for layer in reversed(layers)])
+        assert below.recorded("etc/place")[1:] == (None, "certs")  # which runtime images ask
         assert workshop.see([*order, workshop.state(order)], *look) == (0, "710 0:777\n")
         over = workshop.build("over", [], order)
         assert workshop.see([*order, over, workshop.state([*order, over])], *look) == (0, "710 0:777\n")

@@ -141,18 +141,24 @@ class Below:
 
     def recorded(self, path: str) -> Recorded:
         """What is known of a path that is not opam's: root's, where no layer says anything. Raises RequestError as `of`."""
-        return self._find(path) or Recorded(ROOT, None, None)
+        found = self._find(path) or Recorded(ROOT, None, None)
+        override = self._override(path)
+        if override is None:
+            return found
+        owner = _number(override[0], {"root": 0}, found.owner[0]), _number(override[1], {"root": 0}, found.owner[1])
+        user, group = (None if name == "root" or name.startswith("#") else name for name in override)
+        return Recorded(owner, user, group)
 
     def _override(self, name: str) -> Optional[Tuple[str, str]]:
         """The USER and GROUP that dpkg-statoverride gives a path, if the topmost layer that has it was made without knowing."""
         if name not in self._overrides:
             return None
         for directory in self._lower:
-            is_there, is_last = self._look(directory, os.fsencode(name))
-            if is_there:
+            found = layer_paths.look(directory, os.fsencode(name), self._rootless)
+            if found.status is not None:
                 records = self._facts.get(directory, {}).get("records", {}).get(dpkg_records.STATOVERRIDES, {})
                 return None if name in map(dpkg_records.merged_name, records) else self._overrides[name]
-            if is_last:
+            if found.hides:
                 return None
         return None
 
