@@ -6,5 +6,4 @@ from tests.support.probes.outcomes import read_outcomes as read_outcomes
 from tests.support.probes.program import copy_probes as copy_probes
 from tests.support.probes.program import probe_files as probe_files
 from tests.support.probes.target import Target as Target
-from tests.support.probes.target import left_by_probes as left_by_probes
 from tests.support.probes.target import target as target

@@ -37,7 +37,7 @@ while True:
 class Target:
     """arguments: what probe.pl is to be told. environment, descriptor: what the caller of the tool has, and the tool inherits.
 
-    owner: the caller, who owns what is to be reached."""
+    owner: the caller, who owns what is to be reached. run: in the names of what the probes make."""
 
     arguments: List[str]
     secret: str
@@ -47,6 +47,7 @@ class Target:
     owner: int
     servers: Servers
     signals: int
+    run: str
     before: Dict[str, str] = field(default_factory=dict)
 
     def changes(self) -> List[str]:
@@ -73,14 +74,13 @@ class Target:
         signals = os.stat(self.signals)
         found["signals of the caller's process"] = str(signals.st_size)
         found["keys of the session"] = str(shared_memory.session_keys())
-        return {**found, **dict.fromkeys(left_by_probes(), "there")}
+        return {**found, **dict.fromkeys(self.left(), "there")}
 
-
-def left_by_probes() -> Set[str]:
-    """Directories and nodes of probes on this machine, and mounts on them."""
-    mounts = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    found = {f"a mount at {path}" for path in mounts if "/probe-" in path or "/opam-oci-probe-" in path}
-    return found.union(*(glob.glob(f"{place}/probe-*") for place in ("/tmp", "/mnt", "/dev")))
+    def left(self) -> Set[str]:
+        """Directories and nodes of this target's probes on this machine, and mounts on them."""
+        mounts = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+        found = {f"a mount at {path}" for path in mounts if f"/probe-{self.run}-" in path}
+        return found.union(*(glob.glob(f"{place}/probe-{self.run}-*") for place in ("/tmp", "/mnt", "/dev")))
 
 
 @contextmanager
@@ -90,7 +90,8 @@ def target(directory: Path, owner: int = 0, above: Optional[Path] = None) -> Ite
     secret = "secret-" + secrets.token_hex(8)
     with ExitStack() as stack:
         files = _files(directory, secret, owner)
-        marker = Path(os.path.expanduser("~root"), "opam-oci-probe-" + secrets.token_hex(4))
+        run = secrets.token_hex(4)
+        marker = Path(os.path.expanduser("~root"), f"opam-oci-probe-{run}")
         marker.touch()
         stack.callback(marker.unlink)
         held = stack.enter_context(open(files["file"]))
@@ -107,6 +108,7 @@ def target(directory: Path, owner: int = 0, above: Optional[Path] = None) -> Ite
             "dir": directory,
             "home": (above or directory).name,
             "home_name": marker.name,
+            "run": run,
             "pid": process,
             "secret": secret[::-1],
             "major": os.major(device),
@@ -118,7 +120,8 @@ def target(directory: Path, owner: int = 0, above: Optional[Path] = None) -> Ite
             **_devices(),
         }
         arguments = [f"{name}={value}" for name, value in values.items()]
-        found = Target(arguments, secret, directory, {CANARY: secret}, (held.fileno(), opened), owner, servers, signals)
+        descriptors = (held.fileno(), opened)
+        found = Target(arguments, secret, directory, {CANARY: secret}, descriptors, owner, servers, signals, run)
         found.before = found.state()
         yield found
 

@@ -61,7 +61,7 @@ probe( "new device of the disk", "makes a node of the disk that has the caller's
     return judge( opens($node) );
 } );
 probe( "new device in /dev", "makes a node of the kernel's log in /dev", sub {
-    my $node = "/dev/probe-$$";
+    my $node = "/dev/probe-$arg{run}-$$";
     works( "mknodat", -100, $node, 020666, 1 << 8 | 11 ) or return refused();
     my $opened = opens($node);
     unlink $node;

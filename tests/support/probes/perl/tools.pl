@@ -179,7 +179,7 @@ my $count = 0;
 
 # A new directory for a probe; one that is there where none can be made. Unconfined, arguments say where: it is to go with the run.
 sub scratch {
-    my $path = ( $arg{scratch} || "/tmp" ) . "/probe-$$-" . $count++;
+    my $path = ( $arg{scratch} || "/tmp" ) . "/probe-$arg{run}-$$-" . $count++;
     return mkdir($path) ? $path : "/mnt";
 }
 
