@@ -13,3 +13,10 @@ def test_switch_state_is_sorted_and_parses() -> None:
     assert items["roots"] == opamfile.ListOf((opamfile.Str("b.1"),))
     assert "compiler" not in items  # as opam leaves out what is empty
     assert switch_state([], []) == 'opam-version: "2.0"\n'
+
+
+def test_packages_are_in_the_order_of_opam() -> None:
+    # What opam 2.3 writes.
+    names = ["Ab", "a", "a+b", "a-b", "a2", "a_b", "aa", "aB", "Ba", "b-1", "b1", "b_1", "bC"]
+    text = switch_state([f"{name}.1" for name in sorted(names)], ())
+    assert text.splitlines()[1] == "installed: [" + " ".join(f'"{name}.1"' for name in names) + "]"
