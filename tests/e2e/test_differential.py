@@ -122,6 +122,8 @@ def repository(url: str) -> Dict[str, bytes]:
         "opt.2": f'{HEAD}depends: ["dep"]\nremove: [["rm" "x"]]\n'.encode(),
         "post.1": f'{HEAD}depends: ["tool" {{build}}]\n'.encode(),
         "conf.1": f'{HEAD}flags: [conf avoid-version]\nbuild: ["sh" "-c" "test %{{conf:name}}% = conf"]\n'.encode(),
+        # opam's order is not that of bytes.
+        **{f"{name}.1": HEAD.encode() for name in ("old-a", "Old", "oldB", "old_c")},
         "old.1": b'opam-version: "1.2"\nmaintainer: "me"\ndepends: "tool"\ninstall: ["cp" "data" "%{share}%/old"]\n',
     }
     opam.update(ENVIRONMENT)
@@ -133,7 +135,7 @@ def repository(url: str) -> Dict[str, bytes]:
     return {"repo": b'opam-version: "2.0"\n', **files}
 
 
-ROOTS = ["tool", "old", "setenv-c", "plug"]
+ROOTS = ["tool", "old", "setenv-c", "plug", "old-a", "Old", "oldB", "old_c"]
 # What somebody does in the image, offline; the archives of `tool` and `old` are not there.
 ACTIONS = r"""
 for command in 'plug a b' 'upgrade --show-actions' 'upgrade' 'update' 'upgrade' 'show tool' 'show --raw setenv-a' \

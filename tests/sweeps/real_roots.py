@@ -16,12 +16,12 @@ GROUPS = {
     "dune": """
         ocaml-system dune-action-plugin dune-build-info dune-configurator dune-glob dune-private-libs dune-rpc-lwt dune-site
         chrome-trace ocamlc-loc parsexp sexplib ppx_derivers jane-street-headers octavius zarith_stubs_js benchmark camlp-streams
-        cudf extlib getopt headache opatch bigstringaf cpu csexp mem_usage ocplib-endian ohex patch pprint reactiveData sha ssl
+        cudf extlib getopt opatch bigstringaf cpu csexp mem_usage ocplib-endian ohex patch pprint reactiveData sha ssl
         stringext swhid_core trie
     """,
     "more": """
         ocaml-system base stdio ppx_yojson_conv_lib fieldslib ocaml_intrinsics_kernel ocaml-compiler-libs camlp4 cppo_ocamlbuild
-        stdlib-random lwt_react camomile parany parmap qcheck-core 0install opam-0install-cudf ocurl
+        stdlib-random lwt_react headache camomile parany parmap qcheck-core 0install opam-0install-cudf ocurl
     """,
     "media": """
         ocaml-system alsa ao cry dssi faad flac frei0r gstreamer ladspa lame mm ogg opus portaudio pulseaudio shine soundtouch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterable, Sequence, Tuple
+from typing import Dict, Iterable, List, Sequence, Tuple
 
 from opam_sandbox.layer.capture import EPOCH
 from opam_sandbox.layer.ownership import LAST_ENV as _LAST_ENV
@@ -61,23 +61,21 @@ def debian_environment() -> Dict[str, str]:
         "DEBIAN_FRONTEND": "noninteractive",
         "DEBCONF_NONINTERACTIVE_SEEN": "true",
         "SOURCE_DATE_EPOCH": ours["SOURCE_DATE_EPOCH"],
-        # TeX takes the date of its formats from the one above only where it is told to.
-        "FORCE_SOURCE_DATE": "1",
     }
-
-
-def _order(title: str) -> Tuple[str, str]:
-    """opam's own, by which `ocaml.5.3.0` comes before `ocaml-config.3`: by name, whatever its case."""
-    name = title.partition(".")[0]
-    return name.lower(), name
 
 
 def switch_state(installed: Sequence[str], roots: Sequence[str], compiler: Sequence[str] = ()) -> str:
     """The text of .opam-switch/switch-state, without what is empty, as opam writes it. Packages are `name.version`."""
 
     def listed(packages: Iterable[str]) -> str:
-        return "[" + " ".join(opamfile.quote(package) for package in sorted(packages, key=_order)) + "]"
+        return "[" + " ".join(opamfile.quote(package) for package in sorted(packages, key=_place)) + "]"
 
     fields = {"compiler": compiler, "roots": roots, "installed": installed}
     lines = [f"{name}: {listed(packages)}" for name, packages in fields.items() if packages]
     return "\n".join(['opam-version: "2.0"', *lines, ""])
+
+
+def _place(package: str) -> Tuple[List[Tuple[str, str]], str]:
+    """For sorting as opam sorts: by name alone, so that `a.1` is before `a-b.1`, and of one letter the capital first."""
+    name, _, version = package.partition(".")
+    return [(letter.lower(), letter) for letter in name], version
