@@ -61,6 +61,8 @@ def debian_environment() -> Dict[str, str]:
         "DEBIAN_FRONTEND": "noninteractive",
         "DEBCONF_NONINTERACTIVE_SEEN": "true",
         "SOURCE_DATE_EPOCH": ours["SOURCE_DATE_EPOCH"],
+        # TeX takes the date of its formats from the one above only where it is told to.
+        "FORCE_SOURCE_DATE": "1",
     }
 
 
