@@ -57,7 +57,7 @@ class _Item:
 def texts_seen_by_builds(opam_files: Iterable[tuple[str, str]]) -> dict[str, str]:
     """By package, what its build and those above it are shown. opam_files: (name, text) of all packages of a lockfile."""
     texts = dict(opam_files)
-    whole = set()
+    whole: set[str] = set()
     for name, text in texts.items():
         for asked in _OPAM_FILE.findall(text):
             whole.update({name} if asked in ("", "_") else asked.split("+"))
