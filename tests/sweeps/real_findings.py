@@ -24,7 +24,7 @@ _RECORD = re.compile(r"\.opam-switch/(?:install|config|packages/cache)/([^./]+)\
 EXPLAINED: Mapping[str, Tuple[str, str]] = {
     "extlib": (
         r"lib/extlib/optParse\.cmti\b|extlib\.changes$",
-        "`optParse.cmti` is one of two where dune has several jobs, from one build to the next; with one job it was one of them in four builds",
+        "`optParse.cmti` is one of two, now this, now that, where dune has several jobs; with one job, three of three are alike",
     ),
     "omake": (
         r"bin/omake\b|omake\.changes$",
