@@ -22,6 +22,10 @@ _RECORD = re.compile(r"\.opam-switch/(?:install|config|packages/cache)/([^./]+)\
 
 # Package -> (what all lines of its difference look like, why they are there). A line that looks otherwise is not explained.
 EXPLAINED: Mapping[str, Tuple[str, str]] = {
+    "extlib": (
+        r"lib/extlib/optParse\.cmti\b|extlib\.changes$",
+        "`optParse.cmti` is one of two, now this, now that, where dune has several jobs; with one job, three of three are alike",
+    ),
     "omake": (
         r"bin/omake\b|omake\.changes$",
         "`bin/omake` has the time of its build in it: its build asks the clock",
