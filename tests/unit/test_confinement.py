@@ -174,19 +174,26 @@ def has_control_groups(controller: str) -> bool:
     return controller in group._directories
 
 
-# More than its group may have: the kernel ends the largest, which is this one.
-HUNGRY = "perl -e 'my $x = q(x) x (900 << 20); print length $x' || true; echo went on"
+def hungry(bound: int) -> str:
+    """More than its group may have: the kernel ends the largest, which is this one."""
+    return f"perl -e 'my $x = q(x) x {bound + (400 << 20)}; print length $x' || true; echo went on"
+
+
+def memory_bound() -> int:
+    """More bytes than this whole process has, which is forked, and may have run many tests before."""
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resident + (512 << 20)
 
 
 def test_memory_that_ran_out_is_an_error(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the command goes on without what the kernel ended, and ends well."""
     if not has_control_groups("memory"):
         pytest.skip("no control group for memory")
-    # More than this whole process, which is forked, has.
-    monkeypatch.setattr(limits, "memory", lambda: 512 << 20)
+    bound = memory_bound()
+    monkeypatch.setattr(limits, "memory", lambda: bound)
 
     def work(overlay: Overlay, run: Callable[..., int]) -> None:
-        run(HUNGRY, True)
+        run(hungry(bound), True)
 
     with pytest.raises(ToolError, match="memory was short"):
         inside(False, work)
@@ -200,7 +207,8 @@ def test_memory_that_ran_out_without_a_group_of_its_own(
     """As a user, and for root where no group may be made: the group that the tool itself is in counts."""
     if not has_control_groups("memory"):
         pytest.skip("no control group for memory")
-    monkeypatch.setattr(limits, "memory", lambda: 512 << 20)
+    bound = memory_bound()
+    monkeypatch.setattr(limits, "memory", lambda: bound)
     around = control_group.make()
     assert around is not None
     inside.before = around.enter
@@ -208,7 +216,7 @@ def test_memory_that_ran_out_without_a_group_of_its_own(
 
     def work(overlay: Overlay, run: Callable[..., int]) -> None:
         assert run("exit 0", user) == 0
-        run(HUNGRY, user)
+        run(hungry(bound), user)
 
     try:
         with pytest.raises(ToolError, match="memory was short, .* or of what runs beside it"):

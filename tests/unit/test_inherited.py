@@ -105,3 +105,14 @@ def test_a_sandbox_that_is_killed_says_so(root_user: None) -> None:
         os.kill(int(child), signal.SIGKILL)
         _, said = process.communicate()
     assert process.returncode == 137 and "killed by signal 9" in said and "Traceback" not in said
+
+
+def test_a_caller_that_has_left_many_files_open(root_user: None) -> None:
+    """As Pants may have: select(2) takes none of a higher number."""
+    code = (
+        "import os, resource; from opam_sandbox.sandbox.namespaces import run_isolated\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (1200, max(1200, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))\n"
+        "kept = [os.open('/dev/null', os.O_RDONLY) for _ in range(1100)]\n"
+        "print(run_isolated(lambda: 7))"
+    )
+    assert python(code, lambda: None, stdout=subprocess.PIPE).stdout == "7\n"

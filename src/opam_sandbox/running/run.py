@@ -256,7 +256,9 @@ def _end_with_command(pid_file: Path, runtime: int) -> None:
             time.sleep(0.02)  # not started yet, and perhaps it never is: then this process ends
     try:
         handle = os.pidfd_open(command)
-        select.select([handle], [], [])
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        poll.poll()
     except ProcessLookupError:
         pass
     except OSError:  # before Linux 5.3

@@ -58,8 +58,11 @@ def _watch(child: int) -> None:
         return  # before Linux 5.3; or the caller, outside of this process's PID namespace, has no number
     try:
         if os.getppid() == caller:
-            ended, _, _ = select.select(handles, [], [])
-            if handles[0] in ended:
+            # select(2) takes no descriptor above 1023, and the caller may have left open as many as it likes.
+            poll = select.poll()
+            for handle in handles:
+                poll.register(handle, select.POLLIN)
+            if handles[0] in (handle for handle, _ in poll.poll()):
                 return
         os.kill(child, signal.SIGKILL)
     finally:
