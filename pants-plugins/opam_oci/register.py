@@ -11,6 +11,7 @@ from opam_oci import target_types_dependencies, target_types_files_rules, target
 from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.goals import (
     generate_lockfiles,
+    kept_output,
     package_image,
     package_image_index,
     package_image_layout,
@@ -34,7 +35,7 @@ from opam_oci.target_types_files import FILE_TARGET_TYPES
 _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules),
     *(debian_mirrors, fetch),
-    *(generate_lockfiles, package_image, package_image_index, package_image_layout),
+    *(generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
     *(publish, run_image, tailor, unpublish),
     *(checks, programs),
     *(image, packed_layer, parts, runtime_layer, stored_files),

@@ -6,11 +6,12 @@ import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Sequence
 
 import pytest
 
-from opam_oci.run_end.dist_links import BlobLinker, link_equal_blobs
+from opam_oci.run_end.dist_links import BlobLinker, Outputs, link_equal_blobs
+from opam_oci.run_end.dist_record import DistRecord, Output
 
 SHARED, OTHER = "a" * 64, "b" * 64
 
@@ -20,6 +21,25 @@ def blob(dist: Path, layout: str, name: str, content: bytes = b"content") -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
+
+
+def output(layout: str) -> Output:
+    return Output((layout,), "d" * 64, ((f"{layout}/blobs/sha256/{SHARED}", 7),))
+
+
+def linker_of(dist: Path, *outputs: Output, links: bool = True) -> "tuple[BlobLinker, DistRecord]":
+    """At the start of a run that will write these."""
+    record, noted = DistRecord(dist, dist.parent / f"{dist.name}.record/dist.json"), Outputs()
+    for one in outputs:
+        noted.add(one)
+    linker = BlobLinker(dist, record, noted, links)
+    time.sleep(0.05)  # a file's time is as fine as the kernel's clock
+    return linker, record
+
+
+def end_run(linker: BlobLinker, finished: bool = True, goals: Sequence[str] = ("package",)) -> None:
+    context: Any = SimpleNamespace(run_tracker=SimpleNamespace(goals=goals))
+    linker(started_workunits=(), completed_workunits=(), finished=finished, context=context)
 
 
 def test_equal_blobs_become_one_file(tmp_path: Path) -> None:
@@ -73,27 +93,43 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
     [(["package"], True, True), (["package"], False, False), (["list"], True, False)],
 )
 def test_only_the_end_of_package_links(tmp_path: Path, goals: list[str], finished: bool, linked: bool) -> None:
-    linker = BlobLinker(tmp_path)
-    time.sleep(0.05)
+    linker, record = linker_of(tmp_path, output("one"), output("two"))
     one, two = blob(tmp_path, "one", SHARED), blob(tmp_path, "two", SHARED)
-    context: Any = SimpleNamespace(run_tracker=SimpleNamespace(goals=goals))
-    linker(started_workunits=(), completed_workunits=(), finished=finished, context=context)
+    end_run(linker, finished, goals)
     assert one.samefile(two) is linked
+    assert record.holds(output("one")) is record.holds(output("two")) is linked
+
+
+def test_where_blobs_are_not_linked_outputs_are_recorded(tmp_path: Path) -> None:
+    linker, record = linker_of(tmp_path, output("one"), output("two"), links=False)
+    one, two = blob(tmp_path, "one", SHARED), blob(tmp_path, "two", SHARED)
+    end_run(linker)
+    assert not one.samefile(two) and record.holds(output("one"))
 
 
 def test_no_dist_is_no_error(tmp_path: Path) -> None:
-    context: Any = SimpleNamespace(run_tracker=SimpleNamespace(goals=["package"]))
-    BlobLinker(tmp_path / "dist")(started_workunits=(), completed_workunits=(), finished=True, context=context)
+    linker, record = linker_of(tmp_path / "dist", output("one"))
+    end_run(linker)
+    assert not record.holds(output("one"))
+
+
+def test_what_an_earlier_run_left_is_not_recorded(tmp_path: Path) -> None:
+    """Such as where this one has failed before it wrote."""
+    blob(tmp_path, "one", SHARED)
+    time.sleep(0.05)
+    linker, record = linker_of(tmp_path, output("one"))
+    end_run(linker)
+    assert not record.holds(output("one"))
 
 
 def test_a_file_system_without_links_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    linker = BlobLinker(tmp_path)
+    linker, record = linker_of(tmp_path, output("one"), output("two"))
     one, two = blob(tmp_path, "one", SHARED), blob(tmp_path, "two", SHARED)
 
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    context: Any = SimpleNamespace(run_tracker=SimpleNamespace(goals=["package"]))
-    linker(started_workunits=(), completed_workunits=(), finished=True, context=context)
+    end_run(linker)
     assert one.read_bytes() == two.read_bytes() == b"content"
+    assert record.holds(output("one"))

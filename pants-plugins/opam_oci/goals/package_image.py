@@ -12,6 +12,7 @@ from pants.util.strutil import pluralize
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.goals.dist_paths import claim_output
+from opam_oci.goals.kept_output import written_or_kept
 from opam_oci.images.archive import as_archive, renamed, repository_name
 from opam_oci.images.image import ImageRequest, OciImage, make_image
 from opam_oci.images.stored_files import verified
@@ -53,8 +54,8 @@ async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
         BuiltPackageArtifact(entry.path) for entry in await get_digest_entries(sbom) if isinstance(entry, FileEntry)
     ]
     await claim_output(field_set.address, *(artifact.relpath or "" for artifact in artifacts))
-    packaged = await verified(await merge_digests(MergeDigests([digest, sbom])), f"image {field_set.address}")
-    return BuiltPackage(packaged, tuple(artifacts))
+    whole = await merge_digests(MergeDigests([digest, sbom]))
+    return await written_or_kept(whole, tuple(artifacts), f"image {field_set.address}")
 
 
 def rules() -> list[object]:

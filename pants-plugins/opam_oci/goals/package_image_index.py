@@ -24,6 +24,7 @@ from pants.util.logging import LogLevel
 
 from opam_oci.fields.image_collections import OciIndexImagesField, OciIndexLayoutsField, OciIndexTagField
 from opam_oci.goals.dist_paths import claim_output
+from opam_oci.goals.kept_output import written_or_kept
 from opam_oci.images.image import ImageRequest, make_image
 from opam_oci.images.layering import image_field_sets
 from opam_oci.images.oci_layout import (
@@ -36,7 +37,6 @@ from opam_oci.images.oci_layout import (
     index_json,
     platform_of,
 )
-from opam_oci.images.stored_files import verified
 from opam_oci.pants_engine.calls import (
     add_prefix,
     addresses_of,
@@ -156,8 +156,8 @@ async def package_index(field_set: OciImageIndexFieldSet) -> BuiltPackage:
     written = await create_digest(CreateDigest(files))
     layout = await add_prefix(AddPrefix(await merge_digests(MergeDigests([*blobs, written])), path))
     platforms = ", ".join(part.platform for part in parts)
-    await verified(layout, f"index {target}")
-    return BuiltPackage(layout, (BuiltPackageArtifact(path, (f"index {digest}", f"platforms: {platforms}")),))
+    artifacts = (BuiltPackageArtifact(path, (f"index {digest}", f"platforms: {platforms}")),)
+    return await written_or_kept(layout, artifacts, f"index {target}")
 
 
 def rules() -> list[object]:

@@ -17,6 +17,7 @@ from pants.util.strutil import pluralize
 from opam_oci.fields.image import OciImageFormatField
 from opam_oci.fields.image_collections import OciLayoutImagesField, OciLayoutTagsField
 from opam_oci.goals.dist_paths import claim_output
+from opam_oci.goals.kept_output import written_or_kept
 from opam_oci.images.archive import as_archive, name_of_target, renamed, repository_name
 from opam_oci.images.image import ImageRequest, OciImage, make_image
 from opam_oci.images.layering import image_field_sets
@@ -113,17 +114,17 @@ async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
         MergeDigests([*blobs, await create_digest(CreateDigest([FileContent("index.json", index)]))])
     )
     lines = log_lines(images, tags)
-    await verified(digest, f"layout {layout}")
+    artifacts = (BuiltPackageArtifact(path, lines),)
     if kind == "oci":
-        return BuiltPackage(await add_prefix(AddPrefix(digest, path)), (BuiltPackageArtifact(path, lines),))
+        return await written_or_kept(await add_prefix(AddPrefix(digest, path)), artifacts, f"layout {layout}")
+    await verified(digest, f"layout {layout}")
     archive = await as_archive(
         kind,
         f"Write {layout} as {kind}",
         digest,
         {f"{repository_name(layout)}:{tags[image.address]}": image for image in images},
     )
-    await verified(archive, f"archive {layout}")
-    return BuiltPackage(await renamed(archive, path, {"image.tar": ""}), (BuiltPackageArtifact(path, lines),))
+    return await written_or_kept(await renamed(archive, path, {"image.tar": ""}), artifacts, f"archive {layout}")
 
 
 def log_lines(images: Iterable[OciImage], tags: Mapping[Address, str]) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ __all__ = [
     "remove_prefix",
     "run_interactive_process",
     "run_process",
+    "session_values",
     "snapshot_of_globs",
     "target_at",
     "targets_of",

@@ -25,6 +25,7 @@ from pants.engine.fs import (
 )
 from pants.engine.goal import CurrentExecutingGoals
 from pants.engine.internals.mapper import AddressFamilies
+from pants.engine.internals.session import SessionValues
 from pants.engine.process import FallibleProcessResult, InteractiveProcess, InteractiveProcessResult, Process
 from pants.engine.rules import Effect, Get
 from pants.engine.target import Targets, UnexpandedTargets, WrappedTarget, WrappedTargetRequest
@@ -51,6 +52,7 @@ __all__ = [
     "remove_prefix",
     "run_interactive_process",
     "run_process",
+    "session_values",
     "snapshot_of_globs",
     "target_at",
     "targets_of",
@@ -163,6 +165,12 @@ def environment_vars(request: EnvironmentVarsRequest) -> Get[EnvironmentVars]:
 def executing_goals() -> Get[CurrentExecutingGoals]:
     """The goals of this run."""
     return Get(CurrentExecutingGoals)
+
+
+@_answered_by_get
+def session_values() -> Get[SessionValues]:
+    """What Pants says of this run: its command line, its environment."""
+    return Get(SessionValues)
 
 
 # Targets.

@@ -1,7 +1,8 @@
 """Images below dist/ share their blobs' files: what several layouts hold there is one file with several names.
 
-The `package` goal writes every image whole, as a copy of its own. When it has ended, equal blobs are made hard links of the one
-that was written last. On most file systems the copies are gone before they have reached the disk.
+The `package` goal writes an image whole, as a copy of its own. When it has ended, equal blobs are made hard links of the one
+that was written last. On most file systems the copies are gone before they have reached the disk. Then it is recorded what was
+written, so that the next run need not write it again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import os
 import re
 import stat
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +25,11 @@ from pants.engine.streaming_workunit_handler import (
     WorkunitsCallbackFactoryRequest,
 )
 from pants.engine.unions import UnionRule
+from pants.option.global_options import GlobalOptions
 
-from opam_oci.pants_engine.rules import collect_rules, rule
+from opam_oci.pants_engine.rules import collect_rules, implicitly, rule, uncacheable_rule
 from opam_oci.run_end.callback import AtRunEnd
+from opam_oci.run_end.dist_record import DistRecord, Output
 from opam_oci.subsystems.oci_dist import OciDistSubsystem
 
 logger = logging.getLogger(__name__)
@@ -78,19 +82,61 @@ def link_equal_blobs(dist: Path, since: int) -> int:
     return saved
 
 
-class BlobLinker(AtRunEnd):
-    """Links blobs when a run of `package` has ended."""
+class Outputs:
+    """What the targets of one run have `package` write. Rules that run at once may use it."""
 
-    def __init__(self, dist: Path) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._added: list[Output] = []
+
+    def add(self, output: Output) -> None:
+        """Note an output."""
+        with self._lock:
+            self._added.append(output)
+
+    def all(self) -> tuple[Output, ...]:
+        """Those noted until now."""
+        with self._lock:
+            return tuple(self._added)
+
+
+@uncacheable_rule
+async def outputs_of_this_run() -> Outputs:
+    """None at first, for each run."""
+    return Outputs()
+
+
+def dist_record(dist_dir: DistDir, options: GlobalOptions) -> DistRecord:
+    """The record of what was written below dist/."""
+    return DistRecord(
+        Path(get_buildroot(), dist_dir.relpath), Path(options.pants_workdir, "opam-oci", "written-to-dist.json")
+    )
+
+
+class BlobLinker(AtRunEnd):
+    """Links blobs when a run of `package` has ended, and records what it wrote. links: whether blobs are linked."""
+
+    def __init__(self, dist: Path, record: DistRecord, outputs: Outputs, links: bool = True) -> None:
         self._dist = dist
+        self._record = record
+        self._outputs = outputs
+        self._links = links
         self._start = time.time_ns()
 
     def ended(self, context: StreamingWorkunitContext) -> None:
         """Link the equal blobs of what was written below dist/."""
-        if "package" not in context.run_tracker.goals:
+        written = self._outputs.all()
+        if "package" not in context.run_tracker.goals or not written:
             return
         try:
-            link_equal_blobs(self._dist, self._start)
+            self._record.update(written, self._start, self._link)
+        except OSError as e:
+            logger.debug(f"What was written to {self._dist} is not recorded, and will be written again: {e}")
+
+    def _link(self) -> None:
+        try:
+            if self._links:
+                link_equal_blobs(self._dist, self._start)
         except OSError as e:
             # Such as a file system without hard links: everything is there, only more than once.
             logger.debug(f"Equal blobs below {self._dist} remain files of their own: {e}")
@@ -103,11 +149,12 @@ class BlobLinkerRequest:
 
 @rule
 async def construct_blob_linker(
-    _: BlobLinkerRequest, subsystem: OciDistSubsystem, dist_dir: DistDir
+    _: BlobLinkerRequest, subsystem: OciDistSubsystem, dist_dir: DistDir, options: GlobalOptions
 ) -> WorkunitsCallbackFactory:
-    """The callback that links blobs, where `[oci-dist].link_blobs` is set."""
+    """The callback that links blobs, where `[oci-dist].link_blobs` is set, and records what was written."""
     dist = Path(get_buildroot(), dist_dir.relpath)
-    return WorkunitsCallbackFactory(lambda: BlobLinker(dist) if subsystem.link_blobs else None)
+    record, outputs = dist_record(dist_dir, options), await outputs_of_this_run(**implicitly())
+    return WorkunitsCallbackFactory(lambda: BlobLinker(dist, record, outputs, subsystem.link_blobs))
 
 
 def rules() -> list[object]:
