@@ -1,6 +1,6 @@
 """The image after a change: of a leaf, of a package in the middle of the graph, of the base.
 
-The change is one in a lockfile: a comment in the package's opam file, which its layer holds, so that the layer and all
+The change is one in a lockfile: a message in the package's opam file, which its layer holds, so that the layer and all
 above it are others; a .deb more in the base. All sources are at hand and pantsd runs.
 
 Baseline: the same image from nothing, with the same sources at hand. (For the base that is what a change of it is to cost.)

@@ -88,11 +88,11 @@ class CannotChange(Exception):
 
 
 def change_package(root: Path, example: Example, name: str, word: str) -> None:
-    """Add a comment to a package's locked opam file: the package is another one, and so is what stands on it."""
+    """Add a message to a package's locked opam file: to a build it is another package, and so is what stands on it."""
     path = root / example.opam_lock_file
     text = path.read_text()
     pattern = re.compile(rf'(^\[\[package\]\]\nname = "{re.escape(name)}"\n.*?^opam = """\n)', re.MULTILINE | re.DOTALL)
-    changed, count = pattern.subn(lambda found: f"{found[1]}# {word}\n", text, count=1)
+    changed, count = pattern.subn(lambda found: f'{found[1]}post-messages: "{word}"\n', text, count=1)
     if count != 1:
         raise CannotChange(f"{path} has no package {name}")
     path.write_text(changed)

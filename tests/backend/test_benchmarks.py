@@ -13,6 +13,7 @@ import pytest
 from bench.examples import EXAMPLES, CannotChange, Example, change_base, change_package
 from bench.figures import Row, plot, table, write_json
 from bench.scale import generate, packages_of
+from opam_oci.layers.opam_text import seen_by_builds
 from opam_oci.resolves.lockfile_reader import read_opam_lock
 from tests.support.checkout import ROOT
 
@@ -37,7 +38,10 @@ def test_one_package_changes(root: Path, example: Example) -> None:
         change_package(root, example, name, "another")
     after = example.opam_lock(root).packages
     assert {name for name in before if before[name] != after[name]} == {example.leaf, example.middle}
-    assert after[example.leaf].opam == "# another\n" + before[example.leaf].opam
+    changed, unchanged = after[example.leaf].opam, before[example.leaf].opam
+    assert changed == 'post-messages: "another"\n' + unchanged
+    # Else nothing would be built.
+    assert seen_by_builds(changed) != seen_by_builds(unchanged)
     with pytest.raises(CannotChange):
         change_package(root, example, "no-such-package", "another")
 

@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 import pytest
 import tomli
 
+from opam_oci.layers.opam_text import texts_seen_by_builds
 from opam_sandbox.beside import machine_files
 from tests.e2e.conftest import as_user, tool
 from tests.support.base_job import fetch
@@ -201,7 +202,7 @@ def test_a_user_makes_the_same_layers(
         tool("chmod", "-R", "a+rX", str(path))
     titles = [layer.get("annotations", {}).get("org.opencontainers.image.title", "") for layer in image.layers]
     lock = tomli.loads((top / "main/owners/owners.lock").read_text())
-    texts = {package["name"]: package["opam"] for package in lock["package"]}
+    texts = texts_seen_by_builds((package["name"], package["opam"]) for package in lock["package"])
     for name in DEPEXTS:
         work = home / name
         (work / "store").mkdir(parents=True)

@@ -52,8 +52,8 @@ def changed(hello: Layout, clone: Pants) -> Pants:
     text = lock.read_text()
     before, table, react = text.partition('[[package]]\nname = "react"\n')
     assert table and 'opam-version: "2.0"\n' in react
-    # Never the same: no run of this test has built it before.
-    react = react.replace('opam-version: "2.0"\n', f'opam-version: "2.0"\n# {uuid4()}\n', 1)
+    # Never the same: no run of this test has built it before. (A comment would build nothing.)
+    react = react.replace('opam-version: "2.0"\n', f'opam-version: "2.0"\npost-messages: "{uuid4()}"\n', 1)
     lock.write_text(before + table + react)
     return clone
 
