@@ -105,12 +105,16 @@ def test_a_damaged_store_gives_no_image(pants: Pants, hello: Layout) -> None:
         blob.write(bytes([byte[0] ^ 4]))
         blob.flush()
         try:
+            # What dist/ has needs nothing of the store.
+            kept = pants.run("package", "//images:hello")
+            (hello.path / "index.json").unlink()
             failed = pants.run("package", "//images:hello", check=False)
         finally:
             blob.seek(before.st_size // 2)
             blob.write(byte)
     path.chmod(mode)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "Kept dist/images/hello\n" in kept.stderr, kept.stderr
     assert failed.returncode == 1, failed.stderr
     assert "image images:hello is not written" in failed.stderr and f"sha256:{digest} is damaged" in failed.stderr
     assert "delete [GLOBAL].local_store_dir" in failed.stderr and "Traceback" not in failed.stderr
