@@ -178,7 +178,7 @@ def has_control_groups(controller: str) -> bool:
 def test_a_slow_child_has_its_ids_before_the_root_directory_changes(
     inside: Inside, rootless: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the kernel may refuse a user namespace in that very moment: without one, a build sees other limits and capabilities."""
+    """Else the kernel may refuse a user namespace in that moment: without one, a build sees other limits and capabilities."""
     set_limits, pivot_root = limits.set_limits, syscalls.pivot_root
 
     def slow() -> None:
