@@ -11,15 +11,16 @@ import signal
 import subprocess
 import tempfile
 import time
-import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Sequence, Set
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.files import write_json
 from opam_sandbox.locking.apt import Apt
 from opam_sandbox.locking.apt_lists import Lists
 from opam_sandbox.locking.lock_debs import check_names
 from tests.support.base_job import fetch
+from tests.support.layout_stress import fork
 
 # A lock is a list of these (`LockedDeb` as a dictionary), or a text: apt's reason why there is none.
 Deb = Dict[str, Any]
@@ -50,7 +51,7 @@ class Closures:
         for name in names:
             if name not in self._locks:
                 self._locks[name] = self._ask(name)
-                keep(self._file, self._locks)
+                write_json(os.fspath(self._file), self._locks)
 
     def _ask(self, name: str) -> Any:
         try:
@@ -156,16 +157,7 @@ class Helper:
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._ended = False
-        self._id = os.fork()
-        if self._id == 0:
-            status = 1
-            try:
-                work()
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
+        self._id = fork(work)
 
     def has_ended(self) -> bool:
         """Without waiting for it."""
@@ -191,10 +183,3 @@ def _has_only_files(deb: str) -> bool:
         lines = triggers.read_text().splitlines() if triggers.exists() else []
         wanted = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
         return wanted <= _LDCONFIG and set(os.listdir(scratch)) <= {*_QUIET, "triggers"}
-
-
-def keep(file: Path, value: Any) -> None:
-    """Write JSON, so that the file is whole whenever somebody reads it."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, sort_keys=True))
-    os.replace(partial, file)

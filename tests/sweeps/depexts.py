@@ -28,6 +28,7 @@ import tomli
 from opam_oci.downloads.apt_sources import apt_mirrors
 from opam_sandbox.building import debian_rootfs, opam_root
 from opam_sandbox.errors import ToolError
+from opam_sandbox.files import write_json
 from opam_sandbox.layer import make
 from opam_sandbox.layer.compress import Packing
 from opam_sandbox.layer.description import Layer, read_layer
@@ -36,7 +37,7 @@ from opam_sandbox.opam import formulas, opamfile
 from tests.support import snapshot
 from tests.support.base_job import LARGER_LOCK
 from tests.support.debian_layers import Workshop
-from tests.sweeps.depext_closures import Closures, keep
+from tests.sweeps.depext_closures import Closures
 from tests.sweeps.depext_page import table
 
 VARIABLES = {
@@ -164,7 +165,7 @@ class Sweep:
                 count -= 1
                 self.results[name] = self._covered(name) or self.try_one(name)
                 print(time.strftime("%H:%M:%S"), name, self.results[name], flush=True)
-                keep(self._work / _RESULTS, self.results)
+                write_json(os.fspath(self._work / _RESULTS), self.results)
         finally:
             helper.kill()
             helper.wait()

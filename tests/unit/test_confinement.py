@@ -174,6 +174,30 @@ def has_control_groups(controller: str) -> bool:
     return controller in group._directories
 
 
+@pytest.mark.parametrize("rootless", [False, True], ids=["root", "user"])
+def test_a_slow_child_has_its_ids_before_the_root_directory_changes(
+    inside: Inside, rootless: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the kernel may refuse a user namespace in that moment: without one, a build sees other limits and capabilities."""
+    set_limits, pivot_root = limits.set_limits, syscalls.pivot_root
+
+    def slow() -> None:
+        time.sleep(0.3)
+        set_limits()
+
+    def checked(new_root: str, put_old: str) -> None:
+        [child] = Path("/proc/thread-self/children").read_text().split()
+        if os.readlink(f"/proc/{child}/ns/user") == os.readlink("/proc/self/ns/user"):
+            raise OSError("the child has no user namespace yet")
+        pivot_root(new_root, put_old)
+
+    seen = "perl -ne 'print if /^Cap/' /proc/self/status; perl -ne 'print if /processes/' /proc/self/limits"
+    undisturbed = output_of(inside, rootless, True, seen)
+    monkeypatch.setattr(limits, "set_limits", slow)
+    monkeypatch.setattr(syscalls, "pivot_root", checked)
+    assert output_of(inside, rootless, True, seen) == undisturbed
+
+
 def hungry(bound: int) -> str:
     """More than its group may have: the kernel ends the largest, which is this one."""
     return f"perl -e 'my $x = q(x) x {bound + (400 << 20)}; print length $x' || true; echo went on"

@@ -44,6 +44,11 @@ def isolated(before: Callable[[], None], inside: str = INSIDE) -> "subprocess.Co
         f"try: sys.exit(run_isolated(lambda: {inside}))\n"
         "except ToolError as error: sys.exit(f'error: {error}')"
     )
+    return run_python(code, before)
+
+
+def run_python(code: str, before: Callable[[], None]) -> "subprocess.CompletedProcess[str]":
+    """With the tool at hand; `before` is called in the new process."""
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
     argv = [sys.executable, "-c", code]
     return subprocess.run(argv, env=env, preexec_fn=before, stdout=-1, stderr=-1, text=True, check=False)
@@ -79,11 +84,7 @@ def test_what_to_do_is_said_where_an_image_is_run(root_user: None, number: int, 
         f"try: sys.exit({inside.format(rootless)})\n"
         "except ToolError as error: sys.exit(f'error: {error}')"
     )
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
-    argv = [sys.executable, "-c", code]
-    done = subprocess.run(
-        argv, env=env, preexec_fn=refuse(UNSHARE, number), stdout=-1, stderr=-1, text=True, check=False
-    )
+    done = run_python(code, refuse(UNSHARE, number))
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     line = done.stderr.splitlines()[-1]
     assert line.startswith("error: the kernel gives no namespaces to run the image in") and os.strerror(number) in line

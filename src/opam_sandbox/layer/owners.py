@@ -151,31 +151,25 @@ class Below:
 
     def _override(self, name: str) -> Optional[Tuple[str, str]]:
         """The USER and GROUP that dpkg-statoverride gives a path, if the topmost layer that has it was made without knowing."""
-        if name not in self._overrides:
+        facts = self._topmost(name) if name in self._overrides else None
+        if facts is None:
             return None
-        for directory in self._lower:
-            found = layer_paths.look(directory, os.fsencode(name), self._rootless)
-            if found.status is not None:
-                records = self._facts.get(directory, {}).get("records", {}).get(dpkg_records.STATOVERRIDES, {})
-                return None if name in map(dpkg_records.merged_name, records) else self._overrides[name]
-            if found.hides:
-                return None
-        return None
+        records = facts.get("records", {}).get(dpkg_records.STATOVERRIDES, {})
+        return None if name in map(dpkg_records.merged_name, records) else self._overrides[name]
 
     def _find(self, name: str) -> Optional[Recorded]:
-        known = self._facts_of(name) if name in self._recorded else None
-        if known is None:
+        known = self._topmost(name) if name in self._recorded else None
+        if known is None or name not in known.get("owners", {}):
             return None
         uid, gid = _parse(known["owners"][name])
         return Recorded((uid, gid), known.get("users", {}).get(str(uid)), known.get("groups", {}).get(str(gid)))
 
-    def _facts_of(self, name: str) -> Optional[DpkgFacts]:
-        """Of the topmost layer that has the path, if it says an owner of it."""
+    def _topmost(self, name: str) -> Optional[DpkgFacts]:
+        """What the topmost layer that has the path says; None where none has it."""
         for directory in self._lower:
             here = layer_paths.look(directory, os.fsencode(name), self._rootless)
             if here.status is not None:
-                found = self._facts.get(directory, {})
-                return found if name in found.get("owners", {}) else None
+                return self._facts.get(directory, {})
             if here.hides:
                 return None
         return None

@@ -169,6 +169,10 @@ def _first(
     # By the caller's /proc: meanwhile, not when the child waits for it.
     ids = privileges.same_ids() if command.gives_up_root else {}
     root = mount()
+    # The kernel gives no user namespace to a process whose root directory is not its mount namespace's, which is so for a moment
+    # while pivot_root moves the child: it is to have its own before.
+    os.close(ask)
+    wish = os.read(asked, 1)
     # pivot_root rather than chroot: afterwards there is no way back, the old root is not even mounted. It moves the child, too.
     os.chdir(root)
     syscalls.pivot_root(".", ".")
@@ -180,8 +184,7 @@ def _first(
     if command.gives_up_root:
         for descriptor in {out, log}:
             os.chown(descriptor, OPAM_UID, OPAM_UID)  # /dev/stdout is opened by its name at times
-    syscalls.close_descriptors({asked, answer, tell})
-    wish = os.read(asked, 1)
+    syscalls.close_descriptors({answer, tell})
     if wish == _NAMESPACE:
         privileges.map_ids(child, ids)
     if wish:  # else it has failed, and said why
