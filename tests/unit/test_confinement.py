@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -196,6 +197,23 @@ def test_a_slow_child_has_its_ids_before_the_root_directory_changes(
     monkeypatch.setattr(limits, "set_limits", slow)
     monkeypatch.setattr(syscalls, "pivot_root", checked)
     assert output_of(inside, rootless, True, seen) == undisturbed
+
+
+def test_the_bounding_set_is_the_same_where_the_kernel_gives_no_user_namespace(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that forbids them, or has its most already, builds the same layers."""
+    seen = "perl -ne 'print if /^Cap/' /proc/self/status"
+    usual = output_of(inside, False, True, seen)
+    unshare = syscalls.unshare
+
+    def none_left(flags: int) -> None:
+        if flags & syscalls.CLONE_NEWUSER:
+            raise OSError(errno.ENOSPC, "no user namespace is left")
+        unshare(flags)
+
+    monkeypatch.setattr(syscalls, "unshare", none_left)
+    assert output_of(inside, False, True, seen) == usual
 
 
 def hungry(bound: int) -> str:

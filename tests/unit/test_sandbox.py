@@ -15,6 +15,7 @@ from typing import Callable, List, Tuple
 import pytest
 
 from opam_sandbox.errors import RequestError, ToolError
+from opam_sandbox.sandbox import privileges
 from opam_sandbox.sandbox.namespaces import run_isolated
 from opam_sandbox.sandbox.overlay import MAX_LOWER, Overlay
 from tests.unit.conftest import REPOSITORY, Namespaces
@@ -107,6 +108,8 @@ def test_builds_run_as_opam(inside: "Callable[[str, bool], Tuple[int, str]]") ->
     assert lines[:3] == ["1000", "1000", "1000"]
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     assert [int(status[key], 16) for key in ("CapInh", "CapPrm", "CapEff", "CapAmb")] == [0, 0, 0, 0]
+    # A new user namespace has all of them again. The same set is seen where the kernel gives none.
+    assert int(status["CapBnd"], 16) == sum(1 << number for number in privileges.DPKG)
     assert status["NoNewPrivs"] == "1"
     assert "refused" in lines and "ok" in lines
 

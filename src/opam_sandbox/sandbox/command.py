@@ -208,6 +208,8 @@ def _become(command: Command, out: int, log: int, tell: int, ask: int, answered:
         become_mapped(OPAM_UID, OPAM_UID)
     elif command.user:
         own_namespace = _unshare_user()
+    if command.user and own_namespace:
+        privileges.keep_only(privileges.DPKG)  # in a new namespace everything is in the bounding set
     os.write(ask, _NAMESPACE if command.gives_up_root and own_namespace else b"x")
     if not os.read(answered, 1):
         os._exit(1)  # there is no view; the parent has said why
