@@ -156,6 +156,15 @@ def test_elf_that_names_itself_many_times() -> None:
     assert read_elf(BytesIO(whole)) is None
 
 
+@pytest.mark.parametrize("at", [1 << 20, 1 << 63, (1 << 64) - 1])
+def test_elf_parts_beyond_the_end(at: int) -> None:
+    """As debuggers' files have them: of what is loaded, only what is there is looked at."""
+    head = changed(changed(ELF_FILES[0][:64], 32, "<Q", 64), 56, "<H", 2)
+    rows = struct.pack("<IIQQQQQQ", 1, 5, at, 0, 0, 1 << 63, 0, 0) + struct.pack("<IIQQQQQQ", 1, 5, 16, 0, 0, at, 0, 0)
+    elf = read_elf(BytesIO(head + rows))
+    assert elf is not None and elf.loaded == ((16, 64 + len(rows) - 16),)
+
+
 # requests and layers
 
 

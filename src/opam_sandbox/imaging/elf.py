@@ -66,7 +66,9 @@ def _read(file: BinaryIO) -> Optional[Elf]:
             dynamic = (at, length)
         elif kind == _PT_INTERP:
             interpreter = os.fsdecode(_bytes(file, at, length, _LONGEST_NAME).partition(b"\0")[0])
-    loaded = tuple((at, length) for _, at, length in loads)
+    end = file.seek(0, os.SEEK_END)
+    # Of a file that names parts beyond its end (debuggers' files do) only what is there.
+    loaded = tuple((at, min(length, end - at)) for _, at, length in loads if at < end)
     if dynamic is None:
         return Elf((), (), interpreter, loaded)
     entry = struct.Struct(order + ("qQ" if wide else "iI"))
