@@ -9,7 +9,6 @@ is what is installed and the package. Of the archives, opam finds copies where i
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Dict, Iterator, List, Sequence, Tuple, Union
 
@@ -56,7 +55,8 @@ def prepare(
     installed: `name.version` of all packages below it. later: the same of packages that others need beside them (`post`).
     Raises RequestError where a layer has no opam file of its package, or a source is not the one that was asked for.
     """
-    repository, downloads = (view.scratch / name for name in ("repository", "downloads"))
+    # A directory or two for each package below: in memory, where a disk takes a millisecond for each.
+    repository, downloads = view.overlay.scratch_files / "repository", view.scratch / "downloads"
     files: List[_File] = [("repo", REPO_FILE.encode()), *metadata(package, _place(package.title), package.opam)]
     files += [(f"{_place(title)}/opam", _opam_file(view.root, title)) for title in installed]
     files += [(f"{_place(safe_name(title))}/opam", _STANDS_FOR) for title in later]
@@ -99,8 +99,8 @@ def _write_downloads(downloads: Path, package: OpamPackage, sources: Sequence[So
         first = _download(downloads, "sha256", source["sha256"])
         if not first.exists():
             # A copy, not a hard link to the input: Pants hands large inputs out as links into its own store.
-            shutil.copyfile(source["file"], first)
-            check_file(str(first), source["sha256"])
+            with open(first, "wb") as copy:
+                check_file(source["file"], source["sha256"], copy.write)
         for kind, value in known.get(source["name"], ()):
             path = _download(downloads, kind, value)
             if not path.exists():

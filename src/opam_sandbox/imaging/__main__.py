@@ -2,7 +2,10 @@
 
 import sys
 
-from opam_sandbox.imaging.cli import main
+from opam_sandbox import compiled
 
 if __name__ == "__main__":
+    compiled.use()
+    from opam_sandbox.imaging.cli import main
+
     sys.exit(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import io
 import os
@@ -55,6 +54,8 @@ def plain_content(layer: LayerBlob) -> Iterator[Readable]:
     digests that the layer's description says. What is not read by then is read there."""
     if layer.media_type != GZIP.media_type:
         raise ToolError(f"{layer.title}: its blob is {layer.media_type}, but only gzip is read")
+    import gzip  # what is unpacked already needs none
+
     try:
         with _open_blob(layer.blob) as blob:
             packed = _HashingReader(blob, layer.title)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 import stat
 import sys
 import time
@@ -202,7 +201,7 @@ class Store:
         try:
             remove_tree(path)  # of a process whose record a power loss took
         except OSError:
-            path = path.with_name(f"{name}.{secrets.token_hex(8)}")  # a disk that fails may keep it for ever
+            path = path.with_name(f"{name}.{os.urandom(8).hex()}")  # a disk that fails may keep it for ever
         with self.scratch(path, mode=0o700) as directory:
             yield directory
 

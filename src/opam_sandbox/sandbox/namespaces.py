@@ -14,7 +14,6 @@ import socket
 import struct
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 from typing import Callable
 
@@ -94,6 +93,8 @@ def _guarded(main: Callable[[], int]) -> int:
     except BaseException as error:
         text, code = machine_errors.explained(error), 1
         if text is None:
+            import traceback
+
             traceback.print_exc()
             code = 70
         else:
