@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -42,7 +43,12 @@ def run(description: str, commands: Mapping[str, Command], arguments: Optional[L
     machine_errors.allow_usual_files()
     try:
         request = read_request(options.request, command.request, options.sha256)
-        result: int = importlib.import_module(command.module).run(request, options.jobs or len(os.sched_getaffinity(0)))
+        module = importlib.import_module(command.module)
+        if not gc.isenabled():  # see `start`
+            # What is imported stays, in this process and in those that are forked from it, which share its memory.
+            gc.freeze()
+            gc.enable()
+        result: int = module.run(request, options.jobs or len(os.sched_getaffinity(0)))
     except RequestError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ import stat
 import sys
 import time
 from types import CodeType, ModuleType
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 # The store is called so in every process; see the backend's `process.py`.
 _STORE = "store"
@@ -59,7 +59,9 @@ class _Finder:
         self._top = top
         self._modules = modules
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> Optional[importlib.machinery.ModuleSpec]:
+    def find_spec(
+        self, name: str, path: object = None, target: object = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
         """As importlib asks for it."""
         found = self._modules.get(name)
         if found is None:

@@ -13,9 +13,8 @@ import os
 import subprocess
 import zlib
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Deque, List, Optional
+from typing import TYPE_CHECKING, BinaryIO, Deque, List, NamedTuple, Optional
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.holes import ZEROS
@@ -42,8 +41,7 @@ _GZIP_MEMBER = 31
 _MOST_MEMBERS = 16
 
 
-@dataclass(frozen=True)
-class Packing:
+class Packing(NamedTuple):
     """compression: "gzip", "zstd" or "none"; `level` as its program has it."""
 
     compression: str
@@ -80,8 +78,7 @@ class Packing:
 GZIP = Packing("gzip", LEVEL)
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """What came out: the sha256 (hex) of the plain stream and of the compressed one, and both sizes in bytes."""
 
     diff_id: str

@@ -10,13 +10,15 @@ import stat
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterator, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Callable, Iterator, Protocol
 
 from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK, file_sha256
 from opam_sandbox.layer.compress import GZIP, LARGEST_LAYER
-from opam_sandbox.layer.read_tar import Readable
+
+if TYPE_CHECKING:
+    from opam_sandbox.layer.read_tar import Readable
 
 
 class LayerBlob(Protocol):

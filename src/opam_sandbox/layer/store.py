@@ -37,7 +37,6 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
 from opam_sandbox.layer import inventory, store_disk
 from opam_sandbox.layer.read_blob import LayerBlob, plain_content
-from opam_sandbox.layer.unpack import unpack
 from opam_sandbox.sandbox import syscalls
 from opam_sandbox.sandbox.scratch import scratch
 
@@ -106,6 +105,8 @@ class Store:
         entry = self._entry(layer.diff_id)
         if _problem(entry) == "":
             return entry / "root"
+
+        from opam_sandbox.layer.unpack import unpack  # most layers are there
 
         def fill(target: Path) -> None:
             with plain_content(layer) as content:
