@@ -1,15 +1,15 @@
 """The tool's own modules as bytecode, kept in the store: a process of a fraction of a second does not compile them anew.
 
-They cannot come with the sources. Those are part of every process's cache key, which is to be the same on all machines, and bytecode
-is another one for each version of Python. Nor can Python keep it beside the sources, which are read-only and another directory for
-each process. So it is a file in the directory `compiled` of the store:
+They cannot come with the sources. Those are part of every process's cache key, which is to be the same on all machines, and
+bytecode is another one for each version of Python. Nor can Python keep it beside the sources, which are read-only and another
+directory for each process. So it is a file in the directory `compiled` of the store:
 
     NAME      the sha256 (hex) of the interpreter's version and of all modules' names and sources
     content   the sha256 (32 bytes) of what follows; a marshalled mapping of modules' names to (file, is a package, bytecode)
 
-A process reads all sources all the same, so it runs what it was given and nothing else. A file is made beside, synced, and renamed;
-what its digest does not fit is never run, but made again. The directory is this user's alone (0700), as the store is, in which
-nothing is that others may write; views of builds do not show it, and what packages make is moved into other directories.
+A process reads all sources all the same, so it runs what it was given and nothing else. A file is made beside, synced, and
+renamed; what its digest does not fit is never run, but made again. The directory is this user's alone (0700), as the store is;
+views of builds do not show it, and what packages make is moved into other directories of the store.
 """
 
 from __future__ import annotations
