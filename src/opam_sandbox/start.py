@@ -13,10 +13,15 @@ from opam_sandbox import compiled
 
 def run(command_line: str) -> NoReturn:
     """Run `main()` of a module, by its whole name, and end this process with what it returns."""
-    gc.disable()  # while modules are imported, which stay: `cli` turns it on again
-    compiled.use()
+    prepare()
     code: int = importlib.import_module(command_line).main()
     sys.stdout.flush()
     sys.stderr.flush()
     # Python would take all modules apart, one by one.
     os._exit(code)
+
+
+def prepare() -> None:
+    """Before other modules of the tool are imported."""
+    gc.disable()  # they stay: `cli` turns it on again
+    compiled.use()

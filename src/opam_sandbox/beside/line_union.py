@@ -39,7 +39,7 @@ def _lines(text: bytes) -> List[bytes]:
     return [line + b"\n" for line in text.split(b"\n")[: None if text and not text.endswith(b"\n") else -1]]
 
 
-def _compared(one: Sequence[bytes], other: Sequence[bytes]) -> List[Tuple[str, int, int, int, int]]:
+def _compared(one: Sequence[bytes], other: Sequence[bytes]) -> Sequence[Tuple[str, int, int, int, int]]:
     """As `SequenceMatcher.get_opcodes`."""
     from difflib import SequenceMatcher  # few builds have two versions of a text
 
