@@ -1,11 +1,12 @@
 """Where a small package's process spends its time: one that installs nothing, over 40 dependency layers, by its parts.
 
-The sandbox tool is a process of its own here, without Pants, started as Pants does it and with the files that Pants gives it; all
-layers are unpacked, and its bytecode is kept. Baseline: `opam install` of the same package in a chroot that holds the same base and
-the same 40 dependencies as plain files, with no overlay and no capture. Both are taken in turn.
+The sandbox tool is a process of its own here, without Pants, started as Pants does it and with the files that Pants gives it;
+all layers are unpacked, and its bytecode is kept. Baseline: `opam install` of the same package in a chroot that holds the same
+base and the same 40 dependencies as plain files, with no overlay and no capture. Both are taken in turn.
 
-Each part is a row, to the same baseline, so that the rows of parts add up to the first one. A row in CPU time (user and system, of
-the process and all that it started) says what is left of that when the machine is busy.
+Each part is a row, to the same baseline. The start's parts are measured in a process of their own, so the parts add up to the
+first row but for what differs from run to run. A row in CPU time (user and system, of the process and all that it started) says
+what is left of that when the machine is busy.
 """
 
 from __future__ import annotations

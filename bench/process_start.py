@@ -15,7 +15,7 @@ from opam_sandbox import start  # noqa: E402
 def main() -> None:
     """What `start` and `cli` do before a command's work begins."""
     start.prepare()
-    from opam_sandbox.building import build, cli
+    from opam_sandbox.building import build, cli  # noqa: F401
 
     imported = time.monotonic()
     from opam_sandbox.layer.description import read_layers
