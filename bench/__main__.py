@@ -25,6 +25,7 @@ BENCHMARKS = {
     "second": "a second image that shares all but one of the packages: time and bytes, to the first",
     "change": "the image after a change of a leaf, of a package in the middle, of the base, to cold",
     "sandbox": "one small package over 40 layers, to `opam install` in a chroot",
+    "process": "a package that installs nothing over 40 layers, by the parts of its process, to the same",
     "confinement": "a small command in a view, to the same in a chroot over a bare overlay",
     "store": "a build whose layers are unpacked already or not, to each other and to `tar -x`",
     "scale": "100 images of 50 layers, to the first 25 of them: time, memory, bytes",

@@ -9,17 +9,16 @@ import shutil
 from typing import List
 
 from bench.figures import Row
-from bench.process import build
+from bench.process import build, process_tool
 from bench.session import Session, median, timed
 from tests.support.checkout import tool
 from tests.support.layouts import layer_directories
-from tests.support.sandbox_tool import copy_tool
 
 
 def run(session: Session) -> List[Row]:
     layout = session.built().layout
     top = session.directory("store")
-    program = copy_tool(top / "tool")
+    program = process_tool(top / "tool")
     layers = layer_directories(layout, top)
     blobs = [layout.blob(layer["digest"]) for layer in layout.layers[:2]]
     hits, misses, plain = [], [], []

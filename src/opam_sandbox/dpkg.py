@@ -13,9 +13,8 @@ Sources: dpkg(1), deb-triggers(5), Debian policy 4 (control files).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, Set
+from typing import Dict, Iterable, List, NamedTuple, Set
 
 from opam_sandbox import deb822, dpkg_records
 from opam_sandbox.dpkg_records import DATABASE as DATABASE
@@ -31,8 +30,7 @@ _RECORDS = ("status", "triggers", "records", "replaced", "gone")
 _EXCLUSIVE = {dpkg_records.DIVERSIONS: "divert", dpkg_records.STATOVERRIDES: "override the owner or mode of"}
 
 
-@dataclass(frozen=True)
-class Database:
+class Database(NamedTuple):
     """What `root` has: `status` is `name:architecture` -> paragraph."""
 
     status: Dict[str, str]

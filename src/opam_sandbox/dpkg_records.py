@@ -15,9 +15,8 @@ Sources: dpkg-divert(1), dpkg-statoverride(1), deb-triggers(5), update-alternati
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Mapping, Set
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Set
 
 from opam_sandbox import deb822
 from opam_sandbox.errors import RequestError
@@ -37,8 +36,7 @@ Table = Dict[str, str]
 Tables = Dict[str, Table]
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """How a file is read and written. unite(lower, upper): the value of a key for which two layers have different ones."""
 
     parse: Callable[[str], Table]

@@ -9,7 +9,6 @@ Source: the format "JKS", as sun.security.provider.JavaKeyStore reads and writes
 from __future__ import annotations
 
 import hashlib
-import hmac
 import struct
 from pathlib import Path
 from typing import Optional
@@ -44,7 +43,7 @@ def dated(store: bytes, seconds: int) -> Optional[bytes]:
 
     None where it is not such a store, is damaged, has another password, or has keys, which somebody has put there."""
     end = len(store) - hashlib.sha1().digest_size
-    if end < _HEAD.size or not hmac.compare_digest(_digest(store[:end]), store[end:]):
+    if end < _HEAD.size or _digest(store[:end]) != store[end:]:
         return None
     magic, version, count = _HEAD.unpack_from(store)
     if (magic, version) != (_MAGIC, _VERSION):

@@ -2,6 +2,8 @@
 
 A failed write says no more than an errno. `at` adds the path while the failure can still be looked at: what is cleaned up
 afterwards makes room. What no `at` was around is explained where a command ends, by `explained`.
+
+Modules that only an error needs are imported then.
 """
 
 from __future__ import annotations
@@ -9,8 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import tempfile
-import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Tuple
@@ -166,6 +166,8 @@ def _explain_somewhere(error: OSError) -> str:
 
 
 def _usual_places() -> Iterator[Tuple[str, str]]:
+    import tempfile
+
     for path, remedy in (
         (os.getcwd(), "[GLOBAL].local_execution_root_dir"),
         (os.path.realpath("store"), "[GLOBAL].named_caches_dir"),
@@ -176,11 +178,15 @@ def _usual_places() -> Iterator[Tuple[str, str]]:
 
 
 def _is_temporary(path: str) -> bool:
+    import tempfile
+
     return path.startswith(os.path.realpath(tempfile.gettempdir()) + "/")
 
 
 def _elsewhere(error: OSError, path: Optional[str]) -> str:
     """An error that nobody expected: with the place in the program, for who mends it."""
+    import traceback
+
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "opam_sandbox" in frame.filename]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{path or 'a file'}: {error.strerror}{where}"

@@ -10,8 +10,9 @@ at run time. Names and paths of a request become paths on disk only after `safe_
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, Dict, List, Literal, Tuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Callable, Dict, List, Literal, Tuple, Union, get_args, get_origin, get_type_hints
 
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.files import file_sha256
@@ -52,10 +53,10 @@ def read_request(path: str, kind: Any, sha256: str = "") -> Any:
     return value
 
 
-def check_file(path: str, sha256: str) -> None:
-    """Raise ToolError unless a file that Pants has put here is what it should be."""
+def check_file(path: str, sha256: str, write: Callable[[bytes], object] = lambda data: None) -> None:
+    """Raise ToolError unless a file that Pants has put here is what it should be. What it holds also goes to `write`."""
     try:
-        found, _ = file_sha256(path)
+        found, _ = file_sha256(path, write)
     except OSError as error:
         found = f"unknown ({error.strerror})"
     if found != sha256:
@@ -94,8 +95,14 @@ def _of_type(value: object, kind: type, where: str) -> Any:
     return value
 
 
+@lru_cache(maxsize=None)
+def _hints(kind: Any) -> Dict[str, Any]:
+    """The types of a TypedDict's fields. Dozens of layers are described by the same ones."""
+    return get_type_hints(kind)
+
+
 def _check_object(value: Dict[str, Any], kind: Any, where: str) -> None:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     for key in sorted(kind.__required_keys__ - set(value)):
         raise RequestError(f"{where}: the field {key!r} is missing")
     for key, item in value.items():
@@ -120,7 +127,7 @@ def _member(value: object, kinds: Any, where: str) -> Any:
 
 
 def _literals(kind: Any) -> List[Tuple[str, Any]]:
-    return [(key, hint) for key, hint in get_type_hints(kind).items() if get_origin(hint) is Literal]
+    return [(key, hint) for key, hint in _hints(kind).items() if get_origin(hint) is Literal]
 
 
 def safe_path(path: str) -> str:

@@ -39,7 +39,7 @@ def test_the_process() -> None:
     request = request_file({}, (LAYER, LAYER)).content
     assert json.loads(request) == {"inputs": {"in/0/layer.json": "3" * 64, "in/1/layer.json": "3" * 64}}
     sha256 = hashlib.sha256(request).hexdigest()
-    assert process.argv == (*"/usr/bin/env python3 -sEB __tool build request.json --sha256".split(), sha256)
+    assert process.argv == (*"/usr/bin/env python3 -sSEB __tool build request.json --sha256".split(), sha256)
     assert dict(process.env) == {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",

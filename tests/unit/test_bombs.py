@@ -160,7 +160,7 @@ def test_blobs(tmp_path: Path, number: int) -> None:
     changed = {"digest": f"sha256:{hashlib.sha256(blob).hexdigest()}", "size": len(blob)}
     if says == "behind its end":
         changed["diff_id"] = f"sha256:{hashlib.sha256(plain * 2).hexdigest()}"
-    layer = type(layer)(**{**vars(layer), **changed})
+    layer = layer._replace(**changed)
     layer.blob.write_bytes(blob)
     store = Store(tmp_path / "store", rootless=False)
     if says is None:

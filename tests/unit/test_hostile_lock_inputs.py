@@ -17,6 +17,7 @@ from opam_sandbox.locking.repositories import Packages, package_files, parse_var
 from opam_sandbox.locking.solve import parse_requirement, read_answer
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
+from opam_sandbox.opam.strings import quote
 from tests.support.file_server import file_server
 
 LONG = 100_000
@@ -153,9 +154,7 @@ def test_a_file_that_no_lockfile_has_room_for(tmp_path: Path, monkeypatch: pytes
     "url", ["https://[x", "https://x y\n/", "nonsense", "http://127.0.0.1:99999/", "https://\udcff/"]
 )
 def test_sources_that_are_no_urls(url: str) -> None:
-    [wanted] = wanted_sources(
-        opamfile.parse(f'url {{ src: {opamfile.quote(url)} checksum: "md5={"0" * 32}" }}', "a.1"), "a.1"
-    )
+    [wanted] = wanted_sources(opamfile.parse(f'url {{ src: {quote(url)} checksum: "md5={"0" * 32}" }}', "a.1"), "a.1")
     with pytest.raises(OutOfReach, match=r"^a\.1: its (archive cannot be had:\n|source nonsense is neither http)"):
         SourceFinder([], [], []).lock("a.1", wanted)
 

@@ -23,9 +23,9 @@ from opam_sandbox.opam.opamfile import (
     Str,
     Value,
     parse,
-    quote,
     without,
 )
+from opam_sandbox.opam.strings import quote
 from tests.support.snapshot import opam_files
 
 LWT = '''opam-version: "2.0"

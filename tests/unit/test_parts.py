@@ -122,8 +122,8 @@ def test_a_part_alone_runs(part: str, tmp_path: Path) -> None:
     )
     imports = "; ".join(f"import {PACKAGE}.{module}" for module in modules)
     for arguments in (
-        ["-sEB", str(tmp_path), "--help"],
-        ["-sEB", "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; {imports}"],
+        ["-sSEB", str(tmp_path), "--help"],
+        ["-sSEB", "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; {imports}"],
     ):
         done = subprocess.run([sys.executable, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert done.returncode == 0, done.stderr

@@ -32,6 +32,7 @@ WHOLE = {
     "request.py": "requests",
     "strict_json.py": "JSON files of the process; requests",
     "cli.py": "requests",
+    "compiled.py": "the tool's own sources, and a directory of the store's own",
     "publishing/": "layouts",
     "oci/": "layouts",
     "locking/": "the network's and the process's files, but for the modules of VIEWS",
@@ -169,7 +170,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ),
     ("sandbox/overlay.py", "chown_to_opam"): ({"os.chown"}, "what the process made outside of the view"),
     ("building/prepare_opam.py", "_write_downloads"): (
-        {".mkdir", ".exists", "os.link", "shutil.copyfile"},
+        {".mkdir", ".exists", "os.link", "open"},
         "the scratch directory, before it is bound; the request's sources",
     ),
     ("building/prepare_opam.py", "_download"): ({".mkdir"}, "the scratch directory, before it is bound"),

@@ -62,7 +62,8 @@ def tool_process(
     share when a process starts: a compiler that starts beside a small package would keep to one core to its end.)
     """
     sha256 = hashlib.sha256(request_file(call.request, call.layers).content).hexdigest()
-    argv = ["/usr/bin/env", "python3", "-sEB", "__tool", call.command, REQUEST_FILE, "--sha256", sha256]
+    # -S: what this machine's Python has in its site-packages has no say, and is not waited for.
+    argv = ["/usr/bin/env", "python3", "-sSEB", "__tool", call.command, REQUEST_FILE, "--sha256", sha256]
     return Process(
         argv=argv,
         description=call.description,

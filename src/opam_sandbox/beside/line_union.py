@@ -6,8 +6,7 @@ once. Lines that one side changed or removed, and the other changed too, have no
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
-from typing import List, NamedTuple, Optional, Sequence, Set
+from typing import List, NamedTuple, Optional, Sequence, Set, Tuple
 
 
 class _Change(NamedTuple):
@@ -40,8 +39,15 @@ def _lines(text: bytes) -> List[bytes]:
     return [line + b"\n" for line in text.split(b"\n")[: None if text and not text.endswith(b"\n") else -1]]
 
 
+def _compared(one: Sequence[bytes], other: Sequence[bytes]) -> Sequence[Tuple[str, int, int, int, int]]:
+    """As `SequenceMatcher.get_opcodes`."""
+    from difflib import SequenceMatcher  # few builds have two versions of a text
+
+    return SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+
+
 def _changes(before: Sequence[bytes], after: Sequence[bytes]) -> List[_Change]:
-    codes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    codes = _compared(before, after)
     return [_Change(start, end, list(after[one:other])) for tag, start, end, one, other in codes if tag != "equal"]
 
 
@@ -73,7 +79,7 @@ def _both(first: Sequence[bytes], second: Sequence[bytes]) -> List[bytes]:
     """Two runs of added lines as one: lines that both have in one order are there once, so that headings keep what is below."""
     result: List[bytes] = []
     known: Set[bytes] = set(first)
-    for tag, start, end, one, other in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
+    for tag, start, end, one, other in _compared(first, second):
         result += first[start:end]
         if tag != "equal":
             result += [line for line in second[one:other] if line not in known or not line.strip()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Pattern, Sequence, Set, Tuple
 
@@ -106,7 +107,9 @@ def _pattern(text: str) -> "Pattern[str]":
     return re.compile(escaped, re.DOTALL)
 
 
-_MATCHERS = tuple((_pattern(rule.pattern), rule.action) for rule in RULES)
+@lru_cache(maxsize=None)
+def _matchers() -> Sequence[Tuple[Pattern[str], str]]:
+    return [(_pattern(rule.pattern), rule.action) for rule in RULES]
 
 
 def action(path: bytes, more: Sequence["Pattern[str]"] = ()) -> Optional[str]:
@@ -114,7 +117,7 @@ def action(path: bytes, more: Sequence["Pattern[str]"] = ()) -> Optional[str]:
     name = os.fsdecode(path)
     if any(matcher.fullmatch(name) for matcher in more):
         return DROP
-    return next((what for matcher, what in _MATCHERS if matcher.fullmatch(name)), None)
+    return next((what for matcher, what in _matchers() if matcher.fullmatch(name)), None)
 
 
 def settle(upper: Path, lower: Sequence[bytes], left_out: Sequence[str] = (), mounted: Optional[Path] = None) -> None:

@@ -14,8 +14,7 @@ import fnmatch
 import os
 import re
 import stat
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, Set, Tuple, cast
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set, Tuple, cast
 
 from opam_sandbox import dpkg, dpkg_records
 from opam_sandbox.errors import ToolError
@@ -39,8 +38,7 @@ _OLDER = re.compile(rb"(?:etc/xml|etc/sgml|var/lib/xml-core|var/lib/sgml-base)/[
 _DERIVED = re.compile(rb"(?:.*/)?__pycache__/[^/]+\.pyc\Z", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Overlap:
+class Overlap(NamedTuple):
     """A path (relative to the root) that two layers hold differently; `texts` say what each does to it, the lower's first."""
 
     path: bytes

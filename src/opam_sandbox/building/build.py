@@ -12,7 +12,7 @@ from typing import Optional, Sequence
 
 from opam_sandbox import dpkg, dpkg_union
 from opam_sandbox.beside.union import Union
-from opam_sandbox.building import install_debs, prepare_opam, sorted_readdir, twice
+from opam_sandbox.building import prepare_opam, sorted_readdir, twice
 from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.building.requests import BuildRequest, Deb, Source
 from opam_sandbox.errors import BuildFailed, RequestError
@@ -165,6 +165,8 @@ class _Build:
             return self._run_dpkg()
 
     def _run_dpkg(self) -> DpkgFacts:
+        from opam_sandbox.building import install_debs  # most packages have no depexts
+
         root = self._view.root
         before = dpkg.read(root)
         status = install_debs.install(self._view, self._debs, self._package.title)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import shutil
 from pathlib import Path
 from typing import List, Optional, Sequence
 
@@ -83,5 +82,7 @@ def _link(source: Path, directory: Path) -> str:
     try:
         os.link(real, directory / name)
     except OSError:  # of another file system, or somebody else's
+        import shutil
+
         shutil.copyfile(real, directory / name)
     return name

@@ -210,21 +210,21 @@ def _write_member(
         member = members[_link_target(member)]
     if not (0 <= member.uid <= _LARGEST_ID and 0 <= member.gid <= _LARGEST_ID):
         raise ToolError(f"mmdebstrap's tar gives {member.name!r:.200} to nobody that there can be")
-    entry = Entry(path, tar_headers.REGULAR, member.mode, member.uid, member.gid, 0, min(int(member.mtime), epoch))
-    prefix = "SCHILY.xattr."
-    for key, value in member.pax_headers.items():
-        # What overlayfs keeps for itself is none of a package's, nor a layer's.
-        if key.startswith(prefix) and not os.fsencode(key[len(prefix) :]).startswith(OVERLAY_XATTRS):
-            entry.xattrs[os.fsencode(key[len(prefix) :])] = value.encode("utf-8", "surrogateescape")
+    mtime, prefix = min(int(member.mtime), epoch), "SCHILY.xattr."
+    # What overlayfs keeps for itself is none of a package's, nor a layer's.
+    xattrs = {
+        os.fsencode(key[len(prefix) :]): value.encode("utf-8", "surrogateescape")
+        for key, value in member.pax_headers.items()
+        if key.startswith(prefix) and not os.fsencode(key[len(prefix) :]).startswith(OVERLAY_XATTRS)
+    }
+    entry = Entry(path, tar_headers.REGULAR, member.mode, member.uid, member.gid, 0, mtime, xattrs=xattrs)
     if member.isdir():
-        entry.kind = tar_headers.DIRECTORY
-        write(tar_headers.header(entry))
+        write(tar_headers.header(entry._replace(kind=tar_headers.DIRECTORY)))
     elif member.issym():
-        entry.kind, entry.mode, entry.linkname = tar_headers.SYMLINK, 0o777, os.fsencode(member.linkname)
-        write(tar_headers.header(entry))
+        link = os.fsencode(member.linkname)
+        write(tar_headers.header(entry._replace(kind=tar_headers.SYMLINK, mode=0o777, linkname=link)))
     elif member.isreg() and not member.sparse:
-        entry.size = member.size
-        write(tar_headers.header(entry))
+        write(tar_headers.header(entry._replace(size=member.size)))
         content = _content(archive, member)
         if machine_files.action(path) == machine_files.DATED:
             whole = content.read()

@@ -1,8 +1,6 @@
 """Starts the command line of the part `imaging`; in a process's tool directory it is the `__main__.py`."""
 
-import sys
-
-from opam_sandbox.imaging.cli import main
+from opam_sandbox import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start.run("opam_sandbox.imaging.cli")

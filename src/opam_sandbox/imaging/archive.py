@@ -77,15 +77,15 @@ def _layer(out: BinaryIO, layer: Layer, written: Dict[str, str]) -> str:
 
 def _write(out: BinaryIO, name: str, produce: Callable[[Callable[[bytes], object]], object]) -> None:
     """One file; its size is known, and its header written, when its content is."""
-    entry = Entry(os.fsencode(name), tar_headers.REGULAR, 0o644)
     start = out.tell()
     out.write(bytes(tar_headers.BLOCK))
     produce(out.write)
-    entry.size = out.tell() - start - tar_headers.BLOCK
+    size = out.tell() - start - tar_headers.BLOCK
+    entry = Entry(os.fsencode(name), tar_headers.REGULAR, 0o644, size=size)
     head = tar_headers.header(entry)
     if len(head) != tar_headers.BLOCK:
-        raise RequestError(f"{name} is too large for an archive: {entry.size} bytes")
-    out.write(tar_headers.padding(entry.size))
+        raise RequestError(f"{name} is too large for an archive: {size} bytes")
+    out.write(tar_headers.padding(size))
     out.seek(start)
     out.write(head)
     out.seek(0, os.SEEK_END)

@@ -9,15 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Protocol, Tuple, Union
+from typing import Callable, Dict, List, NamedTuple, Protocol, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import holes, tar_headers, walk_tree
 from opam_sandbox.layer.compress import LARGEST_LAYER
-from opam_sandbox.layer.read_tar import OPAQUE, WHITEOUT
-from opam_sandbox.layer.tar_headers import Entry
+from opam_sandbox.layer.tar_headers import OPAQUE, WHITEOUT, Entry
 from opam_sandbox.layer.walk_tree import Found, Rules, Walk
 from opam_sandbox.sandbox import layer_paths, open_in_root
 
@@ -45,8 +43,7 @@ class Sink(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(NamedTuple):
     """A path of the tree as it went into the layer: `stat` is what it is on disk, the rest what the layer says."""
 
     path: bytes
@@ -57,16 +54,16 @@ class Taken:
     opaque: bool
 
 
-@dataclass
 class Captured:
     """The number of entries, the paths of whiteouts and opaque directories among them, and all that was taken. over_links: files
     that stand where a lower directory has one of several names of a file, each with that one's full path."""
 
-    entries: int = 0
-    whiteouts: List[bytes] = field(default_factory=list)
-    opaque: List[bytes] = field(default_factory=list)
-    taken: List[Taken] = field(default_factory=list)
-    over_links: List[Tuple[bytes, bytes]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.entries = 0
+        self.whiteouts: List[bytes] = []
+        self.opaque: List[bytes] = []
+        self.taken: List[Taken] = []
+        self.over_links: List[Tuple[bytes, bytes]] = []
 
 
 def capture(root: Path, rules: Rules, sink: Sink) -> Captured:
@@ -148,30 +145,26 @@ def _write(
         )
     entry = Entry(path, tar_headers.REGULAR, stat.S_IMODE(mode), uid, gid, 0, mtime, xattrs=xattrs)
     if stat.S_ISDIR(mode):
-        entry.kind = tar_headers.DIRECTORY
-        emit(entry)
+        emit(entry._replace(kind=tar_headers.DIRECTORY))
         if item.opaque:
             result.opaque.append(path)
             emit(Entry(path + b"/" + OPAQUE, tar_headers.REGULAR, 0o644, 0, 0, 0, EPOCH))
     elif stat.S_ISLNK(mode):
-        entry.kind, entry.mode, entry.linkname = tar_headers.SYMLINK, 0o777, os.readlink(full)
-        emit(entry)
+        emit(entry._replace(kind=tar_headers.SYMLINK, mode=0o777, linkname=os.readlink(full)))
     elif stat.S_ISREG(mode):
         _write_file(directory, path, entry, emit, sink)
     elif stat.S_ISFIFO(mode):
-        entry.kind = tar_headers.FIFO
-        emit(entry)
+        emit(entry._replace(kind=tar_headers.FIFO))
     else:
-        entry.kind = tar_headers.CHARDEV if stat.S_ISCHR(mode) else tar_headers.BLOCKDEV
-        entry.major, entry.minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-        emit(entry)
+        kind = tar_headers.CHARDEV if stat.S_ISCHR(mode) else tar_headers.BLOCKDEV
+        emit(entry._replace(kind=kind, major=os.major(status.st_rdev), minor=os.minor(status.st_rdev)))
 
 
 def _write_file(directory: int, path: bytes, entry: Entry, emit: Callable[[Entry], None], sink: Sink) -> None:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
     with open(open_in_root.open_at(directory, os.fsdecode(path), flags), "rb", buffering=0) as content:
         # The size of what is open, not of what was seen before: header and content always agree.
-        entry.size = os.fstat(content.fileno()).st_size
+        entry = entry._replace(size=os.fstat(content.fileno()).st_size)
         if entry.size > LARGEST_LAYER:
             raise ToolError(
                 f"/{os.fsdecode(path)} has {entry.size} bytes, and a layer at most {LARGEST_LAYER >> 30} GiB, holes of files "

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from pathlib import Path
 from typing import List, Optional
 
@@ -45,7 +44,7 @@ def _read(record: Path) -> Optional[List[str]]:
 
 def _write(record: Path, found: List[str]) -> None:
     body = b"".join(os.fsencode(name) + b"\0" for name in found)
-    temporary = record.with_name(f"closed.{secrets.token_hex(4)}")
+    temporary = record.with_name(f"closed.{os.urandom(4).hex()}")
     try:
         temporary.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         os.replace(temporary, record)

@@ -13,14 +13,15 @@ import os
 import subprocess
 import zlib
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Deque, List, Optional
+from typing import TYPE_CHECKING, BinaryIO, Deque, List, NamedTuple, Optional
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.holes import ZEROS
 from opam_sandbox.sandbox import bare_program, view_files
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 PIECE = 4 << 20
 # Bytes of a layer's tar, for those who write layers and those who read them: 64 GiB. No blob says how much is in it, and one of
@@ -40,8 +41,7 @@ _GZIP_MEMBER = 31
 _MOST_MEMBERS = 16
 
 
-@dataclass(frozen=True)
-class Packing:
+class Packing(NamedTuple):
     """compression: "gzip", "zstd" or "none"; `level` as its program has it."""
 
     compression: str
@@ -78,8 +78,7 @@ class Packing:
 GZIP = Packing("gzip", LEVEL)
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """What came out: the sha256 (hex) of the plain stream and of the compressed one, and both sizes in bytes."""
 
     diff_id: str
@@ -105,7 +104,7 @@ class PackedWriter:
         self._size = 0
         # Each holds some open files, and there is one who reads for all of them.
         self._workers = workers or min(len(os.sched_getaffinity(0)), 64)
-        self._pool = ThreadPoolExecutor(self._workers)
+        self._pool: Optional[ThreadPoolExecutor] = None  # until there is more than one piece
         self._pending: Deque["Future[bytes]"] = deque()
         self._piece: Optional[BinaryIO] = None
         self._filled = 0
@@ -140,13 +139,21 @@ class PackedWriter:
     def close(self) -> Written:
         """Compress what is left, and say what was written. Raises ToolError where the program fails."""
         if self._filled or not self._plain_size:  # a gzip file has one member at least
-            self._submit()
+            if self._pool:
+                self._submit()
+            else:
+                self._put(self._pack(self._begin(), self._filled))
         while self._pending:
             self._drain()
-        self._pool.shutdown()
+        if self._pool:
+            self._pool.shutdown()
         return Written(self._plain.hexdigest(), self._plain_size, self._packed.hexdigest(), self._size)
 
     def _submit(self) -> None:
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor  # which takes as long as to pack a small layer
+
+            self._pool = ThreadPoolExecutor(self._workers)
         # Bounded, so that memory stays at a few pieces whatever the layer's size.
         while len(self._pending) > 2 * self._workers:
             self._drain()
@@ -159,7 +166,9 @@ class PackedWriter:
         self._piece, self._filled = None, 0
 
     def _drain(self) -> None:
-        packed = self._pending.popleft().result()
+        self._put(self._pending.popleft().result())
+
+    def _put(self, packed: bytes) -> None:
         self._packed.update(packed)
         self._size += len(packed)
         self._out.write(packed)

@@ -1,9 +1,8 @@
 """A layer as it lies on disk between processes: a directory with `layer.json` and `blobs/sha256/<digest>`."""
 
 # No `from __future__ import annotations`: the types of LayerFields are looked at when a layer.json is read.
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, Literal, Sequence, TypedDict
+from typing import Dict, Iterable, List, Literal, NamedTuple, Sequence, TypedDict
 
 from opam_sandbox.digests import hex_of, is_digest
 from opam_sandbox.errors import RequestError, ToolError
@@ -55,8 +54,7 @@ class LayerFields(TypedDict):
     dpkg: DpkgFacts
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """A layer directory and what its layer.json says: see `LayerFields`."""
 
     directory: Path

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from opam_sandbox import machine_errors
 from opam_sandbox.files import write_json
@@ -26,20 +25,24 @@ BLOBS = Path("blobs/sha256")
 T = TypeVar("T")
 
 
-@dataclass
 class Facts:
     """What a layer's description says of the layer's contents, for those that merge it with others.
 
     given: the owners of paths where the file system does not say them, which goes into the archive.
     """
 
-    opam: OpamFacts = field(default_factory=lambda: OpamFacts())
-    dpkg: DpkgFacts = field(default_factory=lambda: DpkgFacts())
-    given: Mapping[bytes, owners.Owner] = field(default_factory=dict)
+    def __init__(
+        self,
+        opam: Optional[OpamFacts] = None,
+        dpkg: Optional[DpkgFacts] = None,
+        given: Optional[Mapping[bytes, owners.Owner]] = None,
+    ) -> None:
+        self.opam: OpamFacts = {} if opam is None else opam
+        self.dpkg: DpkgFacts = {} if dpkg is None else dpkg
+        self.given: Mapping[bytes, owners.Owner] = {} if given is None else given
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """What a layer's description calls the layer: `name` and `version` are "" where there is none."""
 
     kind: Kind

@@ -14,8 +14,8 @@ from typing import BinaryIO, Dict, Iterator, Optional, Sequence, Tuple
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import tar_headers
 from opam_sandbox.layer.capture import EPOCH, Sink
-from opam_sandbox.layer.read_tar import OPAQUE, WHITEOUT, Member, TarReader
-from opam_sandbox.layer.tar_headers import Entry
+from opam_sandbox.layer.read_tar import Member, TarReader
+from opam_sandbox.layer.tar_headers import OPAQUE, WHITEOUT, Entry
 from opam_sandbox.layer.unpack import IGNORED_XATTRS, MOST_IMPLIED
 
 
@@ -188,8 +188,7 @@ def _write(
             link = Entry(path, tar_headers.HARDLINK, entry.mode, entry.uid, entry.gid, 0, entry.mtime, known)
             sink.write(tar_headers.header(link))
             return count
-        entry.name = path
-        sink.write(tar_headers.header(entry))
+        sink.write(tar_headers.header(entry._replace(name=path)))
         if entry.kind == tar_headers.REGULAR:
             _copy(archives[node.inode.archive], node.inode.offset, entry.size, sink)
     if node.opaque and not whole:

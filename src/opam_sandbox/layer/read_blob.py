@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import io
 import os
@@ -11,13 +10,15 @@ import stat
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterator, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Callable, Iterator, Protocol
 
 from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK, file_sha256
 from opam_sandbox.layer.compress import GZIP, LARGEST_LAYER
-from opam_sandbox.layer.read_tar import Readable
+
+if TYPE_CHECKING:
+    from opam_sandbox.layer.read_tar import Readable
 
 
 class LayerBlob(Protocol):
@@ -55,6 +56,8 @@ def plain_content(layer: LayerBlob) -> Iterator[Readable]:
     digests that the layer's description says. What is not read by then is read there."""
     if layer.media_type != GZIP.media_type:
         raise ToolError(f"{layer.title}: its blob is {layer.media_type}, but only gzip is read")
+    import gzip  # what is unpacked already needs none
+
     try:
         with _open_blob(layer.blob) as blob:
             packed = _HashingReader(blob, layer.title)

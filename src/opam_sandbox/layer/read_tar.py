@@ -15,10 +15,7 @@ from typing import Dict, Iterator, Optional, Protocol, Set, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import tar_headers
-from opam_sandbox.layer.tar_headers import BLOCK, LARGEST_RECORDS, LONGEST_COMPONENT, LONGEST_PATH
-
-WHITEOUT = b".wh."
-OPAQUE = b".wh..wh..opq"
+from opam_sandbox.layer.tar_headers import BLOCK, LARGEST_RECORDS, LONGEST_COMPONENT, LONGEST_PATH, OPAQUE, WHITEOUT
 
 # What names and attributes of all entries may take, in bytes: they are held in memory.
 _MOST_DESCRIBED = 512 << 20

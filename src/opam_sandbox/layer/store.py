@@ -24,13 +24,13 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 import stat
 import sys
 import time
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from opam_sandbox import machine_errors
 from opam_sandbox.digests import hex_of, is_hex
@@ -38,7 +38,6 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
 from opam_sandbox.layer import inventory, store_disk
 from opam_sandbox.layer.read_blob import LayerBlob, plain_content
-from opam_sandbox.layer.unpack import unpack
 from opam_sandbox.sandbox import syscalls
 from opam_sandbox.sandbox.scratch import scratch
 
@@ -60,6 +59,7 @@ class Store:
 
     def __init__(self, directory: Path, rootless: bool) -> None:
         self.rootless = rootless
+        self._entries: Dict[str, Path] = {}
         self._top = Path(os.path.realpath(directory))
         self._root = self._top / FORMAT / ("user" if rootless else "root")
         with machine_errors.at(self._root, _HOLDS, _REMEDY):
@@ -107,6 +107,8 @@ class Store:
         entry = self._entry(layer.diff_id)
         if _problem(entry) == "":
             return entry / "root"
+
+        from opam_sandbox.layer.unpack import unpack  # most layers are there
 
         def fill(target: Path) -> None:
             with plain_content(layer) as content:
@@ -164,8 +166,12 @@ class Store:
             yield name, problem
 
     def _entry(self, diff_id: str) -> Path:
-        # Of an image that somebody else made, too: nothing but digits becomes a path.
-        return self._root / "layers" / (diff_id if is_hex(diff_id) else hex_of(diff_id, "a layer's diff_id"))
+        found = self._entries.get(diff_id)
+        if found is None:
+            # Of an image that somebody else made, too: nothing but digits becomes a path.
+            name = diff_id if is_hex(diff_id) else hex_of(diff_id, "a layer's diff_id")
+            found = self._entries[diff_id] = self._root / "layers" / name
+        return found
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
@@ -202,7 +208,7 @@ class Store:
         try:
             remove_tree(path)  # of a process whose record a power loss took
         except OSError:
-            path = path.with_name(f"{name}.{secrets.token_hex(8)}")  # a disk that fails may keep it for ever
+            path = path.with_name(f"{name}.{os.urandom(8).hex()}")  # a disk that fails may keep it for ever
         with self.scratch(path, mode=0o700) as directory:
             yield directory
 
@@ -231,7 +237,8 @@ def _sync_directory(path: Path) -> None:
 def _is_believed(entry: Path) -> bool:
     mark = _mark(entry)
     try:
-        checked, _, seconds = (entry / "checked").read_text().rpartition(" ")
+        with open(f"{entry}/checked", "rb", buffering=0) as file:
+            checked, _, seconds = file.read().decode().rpartition(" ")
         return bool(mark) and checked == mark and 0 <= _seconds() - int(seconds) < _BELIEVED
     except (OSError, ValueError):
         return False
@@ -264,12 +271,18 @@ def _mark(entry: Path) -> str:
     After a power loss the boot is another, in a copy of the store the directory. A change of the top directory shows as well.
     """
     try:
-        found, recorded = os.lstat(entry / "root"), os.lstat(entry / "inventory")
-        boot = _BOOT_ID.read_text().strip()
+        found, recorded = os.lstat(f"{entry}/root"), os.lstat(f"{entry}/inventory")
+        boot = _text(_BOOT_ID)
     except OSError:
         return ""
     times = f"{found.st_mtime_ns} {found.st_ctime_ns}"
     return f"{boot} {found.st_dev} {found.st_ino} {times} {recorded.st_size} {recorded.st_mtime_ns}"
+
+
+@lru_cache(maxsize=None)
+def _text(kernel_file: Path) -> str:
+    """Of a file that says the same as long as this process lives. Raises OSError."""
+    return kernel_file.read_text().strip()
 
 
 def _seconds() -> int:

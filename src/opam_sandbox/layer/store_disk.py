@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +35,7 @@ def check(root: Path, rootless: bool) -> None:
             return
     except (OSError, ValueError):
         pass
-    directory = root / "tmp" / f"{_NOTE}.{secrets.token_hex(8)}"
+    directory = root / "tmp" / f"{_NOTE}.{os.urandom(8).hex()}"
     try:
         directory.mkdir(mode=0o700)
         lacking = _lacking(directory, rootless)

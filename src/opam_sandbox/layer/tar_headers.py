@@ -8,8 +8,7 @@ non-UTF-8 survive. Sources: POSIX.1-2001 pax; OCI image-spec, layer.md.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import Dict, List
+from typing import Dict, List, Mapping, NamedTuple
 
 from opam_sandbox.errors import ToolError
 
@@ -19,11 +18,12 @@ LONGEST_COMPONENT = 255
 LONGEST_PATH = 3800
 # An entry's extended header: readers hold it in memory.
 LARGEST_RECORDS = 8 << 20
+# Names of an image's layers (OCI image-spec, layer.md): what is deleted, and what hides all that was in its directory.
+WHITEOUT, OPAQUE = b".wh.", b".wh..wh..opq"
 REGULAR, HARDLINK, SYMLINK, CHARDEV, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 
 
-@dataclass
-class Entry:
+class Entry(NamedTuple):
     """One tar entry. `name` and `linkname` are relative paths without a leading `./`; `size` in bytes; `mtime` in seconds."""
 
     name: bytes
@@ -36,7 +36,7 @@ class Entry:
     linkname: bytes = b""
     major: int = 0
     minor: int = 0
-    xattrs: Dict[bytes, bytes] = field(default_factory=dict)
+    xattrs: Mapping[bytes, bytes] = {}
 
 
 def padding(size: int) -> bytes:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import tar_headers
-from opam_sandbox.layer.read_tar import WHITEOUT
+from opam_sandbox.layer.tar_headers import WHITEOUT
 from opam_sandbox.sandbox import layer_paths
 
 # How the overlay file system marks directories for itself; none of it means anything in a layer.
@@ -19,8 +18,7 @@ LEFT_OUT_XATTRS = (*OVERLAY_XATTRS, b"system.")
 ACCESS_LISTS = (b"system.posix_acl_access", b"system.posix_acl_default")
 
 
-@dataclass
-class Rules:
+class Rules(NamedTuple):
     """What of the tree is taken, and as whose.
 
     skip(path, directory): leave out this path and all below it. owner(path, stat): (uid, gid).
@@ -36,8 +34,7 @@ class Rules:
     rootless: bool = False
 
 
-@dataclass
-class Found:
+class Found(NamedTuple):
     """A path of the tree: `stat` is what it is on disk; opaque: it hides what lower directories have in it."""
 
     path: bytes

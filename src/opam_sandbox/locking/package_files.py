@@ -14,7 +14,8 @@ from opam_sandbox.debian_versions import compare_versions
 from opam_sandbox.errors import ToolError
 from opam_sandbox.opam import opamfile
 from opam_sandbox.opam.formulas import strings
-from opam_sandbox.opam.opamfile import Item, ListOf, Str, Value, quote
+from opam_sandbox.opam.opamfile import Item, ListOf, Str, Value
+from opam_sandbox.opam.strings import quote
 
 # The fields of a file `url`: each with the name that it has in the section `url`. ("archive" and "http" are of opam 1.)
 _URL_FIELDS = {

@@ -17,7 +17,8 @@ from opam_sandbox.locking.package_files import opam_text
 from opam_sandbox.locking.repositories import Packages, Variables
 from opam_sandbox.locking.requests import LocalPackage, SolvedPackage
 from opam_sandbox.opam import formulas, opamfile
-from opam_sandbox.opam.opamfile import Item, ListOf, Str, Value, quote
+from opam_sandbox.opam.opamfile import Item, ListOf, Str, Value
+from opam_sandbox.opam.strings import quote
 
 # What opam calls a pinned package that neither its file nor a repository gives a version.
 DEV = "dev"

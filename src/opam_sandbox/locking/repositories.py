@@ -30,7 +30,7 @@ from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
 from opam_sandbox.locking.package_files import File, PackageFiles
 from opam_sandbox.locking.requests import BaseFacts, RepositoriesRequest
-from opam_sandbox.opam import opamfile
+from opam_sandbox.opam.strings import quote
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, environment
 from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
@@ -86,8 +86,8 @@ def _prepare(view: View, repositories: Sequence[Tuple[str, Path]]) -> None:
 def configure(view: View, names: Sequence[str]) -> None:
     """Tell opam in the merged view of its repositories, each with an empty directory to bind or mount it to."""
     config = view_files.read_text(view.root, f"{OPAM_ROOT}/config") or ""
-    listed = " ".join(opamfile.quote(name) for name in names)
-    urls = " ".join(f"{opamfile.quote(name)} {{{opamfile.quote('file:///nonexistent/' + name)}}}" for name in names)
+    listed = " ".join(quote(name) for name in names)
+    urls = " ".join(f"{quote(name)} {{{quote('file:///nonexistent/' + name)}}}" for name in names)
     config = re.sub(r"(?m)^repositories:.*$", lambda _: f"repositories: [{listed}]", config)
     view.write_files(
         [

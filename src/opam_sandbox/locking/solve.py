@@ -27,7 +27,7 @@ from opam_sandbox.locking.project_files import ProjectFile, deps_packages, pin_c
 from opam_sandbox.locking.repositories import DAMAGED, Packages, Variables, configure
 from opam_sandbox.locking.requests import BaseFacts, Solution, SolvedPackage, SolveRequest
 from opam_sandbox.opam import formulas, opamfile
-from opam_sandbox.opam.opamfile import quote
+from opam_sandbox.opam.strings import quote
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, environment
 from opam_sandbox.request import read_request, safe_name
 from opam_sandbox.sandbox import view_files

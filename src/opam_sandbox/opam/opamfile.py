@@ -247,8 +247,3 @@ def without(text: str, items: Iterable[Item], names: Iterable[str]) -> str:
             at = item.end
     pieces.append(text[at:])
     return "".join(pieces)
-
-
-def quote(text: str) -> str:
-    """A string literal of opam's format."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

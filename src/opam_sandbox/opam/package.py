@@ -2,8 +2,7 @@
 
 import base64
 import binascii
-from dataclasses import dataclass
-from typing import List, Tuple, TypedDict
+from typing import List, NamedTuple, Tuple, TypedDict
 
 from opam_sandbox.errors import RequestError
 from opam_sandbox.request import safe_name, safe_path
@@ -29,8 +28,7 @@ class PackageFields(TypedDict):
     files: List[PackageFile]
 
 
-@dataclass(frozen=True)
-class OpamPackage:
+class OpamPackage(NamedTuple):
     """`opam`: the text of the opam file; `files`: (path, content, mode) of what its directory `files` holds."""
 
     name: str

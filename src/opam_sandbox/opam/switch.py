@@ -9,7 +9,7 @@ from opam_sandbox.layer.capture import EPOCH
 from opam_sandbox.layer.ownership import LAST_ENV as _LAST_ENV
 from opam_sandbox.layer.ownership import OPAM_ROOT as _OPAM_ROOT
 from opam_sandbox.layer.ownership import SWITCH_STATE_DIR as _SWITCH_STATE_DIR
-from opam_sandbox.opam import opamfile
+from opam_sandbox.opam.strings import quote
 
 OPAM_ROOT = os.fsdecode(_OPAM_ROOT)
 SWITCH_STATE_DIR = os.fsdecode(_SWITCH_STATE_DIR)
@@ -70,7 +70,7 @@ def switch_state(installed: Sequence[str], roots: Sequence[str], compiler: Seque
     """The text of .opam-switch/switch-state, without what is empty, as opam writes it. Packages are `name.version`."""
 
     def listed(packages: Iterable[str]) -> str:
-        return "[" + " ".join(opamfile.quote(package) for package in sorted(packages, key=_place)) + "]"
+        return "[" + " ".join(quote(package) for package in sorted(packages, key=_place)) + "]"
 
     fields = {"compiler": compiler, "roots": roots, "installed": installed}
     lines = [f"{name}: {listed(packages)}" for name, packages in fields.items() if packages]

@@ -12,9 +12,8 @@ from __future__ import annotations
 import os
 import select
 import signal
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, NoReturn, Optional, Sequence, Tuple
+from typing import Callable, Dict, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import control_group, limits, privileges, seccomp, syscalls
@@ -29,8 +28,7 @@ _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 _NAMESPACE = b"n"
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """user: it runs as opam, else as root. log, stdout: descriptors of this process; without `stdout`, all goes to the log."""
 
     argv: Sequence[str]

@@ -6,9 +6,8 @@ All of it is mounted in the mount namespace of the command, and gone with it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Optional, Sequence, Tuple, Union
+from typing import Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import closed, syscalls, view_files
@@ -23,8 +22,7 @@ _TERMINALS = "newinstance,ptmxmode=0666,mode=0620,max=1024"
 Device = Union[bytes, str]
 
 
-@dataclass(frozen=True)
-class Bind:
+class Bind(NamedTuple):
     """`source`, of this process's, is shown in a view. inode: of what it is shown on, where that was written into the view."""
 
     source: str
@@ -32,8 +30,7 @@ class Bind:
     inode: Optional[int]
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(NamedTuple):
     """places: directories for scratch files, by their names in the view (relative); what is no directory there is left out.
     devices: what is shown in /dev, by name (relative to it). binds: by target. closed: see `closed.of_view`; masks: a directory
     for what stands in for it. read_only: of what is not in `places` or `binds`, /dev as well."""

@@ -10,7 +10,6 @@ groups with controllers, so that a new one is made beside this process's own, or
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -100,7 +99,7 @@ def make(top: Path = TOP) -> Optional[ControlGroup]:
         ("pids", ("pids.max",), str(limits.processes()[1])),
         ("memory", ("memory.max", "memory.limit_in_bytes"), str(limits.memory())),
     )
-    name = _PREFIX + secrets.token_hex(8)
+    name = _PREFIX + os.urandom(8).hex()
     directories: Dict[str, Path] = {}
     made: List[Path] = []
     for controller, files, bound in bounds:

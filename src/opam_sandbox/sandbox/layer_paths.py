@@ -46,7 +46,7 @@ def look(layer: bytes, path: bytes, rootless: bool) -> AtPath:
     here, hidden = layer, False
     parts = path.split(b"/")
     for number, part in enumerate(parts, 1):
-        here = os.path.join(here, part)
+        here = b"%s/%s" % (here, part)
         try:
             found = os.lstat(here)
         except FileNotFoundError:

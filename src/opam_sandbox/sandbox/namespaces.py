@@ -10,11 +10,9 @@ import fcntl
 import os
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 from typing import Callable
 
@@ -94,6 +92,8 @@ def _guarded(main: Callable[[], int]) -> int:
     except BaseException as error:
         text, code = machine_errors.explained(error), 1
         if text is None:
+            import traceback
+
             traceback.print_exc()
             code = 70
         else:
@@ -156,7 +156,7 @@ def _settle_in() -> None:
     # In the new PID namespace the parent has no number: 0 means that it is alive but outside.
     syscalls.die_with_parent(signal.SIGKILL)
     syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
-    socket.sethostname("localhost")
+    syscalls.set_host_name(b"localhost")
     os.umask(0o022)  # modes of what is made here end up in layers
     _loopback_up()
     privileges.leave_keyring()
@@ -200,10 +200,13 @@ def become_mapped(uid: int, gid: int) -> None:
 def _loopback_up() -> None:
     """Bring up `lo`, the only interface there is: programs may talk to themselves, and to nobody else."""
     siocgifflags, siocsifflags, iff_up = 0x8913, 0x8914, 1
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    control = syscalls.open_datagram_socket()
+    try:
         request = struct.pack("16sh22x", b"lo", 0)
         flags = struct.unpack("16sh22x", fcntl.ioctl(control, siocgifflags, request))[1]
         fcntl.ioctl(control, siocsifflags, struct.pack("16sh22x", b"lo", flags | iff_up))
+    finally:
+        os.close(control)
 
 
 def _no_namespaces(error: OSError, rootless: bool) -> str:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import stat
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator
@@ -33,7 +31,7 @@ class Scratch:
         records.mkdir(parents=True, exist_ok=True)
         sweep(records)
         self.path = path.absolute()
-        self._record = records / secrets.token_hex(8)
+        self._record = records / os.urandom(8).hex()
         self._held = _lock_new(self._record)
         try:
             # Before there is a directory that nobody would know of.
@@ -78,6 +76,8 @@ def scratch(records: Path, path: Path, mode: int = 0o755) -> Iterator[Path]:
 @contextmanager
 def temporary(parent: str = "") -> Iterator[Path]:
     """A new directory for this user alone, below `parent` (that for temporary files), as long as the context. Raises OSError."""
+    import tempfile  # a build needs none, and would wait for it
+
     top = Path(parent or tempfile.gettempdir())
     name = f"opam-oci-{os.geteuid()}"
     records = top / name
@@ -88,7 +88,7 @@ def temporary(parent: str = "") -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=name, dir=top) as directory:
             yield Path(directory)
         return
-    with scratch(records, top / f"{name}-{secrets.token_hex(8)}", mode=0o700) as path:
+    with scratch(records, top / f"{name}-{os.urandom(8).hex()}", mode=0o700) as path:
         yield path
 
 

@@ -1,7 +1,8 @@
-"""The few Linux system calls that Python's standard library (3.9) does not offer, through libc.
+"""The few Linux system calls that Python's standard library (3.9) does not offer, through libc; and two of `socket`, a module
+that takes longer to import than a view takes to mount.
 
 Every function raises OSError with the kernel's errno. Sources: mount(2), umount2(2), unshare(2), setns(2), pivot_root(2),
-prctl(2), syncfs(2), openat2(2), keyctl(2), close_range(2).
+prctl(2), syncfs(2), openat2(2), keyctl(2), close_range(2), sethostname(2), socket(2).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ MS_REC = 16384
 MS_PRIVATE = 1 << 18
 
 MNT_DETACH = 2
+
+_AF_INET, _SOCK_DGRAM = 2, 2
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -101,6 +104,18 @@ def locked_flags(path: _Path) -> int:
         if flags & getattr(os, name):
             result |= flag
     return result
+
+
+def set_host_name(name: bytes) -> None:
+    """sethostname(2): of this process's UTS namespace."""
+    _check(_libc.sethostname(name, ctypes.c_size_t(len(name))), "sethostname")
+
+
+def open_datagram_socket() -> int:
+    """socket(2): the descriptor of one of IPv4, by which interfaces are set up."""
+    descriptor: int = _libc.socket(ctypes.c_int(_AF_INET), ctypes.c_int(_SOCK_DGRAM | os.O_CLOEXEC), ctypes.c_int(0))
+    _check(0 if descriptor >= 0 else -1, "socket")
+    return descriptor
 
 
 def umount(target: _Path, flags: int = 0) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +104,8 @@ def foreign_ids(uid: int) -> Tuple[IdMap, IdMap]:
 def own_and_subordinate_ids(uid: int, gid: int) -> Optional[Tuple[IdMap, IdMap]]:
     """Maps for users and groups: 0 inside is the user himself, the ids from 1 on are his subordinate ones. None for a user who
     has none, or where what maps them is not installed."""
+    import shutil  # without subordinate ids, nothing waits for it
+
     maps: List[IdMap] = []
     for file, program, own in (("/etc/subuid", "newuidmap", uid), ("/etc/subgid", "newgidmap", gid)):
         found = subordinate_range(file, uid)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterable, Iterator
+from typing import BinaryIO, Dict, Iterable, Iterator, NamedTuple
 
 from opam_sandbox.files import write_json
 from opam_sandbox.sandbox import view_files
@@ -36,8 +35,7 @@ class Timer:
         write_json(TIMINGS, self.seconds)
 
 
-@dataclass
-class View:
+class View(NamedTuple):
     """`log`: what commands print; `scratch`: this process's own directory, which the view does not show."""
 
     overlay: Overlay
