@@ -27,6 +27,7 @@ BENCHMARKS = {
     "sandbox": "one small package over 40 layers, to `opam install` in a chroot",
     "confinement": "a small command in a view, to the same in a chroot over a bare overlay",
     "store": "a build whose layers are unpacked already or not, to each other and to `tar -x`",
+    "memory": "the compiler, or the whole image, from nothing in 1, 2 and 4 GiB of memory, to no limit",
     "scale": "100 images of 50 layers, to the first 25 of them: time, memory, bytes",
     "remote": "a fresh machine beside a filled remote cache, to cold",
 }

@@ -28,6 +28,7 @@ WHOLE = {
     "sandbox/user_namespace.py": "the host's maps",
     "sandbox/surroundings.py": "a directory of the process's own, above the view; of layers, the owner of an unlinked directory",
     "sandbox/memory.py": "the machine's /proc and /sys",
+    "sandbox/memory_claims.py": "records in the store's own directories",
     "files.py": "the helpers below; those who call them are looked at",
     "request.py": "requests",
     "strict_json.py": "JSON files of the process; requests",
