@@ -92,7 +92,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/make.py", "write_blob"): ({"open", ".mkdir", "os.replace"}, "the blob, a file of the process"),
     ("layer/make.py", "write_description"): ({"write_json"}, "layer.json, a file of the process"),
     ("layer/mounted.py", "mounted"): ({"open"}, "the log, a file of the process"),
-    ("layer/compress.py", "_in_memory"): ({"open"}, "a memfd"),
+    ("layer/pack_piece.py", "_in_memory"): ({"open"}, "a memfd"),
     ("sandbox/layer_paths.py", "look"): (
         {"os.lstat"},
         "directories of the store, or an unmounted view, component by component: each one above is no link",
