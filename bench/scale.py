@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import List, Tuple
+from typing import Iterable, List, Mapping, Sequence, Tuple
 
 from bench.figures import Row
 from bench.session import Session, caches_of, disk_use, say, timed
@@ -53,9 +53,17 @@ def generate(root: Path, base: str, images: int) -> None:
     graph += [(f"common-{n}", ["common-0"]) for n in range(1, COMMON)]
     for image in range(images):
         graph += [(f"own-{image}-{n}", ["common-0", f"common-{n + 1}"]) for n in range(OWN)]
-    quoted = ", ".join(f'"{name}"' for name, _ in sorted(graph))
+    write_project(root, base, graph, {f"i{image}": packages_of(image) for image in range(images)})
+
+
+def write_project(
+    root: Path, base: str, graph: Iterable[Tuple[str, List[str]]], images: Mapping[str, Sequence[str]]
+) -> None:
+    """In a clone: a resolve `bench` of small packages, each with its dependencies, and images of some of them, by name."""
+    packages = sorted(graph)
+    quoted = ", ".join(f'"{name}"' for name, _ in packages)
     text = _LOCK_HEAD.format(base=base, requirements=quoted)
-    for name, depends in sorted(graph):
+    for name, depends in packages:
         text += _PACKAGE.format(name=name, depends=", ".join(f'"{depend}"' for depend in depends))
     directory = root / "bench/generated"
     directory.mkdir(parents=True)
@@ -64,9 +72,9 @@ def generate(root: Path, base: str, images: int) -> None:
         f'opam_requirement(name="all", resolve="bench", requirements=[{quoted}])\n',
         'opam_packages(name="bench", resolve="bench")\n',
     ]
-    for image in range(images):
-        listed = ", ".join(f'":bench#{name}"' for name in packages_of(image))
-        lines.append(f'oci_package_image(name="i{image}", packages=[{listed}])\n')
+    for image, names in images.items():
+        listed = ", ".join(f'":bench#{name}"' for name in names)
+        lines.append(f'oci_package_image(name="{image}", packages=[{listed}])\n')
     (directory / "BUILD").write_text("".join(lines))
     config = root / "pants.toml"
     settings = config.read_text()

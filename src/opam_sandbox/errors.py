@@ -11,5 +11,9 @@ class RequestError(ToolError):
     """The request itself makes no sense (a caller's mistake). Exit status 2."""
 
 
+class MemoryShort(ToolError):
+    """The kernel has ended a part of a command because memory was short. Exit status 1."""
+
+
 class BuildFailed(ToolError):
     """A package's own build failed; build.log holds what it printed. Exit status 1."""

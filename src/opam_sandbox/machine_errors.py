@@ -217,6 +217,12 @@ def place(path: str) -> str:
     return f"the {found.kind} file system at {found.mounted}" if found else "its file system"
 
 
+def is_in_memory(path: Path) -> bool:
+    """Whether what lies at a path takes up memory: it is on a tmpfs, or one like it."""
+    found = _file_system(os.fspath(path))
+    return found is not None and found.kind in ("tmpfs", "ramfs")
+
+
 def _file_system(path: str) -> Optional[_FileSystem]:
     """What is mounted above a path: of the mounts around it the innermost, and of several at one place the last."""
     real, best = os.path.realpath(path), None

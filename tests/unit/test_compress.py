@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import random
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import List
@@ -56,16 +58,49 @@ def test_workers_and_chunks_do_not_show(tiny_root: Path) -> None:
 
 @pytest.mark.parametrize(("size", "pieces"), [(0, 1), (PIECE, 1), (2 * PIECE, 2), (2 * PIECE + 1, 3)])
 def test_no_piece_is_begun_that_nothing_goes_into(size: int, pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: List[str] = []
+    made: List[int] = []
+    pack = PackedWriter._pack
 
-    def in_memory(name: str) -> io.BytesIO:
-        made.append(name)
-        return io.BytesIO()
+    def counted(self: PackedWriter, piece: bytes) -> bytes:
+        made.append(len(piece))
+        return pack(self, piece)
 
-    monkeypatch.setattr(compress, "_in_memory", in_memory)
+    monkeypatch.setattr(PackedWriter, "_pack", counted)
     writer = PackedWriter(io.BytesIO(), Path("/"), Packing("none", 0))
     writer.write(content(size))
-    assert writer.close().size == size and made == ["piece"] * pieces
+    assert writer.close().size == size == sum(made) and len(made) == pieces
+
+
+IMPORTS = """
+import io, os, sys
+from pathlib import Path
+from opam_sandbox.layer.compress import PIECE, PackedWriter
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if not os.path.exists("/proc/self"):  # as in the base's root
+            os.write(2, f"imported there: {name}".encode())
+        return None
+
+sys.meta_path.insert(0, Watch())
+out = io.BytesIO()
+writer = PackedWriter(out, Path(sys.argv[1]))
+for number in range(9):
+    writer.write(bytes([number]) * PIECE)
+writer.close()
+print(os.path.exists("/proc/self"), out.getvalue().count(b"\\x1f\\x8b\\x08"))
+"""
+
+
+def test_nothing_is_imported_in_the_bases_root(tiny_root: Path) -> None:
+    """Python would find it there, and run it: threads that are in there do nothing but start the program. In a fresh process,
+    which has imported nothing else yet."""
+    env = {"PYTHONPATH": str(Path(compress.__file__).parents[2]), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-sB", "-c", IMPORTS, str(tiny_root)], env=env, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "True 9\n"
 
 
 def test_no_name_and_no_time() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from opam_sandbox.building import build
 from opam_sandbox.opam.switch import SWITCH_STATE_DIR
-from opam_sandbox.sandbox import memory
+from opam_sandbox.sandbox import control_group, limits, memory
 from tests.unit.conftest import Namespaces, build_request, make_base_layer, make_opam_root
 
 # A daemon that nothing but SIGKILL ends, and that makes files as fast as it can.
@@ -48,7 +48,7 @@ def test_the_error_is_the_packages(
     tmp_path: Path, here: Path, tiny_root: Path, room: int, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(memory, "room_for_one", lambda: room)
+    monkeypatch.setattr(memory, "room_for_one", lambda claimed=0: room)
     opam = DAEMON.format(directory=HOME) + DAEMON.format(directory=BUILD if room else HOME) + "echo broken; exit 3\n"
     status, log = run(tmp_path, tiny_root, opam)
     assert (status, log) == (1, "broken\n")
@@ -64,13 +64,44 @@ def test_it_is_tried_again_on_disk(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """Where memory is full, and what fills it is still at it."""
-    monkeypatch.setattr(memory, "room_for_one", lambda: 1 << 20)
+    monkeypatch.setattr(memory, "room_for_one", lambda claimed=0: 1 << 20)
     full = f"{DAEMON.format(directory=HOME)} while cat /bin/cat >> {place}/large; do :; done; exit 5"
     opam = f'if [ -d {BUILD} ] && [ "$(stat -f -c %T {BUILD})" = tmpfs ]; then {full}; fi\necho on disk; exit 0\n'
     status, log = run(tmp_path, tiny_root, opam)
     assert (status, log) == (0, "on disk\n"), capfd.readouterr().err
     assert json.loads((here / "layer.json").read_text())["name"] == "t"
     assert left(here, tmp_path) == {"build.log", "timings.json", "layer.json", "blobs"}
+
+
+# The kernel ends the shell that takes all memory.
+HUNGRY = "(x=hungry; while :; do x=$x$x; done); echo went on"
+
+
+@pytest.mark.parametrize("on_disk", ["echo on disk", HUNGRY], ids=["enough", "too little"])
+def test_it_is_tried_again_on_disk_when_the_kernel_has_ended_a_part_of_it(
+    tmp_path: Path, here: Path, tiny_root: Path, on_disk: str, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Where files in memory leave too little to programs. The build itself went on, and said that all was well."""
+    group = control_group.make()
+    if group is None or not group.counts_memory():
+        pytest.skip("no control group for memory")
+    group.remove()
+    monkeypatch.setattr(limits, "memory", lambda: 512 << 20)
+    monkeypatch.setattr(memory, "room_for_one", lambda claimed=0: 1 << 30)
+    opam = f"if [ -d {BUILD} ]; then {HUNGRY}; else {on_disk}; fi; exit 0\n"
+    status, log = run(tmp_path, tiny_root, opam)
+    error = capfd.readouterr().err
+    if on_disk == HUNGRY:
+        assert status == 1 and "went on" in log and not (here / "layer.json").exists()
+        assert error == (
+            "error: `opam install` did not get what it needs of this machine: memory was short, and the kernel ended some of it. "
+            "Give the machine or its control group more memory, or run fewer builds at once (Pants' "
+            "[GLOBAL].process_execution_local_parallelism)\n"
+        )
+    else:
+        assert (status, log) == (0, "on disk\n"), error
+    assert not list((tmp_path / "store/v3/root/memory").iterdir())
 
 
 def test_what_is_left_running_ends_with_a_build_that_succeeds(tmp_path: Path, here: Path, tiny_root: Path) -> None:

@@ -1,11 +1,21 @@
-"""How much memory scratch files may take: of the machine, and of the control groups of either version."""
+"""How much memory scratch files may take: of the machine, of the control groups of either version, and beside other builds."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Dict
+from typing import Callable, Dict, List
 
+import pytest
+
+from opam_sandbox import machine_errors
+from opam_sandbox.layer.store import Store
+from opam_sandbox.sandbox import control_group, limits, memory, memory_claims
 from opam_sandbox.sandbox.memory import available, room
+from tests.support import disks
 
 GIB = 1 << 30
 
@@ -30,16 +40,16 @@ def group(directory: str, limit: str, used: int, cache: int = 0, shared: int = 0
 
 def test_half_is_shared_by_the_cores(tmp_path: Path) -> None:
     root = machine(tmp_path, 24 * GIB, {})
-    assert room(2, root) == 6 * GIB
-    assert room(12, root) == 1 * GIB
-    assert room(13, root) == 0  # too little for one build
+    assert room(2, root=root) == 6 * GIB
+    assert room(12, root=root) == 1 * GIB
+    assert room(13, root=root) == 0  # too little for one build
 
 
 def test_an_unknown_machine_has_no_room(tmp_path: Path) -> None:
-    assert available(tmp_path) == 0 and room(2, tmp_path) == 0
+    assert available(tmp_path) == 0 and room(2, root=tmp_path) == 0
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemAvailable: much\n")
-    assert room(2, tmp_path) == 0
+    assert room(2, root=tmp_path) == 0
 
 
 def test_the_narrowest_group_counts(tmp_path: Path) -> None:
@@ -85,3 +95,165 @@ def test_a_containers_group_stands_where_the_hosts_would(tmp_path: Path) -> None
     # As a process of another group sees it: upwards, out of what is mounted.
     (tmp_path / "proc/self/cgroup").write_text("4:memory:/../../other\n")
     assert available(tmp_path) == 3 * GIB
+
+
+def test_what_throttles_a_group_is_a_limit(tmp_path: Path) -> None:
+    files = {"proc/self/cgroup": "0::/a\n", **group("sys/fs/cgroup/a", str(8 * GIB), 1 * GIB)}
+    files["sys/fs/cgroup/a/memory.high"] = f"{3 * GIB}\n"
+    assert available(machine(tmp_path, 20 * GIB, files)) == 2 * GIB
+    (tmp_path / "sys/fs/cgroup/a/memory.max").write_text("max\n")
+    assert available(tmp_path) == 2 * GIB
+    (tmp_path / "sys/fs/cgroup/a/memory.high").write_text("max\n")
+    assert available(tmp_path) == 20 * GIB
+
+
+def test_the_kernels_caches_are_free(tmp_path: Path) -> None:
+    files = {"proc/self/cgroup": "0::/\n", **group("sys/fs/cgroup", str(4 * GIB), 3 * GIB)}
+    files["sys/fs/cgroup/memory.stat"] += f"slab {2 * GIB}\nslab_reclaimable {1 * GIB}\n"
+    assert available(machine(tmp_path, 20 * GIB, files)) == 2 * GIB
+
+
+def test_a_limit_of_version_1_that_is_set_out_of_sight(tmp_path: Path) -> None:
+    """A container's own group may have no limit, where one above it has, which is not mounted."""
+    files = {"proc/self/cgroup": "4:memory:/docker/0123\n"}
+    top = "sys/fs/cgroup/memory"
+    files[f"{top}/memory.limit_in_bytes"] = "9223372036854771712\n"
+    files[f"{top}/memory.usage_in_bytes"] = f"{1 * GIB}\n"
+    files[f"{top}/memory.stat"] = f"hierarchical_memory_limit {2 * GIB}\n"
+    assert available(machine(tmp_path, 20 * GIB, files)) == 1 * GIB
+
+
+def test_what_others_have_claimed_is_left_to_them(tmp_path: Path) -> None:
+    root = machine(tmp_path, 24 * GIB, {})
+    assert room(2, 6 * GIB, root) == 6 * GIB
+    assert room(2, 9 * GIB, root) == 3 * GIB
+    assert room(2, 12 * GIB, root) == 0
+    assert room(2, 30 * GIB, root) == 0
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Records of claims on a machine of 4 cores with 16 GiB."""
+    root = machine(tmp_path / "machine", 16 * GIB, {})
+    monkeypatch.setattr(memory, "room_for_one", lambda claimed=0: room(4, claimed, root))
+    return tmp_path / "claims"
+
+
+def test_builds_beside_one_another_never_claim_more_than_half(shared: Path) -> None:
+    """As many as there are cores get the same, however many there are."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(memory_claims.claimed(shared)) for _ in range(9)]
+        assert found == [2 * GIB] * 4 + [0] * 5
+    assert not list(shared.iterdir())
+    with memory_claims.claimed(shared) as again:
+        assert again == 2 * GIB
+
+
+def claim_until_killed(records: Path) -> int:
+    """A process that has claimed; its pid."""
+    ready, say = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with memory_claims.claimed(records):
+                os.write(say, b"x")
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.close(say)
+    assert os.read(ready, 1) == b"x"
+    os.close(ready)
+    return child
+
+
+def test_a_dead_process_claims_nothing(shared: Path) -> None:
+    children = [claim_until_killed(shared) for _ in range(4)]
+    with memory_claims.claimed(shared) as beside:
+        assert beside == 0
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert len(list(shared.iterdir())) == 4
+    with memory_claims.claimed(shared) as alone:
+        assert alone == 2 * GIB
+    assert not list(shared.iterdir())
+
+
+def test_a_claim_that_is_no_number(shared: Path) -> None:
+    """A power loss leaves empty files; whoever holds one all the same has claimed nothing."""
+    shared.mkdir()
+    with open(shared / "empty", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with memory_claims.claimed(shared) as size:
+            assert size == 2 * GIB
+        assert (shared / "empty").exists()
+    with memory_claims.claimed(shared):
+        assert not (shared / "empty").exists()
+
+
+def in_a_group(bound: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], int]) -> int:
+    """What `work` returns in a process in a control group of the kernel's, below one that has this bound."""
+    monkeypatch.setattr(limits, "memory", lambda: bound)
+    outer = control_group.make()
+    if outer is None or not outer.counts_memory():
+        pytest.skip("no control group for memory")
+    directory = outer._directories["memory"]
+    if (directory / "cgroup.subtree_control").exists():
+        (directory / "cgroup.subtree_control").write_text("+memory")
+    inner = directory / "inner"
+    inner.mkdir()
+
+    def inside() -> int:
+        (inner / "cgroup.procs").write_text("0")
+        return work()
+
+    try:
+        return disks.apart(inside)
+    finally:
+        inner.rmdir()
+        outer.remove()
+
+
+def test_the_kernels_own_groups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A limit above counts, files in memory take from it, and the cache of files on disk does not."""
+    bound = 2 * GIB
+    if available() < 4 * GIB:
+        pytest.skip("too little memory to tell the group's from the machine's")
+
+    def left_after_writing(directory: Path) -> int:
+        (directory / "large").write_bytes(bytes(256 << 20))
+        return available()
+
+    def in_memory() -> int:
+        with disks.memory(tmp_path, 1 * GIB):
+            return left_after_writing(tmp_path)
+
+    empty = in_a_group(bound, monkeypatch, available)
+    assert bound - (64 << 20) < empty <= bound
+    assert empty - in_a_group(bound, monkeypatch, in_memory) > 250 << 20
+    assert abs(empty - in_a_group(bound, monkeypatch, lambda: left_after_writing(tmp_path))) < 64 << 20
+
+
+def test_scratch_files_lie_in_the_store_where_sandboxes_take_up_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where memory is short, and the store takes up none."""
+    if machine_errors.is_in_memory(tmp_path):
+        pytest.skip("temporary files lie in memory")
+    store = Store(tmp_path / "store", rootless=False)
+    sandbox = tmp_path / "sandbox"
+    sandbox.mkdir()
+
+    def places() -> List[str]:
+        found = []
+        with disks.memory(sandbox, 1 << 20):
+            monkeypatch.chdir(sandbox)
+            found += [str(store.place("scratch", 0)), str(store.place("scratch", GIB))]
+            found.append(str(Store(sandbox / "store", rootless=False).place("scratch", 0)))
+            monkeypatch.chdir(tmp_path)
+            found.append(str(store.place("scratch", 0)))
+        return found
+
+    short, *others = disks.apart(places)
+    assert Path(short).parent == tmp_path / "store/v3/root/tmp"
+    assert others == ["scratch"] * 3

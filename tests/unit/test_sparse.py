@@ -12,7 +12,6 @@ from typing import List, Tuple
 import pytest
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer import compress
 from opam_sandbox.layer.capture import EPOCH, capture
 from opam_sandbox.layer.compress import LARGEST_LAYER, PIECE, PackedWriter, Packing
 from opam_sandbox.layer.holes import ZEROS
@@ -77,13 +76,13 @@ def test_unpacked_they_are_holes(tmp_path: Path, root_user: None) -> None:
 def test_zeros_are_packed_once(root_user: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stands before them, and in whatever pieces they come."""
     calls: List[int] = []
-    run = PackedWriter._run
+    pack = PackedWriter._pack
 
-    def counted(self: PackedWriter, piece: "io.BufferedRandom", size: int) -> bytes:
-        calls.append(size)
-        return run(self, piece, size)
+    def counted(self: PackedWriter, piece: bytes) -> bytes:
+        calls.append(len(piece))
+        return pack(self, piece)
 
-    monkeypatch.setattr(compress.PackedWriter, "_run", counted)
+    monkeypatch.setattr(PackedWriter, "_pack", counted)
     packed = set()
     for big in (True, False):
         calls.clear()

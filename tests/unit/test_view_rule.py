@@ -28,6 +28,7 @@ WHOLE = {
     "sandbox/user_namespace.py": "the host's maps",
     "sandbox/surroundings.py": "a directory of the process's own, above the view; of layers, the owner of an unlinked directory",
     "sandbox/memory.py": "the machine's /proc and /sys",
+    "sandbox/memory_claims.py": "records in the store's own directories",
     "files.py": "the helpers below; those who call them are looked at",
     "request.py": "requests",
     "strict_json.py": "JSON files of the process; requests",
@@ -92,7 +93,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/make.py", "write_blob"): ({"open", ".mkdir", "os.replace"}, "the blob, a file of the process"),
     ("layer/make.py", "write_description"): ({"write_json"}, "layer.json, a file of the process"),
     ("layer/mounted.py", "mounted"): ({"open"}, "the log, a file of the process"),
-    ("layer/compress.py", "_in_memory"): ({"open"}, "a memfd"),
+    ("layer/pack_piece.py", "_in_memory"): ({"open"}, "a memfd"),
     ("sandbox/layer_paths.py", "look"): (
         {"os.lstat"},
         "directories of the store, or an unmounted view, component by component: each one above is no link",

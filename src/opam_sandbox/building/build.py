@@ -15,7 +15,7 @@ from opam_sandbox.beside.union import Union
 from opam_sandbox.building import prepare_opam, sorted_readdir, twice
 from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.building.requests import BuildRequest, Deb, Source
-from opam_sandbox.errors import BuildFailed, RequestError
+from opam_sandbox.errors import BuildFailed, MemoryShort, RequestError
 from opam_sandbox.layer.description import DpkgFacts, Layer, installed_packages, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.mounted import mounted
@@ -58,10 +58,14 @@ def run(request: BuildRequest, jobs: int) -> int:
         store = Store(Path(request["store"]), rootless)
         # Before anything of the package, or of its depexts, is there to have a say.
         library = sorted_readdir.library(store, layers[0])
-        try:
-            make(store, library, memory.room_for_one())
-        except _OutOfMemory:
-            make(store, library, 0)
+        with store.memory() as room:
+            try:
+                make(store, library, room)
+                return 0
+            except (_OutOfMemory, MemoryShort):
+                if not room:
+                    raise
+        make(store, library, 0)
         return 0
 
     return run_isolated(inside, subordinates=bool(request["package"]["debs"]))

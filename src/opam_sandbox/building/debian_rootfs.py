@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Dict, Sequence
 
@@ -34,27 +35,51 @@ def run(request: RootfsRequest, jobs: int) -> int:
     store = Store(Path(request["store"]), rootless)
     with timer.step("verify"):
         _verify(request["debs"])
-    with timer.step("mmdebstrap"):
-        # Not in the process's own sandbox: mmdebstrap works as users who may not enter that.
-        with store.scratch(Path("/tmp", f"debian-rootfs-{secrets.token_hex(8)}")) as directory:
-            remedy = "mount more room there"
-            with machine_errors.suspecting(directory, "what mmdebstrap writes", remedy):
-                made = make_rootfs(request, directory)
-            shutil.move(os.fspath(made), _MADE)
+    with ExitStack() as stack:
+        with store.memory() as room:
+            files = stack.enter_context(store.scratch(store.place("rootfs", room), mode=0o700))
+            with timer.step("mmdebstrap"), store.scratch(_place_for_all(room)) as directory:
+                remedy = "mount more room there"
+                with machine_errors.suspecting(directory, "what mmdebstrap writes", remedy):
+                    made = make_rootfs(request, directory, room)
+                shutil.move(os.fspath(made), files / _MADE)
+        return _make_layer(request, store, files, timer)
+
+
+def _place_for_all(room: int) -> Path:
+    """Of a new directory that is not in the process's own sandbox: mmdebstrap works as users who may not enter that.
+
+    room: as of `memory.room`. Without any, it is not to be in memory either, where many machines have /tmp.
+    """
+    places = [Path("/tmp"), Path("/var/tmp")]
+    on_disk = [
+        place for place in places if not room and not machine_errors.is_in_memory(place) and os.access(place, os.W_OK)
+    ]
+    return (on_disk or places)[0] / f"debian-rootfs-{secrets.token_hex(8)}"
+
+
+def _make_layer(request: RootfsRequest, store: Store, files: Path, timer: Timer) -> int:
+    """Make the layer of the tar that mmdebstrap has left in `files`. Returns the exit status."""
+    clean = files / _CLEAN
+    owned: Dict[str, owners.Owner] = {}
     with timer.step("rewrite"):
-        owned: Dict[str, owners.Owner] = {}
-        plain, entries = rewrite_rootfs(_MADE, _CLEAN, request["epoch"], owned)
-        os.unlink(_MADE)
+        plain, entries = rewrite_rootfs(files / _MADE, clean, request["epoch"], owned)
+        os.unlink(files / _MADE)
 
     def fill(path: Path) -> None:
-        with open(_CLEAN, "rb") as tar:
-            unpack(tar, path, rootless)
+        with open(clean, "rb") as tar:
+            unpack(tar, path, store.rootless)
+
+    def send(sink: Sink) -> None:
+        with open(clean, "rb") as tar:
+            for data in iter(lambda: tar.read(PIECE), b""):
+                sink.write(data)
 
     def inside() -> int:
         with timer.step("unpack"):
             root = store.put(plain, fill)
         with timer.step("compress"):
-            written, _ = write_blob(root, _send)
+            written, _ = write_blob(root, send)
         if written.diff_id != plain:
             raise ToolError(f"{_CLEAN} changed while it was compressed: {written.diff_id} is not {plain}")
         facts = Facts(dpkg=owners.facts(owned, owners.read_accounts([root])))
@@ -63,12 +88,6 @@ def run(request: RootfsRequest, jobs: int) -> int:
         return 0
 
     return run_isolated(inside)
-
-
-def _send(sink: Sink) -> None:
-    with open(_CLEAN, "rb") as tar:
-        for data in iter(lambda: tar.read(PIECE), b""):
-            sink.write(data)
 
 
 def _verify(debs: Sequence[Deb]) -> None:

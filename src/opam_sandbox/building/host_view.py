@@ -66,10 +66,9 @@ def run(job: Job) -> int:
             "AppArmor may forbid it: on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, in a container "
             "`--security-opt apparmor=unconfined`."
         )
-    # What failed may be tried with less memory.
-    problem = control_group.problem(None, ended) if status == 0 else ""
+    problem = control_group.problem(None, ended)
     if problem:
-        raise ToolError(f"`{job.argv[0]}` did not get what it needs of this machine: {problem}")
+        raise control_group.error(job.argv[:1], problem)
     return status
 
 

@@ -13,7 +13,7 @@ from typing import List, Sequence
 
 from opam_sandbox.building import host_view
 from opam_sandbox.building.requests import Deb, RootfsRequest
-from opam_sandbox.errors import ToolError
+from opam_sandbox.errors import MemoryShort, ToolError
 from opam_sandbox.sandbox import memory
 from opam_sandbox.sandbox.view import LOG
 
@@ -21,8 +21,9 @@ _TAR = "rootfs.tar"
 _REPOSITORYS_OWN = (b"filename", b"size", b"md5sum", b"sha1", b"sha256", b"sha512")
 
 
-def make_rootfs(request: RootfsRequest, directory: Path) -> Path:
-    """The root's tar, in `directory`, which is empty. Raises ToolError with mmdebstrap's last words."""
+def make_rootfs(request: RootfsRequest, directory: Path, room: int) -> Path:
+    """The root's tar, in `directory`, which is empty. room: bytes of memory that mmdebstrap may unpack in; where that is too
+    little, it does on disk. Raises ToolError with mmdebstrap's last words."""
     if shutil.which("mmdebstrap", path=host_view.PATH) is None:
         raise ToolError("mmdebstrap makes the Debian base, and this machine lacks it: `apt-get install mmdebstrap`")
     repository, output = directory / "repository", directory / _TAR
@@ -42,9 +43,14 @@ def make_rootfs(request: RootfsRequest, directory: Path) -> Path:
         "-",
         f"deb [trusted=yes] copy:{host_view.INPUTS} ./",
     ]
-    room = memory.room_for_one()
-    status = _call(command, request["epoch"], output, directory, room)
-    if status != 0 and room and memory.ran_out(Path(LOG)):
+    try:
+        status = _call(command, request["epoch"], output, directory, room)
+        again = status != 0 and room and memory.ran_out(Path(LOG))
+    except MemoryShort:
+        if not room:
+            raise
+        again = True
+    if again:
         status = _call(command, request["epoch"], output, directory, 0)
     if status != 0:
         tail = Path(LOG).read_text(errors="replace").splitlines()[-30:]

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import zlib
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Deque, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, BinaryIO, Deque, List, NamedTuple, Optional, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.holes import ZEROS
-from opam_sandbox.sandbox import bare_program, view_files
+from opam_sandbox.layer.pack_piece import Packer
+from opam_sandbox.sandbox import view_files
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,12 +32,6 @@ LEVEL = 5
 _TAR = "application/vnd.oci.image.layer.v1.tar"
 # The first that a base has. libdeflate takes less than a third of gzip's time, for 3 % fewer bytes; gzip is in every base.
 _PROGRAMS = {"gzip": ("usr/bin/libdeflate-gzip", "bin/gzip"), "zstd": ("usr/bin/zstd",)}
-
-
-# zlib's number for: one gzip member, of any window size.
-_GZIP_MEMBER = 31
-# Of one piece. Programs make one; reading very many takes long.
-_MOST_MEMBERS = 16
 
 
 class Packing(NamedTuple):
@@ -97,7 +90,7 @@ class PackedWriter:
         self._program = packing.program(root)
         self._out = out
         self._packing = packing
-        self._root = os.fspath(root)
+        self._packer = Packer(os.fspath(root), self._program, packing.compression)
         self._plain = hashlib.sha256()
         self._packed = hashlib.sha256()
         self._plain_size = 0
@@ -106,9 +99,11 @@ class PackedWriter:
         self._workers = workers or min(len(os.sched_getaffinity(0)), 64)
         self._pool: Optional[ThreadPoolExecutor] = None  # until there is more than one piece
         self._pending: Deque["Future[bytes]"] = deque()
-        self._piece: Optional[BinaryIO] = None
+        # What there is of the piece that is not whole yet.
+        self._parts: List[Union[bytes, memoryview]] = []
         self._filled = 0
-        # A piece of which only zeros are known is no file yet. Whole ones, of which holes of files are made, are all packed once.
+        self._has_content = False
+        # Whole pieces of zeros, of which holes of files are made, are all packed once.
         self._packed_zeros: Optional[Future[bytes]] = None
 
     def write(self, data: bytes) -> None:
@@ -117,24 +112,20 @@ class PackedWriter:
         self._plain_size += len(data)
         if self._plain_size > LARGEST_LAYER:
             raise ToolError(f"a layer would have more than {LARGEST_LAYER >> 30} GiB, the most that is taken")
+        self._has_content = self._has_content or not _are_zeros(data)
+        if self._filled + len(data) < PIECE:
+            self._parts.append(data)
+            self._filled += len(data)
+            return
         rest = memoryview(data)
-        are_zeros = data is ZEROS or (len(data) == len(ZEROS) and data == ZEROS)
         while rest:
             taken = rest[: PIECE - self._filled]
-            if self._piece is not None or not are_zeros:
-                self._begin().write(taken)
+            self._parts.append(taken)
             self._filled += len(taken)
             rest = rest[len(taken) :]
             if self._filled == PIECE:
                 self._submit()
-
-    def _begin(self) -> BinaryIO:
-        """The piece as a file, with the zeros that it has until now."""
-        if self._piece is None:
-            self._piece = _in_memory("piece")
-            self._piece.truncate(self._filled)
-            self._piece.seek(self._filled)
-        return self._piece
+                self._has_content = bool(rest) and not _are_zeros(data)
 
     def close(self) -> Written:
         """Compress what is left, and say what was written. Raises ToolError where the program fails."""
@@ -142,11 +133,12 @@ class PackedWriter:
             if self._pool:
                 self._submit()
             else:
-                self._put(self._pack(self._begin(), self._filled))
+                self._put(self._pack(b"".join(self._parts)))
         while self._pending:
             self._drain()
         if self._pool:
             self._pool.shutdown()
+            self._packer.stop()
         return Written(self._plain.hexdigest(), self._plain_size, self._packed.hexdigest(), self._size)
 
     def _submit(self) -> None:
@@ -154,16 +146,17 @@ class PackedWriter:
             from concurrent.futures import ThreadPoolExecutor  # which takes as long as to pack a small layer
 
             self._pool = ThreadPoolExecutor(self._workers)
+            self._packer.start(self._workers)
         # Bounded, so that memory stays at a few pieces whatever the layer's size.
         while len(self._pending) > 2 * self._workers:
             self._drain()
-        if self._piece is None and self._filled == PIECE:
-            if self._packed_zeros is None:
-                self._packed_zeros = self._pool.submit(self._pack, self._begin(), self._filled)
-            self._pending.append(self._packed_zeros)
+        if self._has_content or self._filled < PIECE:
+            self._pending.append(self._pool.submit(self._pack, b"".join(self._parts)))
         else:
-            self._pending.append(self._pool.submit(self._pack, self._begin(), self._filled))
-        self._piece, self._filled = None, 0
+            if self._packed_zeros is None:
+                self._packed_zeros = self._pool.submit(self._pack, bytes(PIECE))
+            self._pending.append(self._packed_zeros)
+        self._parts, self._filled = [], 0
 
     def _drain(self) -> None:
         self._put(self._pending.popleft().result())
@@ -173,72 +166,9 @@ class PackedWriter:
         self._size += len(packed)
         self._out.write(packed)
 
-    def _pack(self, piece: BinaryIO, size: int) -> bytes:
-        with piece:
-            piece.seek(0)  # flushes too
-            return self._run(piece, size) if self._program else piece.read()
-
-    def _run(self, piece: BinaryIO, size: int) -> bytes:
-        result = self._call(self._packing.argv(self._program, size), piece)
-        piece.seek(0)
-        if self._unpacked(result, size) != piece.read():
-            raise ToolError(
-                f"the base's /{self._program} makes something else of a layer's content than that content: the base's "
-                "packages are faulty, or malicious. Lock the base anew, or with other packages"
-            )
-        return result
-
-    def _unpacked(self, packed: bytes, size: int) -> bytes:
-        """What readers find in a packed piece, or something longer than `size`. A program of the base may do what it likes, and
-        images know a layer's content by the sha256 of what went into it."""
-        if self._packing.compression == "gzip":
-            return _members(packed, size)
-        # Python has no reader for zstd: its own program finds its faults, if not its lies.
-        with _in_memory("packed") as piece:
-            piece.write(packed)
-            piece.seek(0)
-            return self._call([f"/{self._program}", "-d", "-c", "-q"], piece)
-
-    def _call(self, argv: List[str], piece: BinaryIO) -> bytes:
-        root, name = self._root, self._packing.compression
-        try:
-            with _in_memory("packed") as packed:
-                run = subprocess.run(
-                    argv,
-                    stdin=piece,
-                    stdout=packed,
-                    stderr=subprocess.PIPE,
-                    env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-                    preexec_fn=lambda: bare_program.enter(root),
-                )
-                packed.seek(0)
-                result = packed.read()
-        except (OSError, subprocess.SubprocessError) as error:
-            raise ToolError(f"the base's {name} does not run: {error}") from None
-        if run.returncode != 0:
-            raise ToolError(
-                f"the base's {name} failed (exit status {run.returncode}): {run.stderr.decode(errors='replace')}"
-            )
-        return result
+    def _pack(self, piece: bytes) -> bytes:
+        return self._packer.pack(self._packing.argv(self._program, len(piece)), piece) if self._program else piece
 
 
-def _members(packed: bytes, size: int) -> bytes:
-    """The content of gzip members one after another, or something longer than `size`."""
-    plain = b""
-    for _ in range(_MOST_MEMBERS):
-        reader = zlib.decompressobj(_GZIP_MEMBER)
-        try:
-            plain += reader.decompress(packed, size + 1)
-        except zlib.error:
-            return bytes(size + 1)
-        if not reader.eof or len(plain) > size:
-            return bytes(size + 1)
-        packed = reader.unused_data
-        if not packed:
-            return plain
-    return bytes(size + 1)
-
-
-def _in_memory(name: str) -> BinaryIO:
-    """A file for a piece. Through pipes, Python would pass it on in 4 KiB at a time; and programs map a file that is one."""
-    return open(os.memfd_create(name), "w+b")
+def _are_zeros(data: bytes) -> bool:
+    return data is ZEROS or (len(data) == len(ZEROS) and data == ZEROS)

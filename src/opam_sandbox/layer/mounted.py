@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Iterator, Optional, Sequence
 
 from opam_sandbox import machine_errors
@@ -25,7 +24,7 @@ def mounted(
 ) -> Iterator[View]:
     """The merged view of `layers` (bottom first), with build.log for what its commands print.
 
-    Only inside `run_isolated`. `name`: the scratch directory, below the current one. room: see `Overlay`.
+    Only inside `run_isolated`. `name`: the scratch directory, below the current one. room: see `Overlay`; None: what there is.
 
     At the end whatever runs in the namespaces is killed, and what was written is removed. Raises ToolError.
     """
@@ -33,8 +32,10 @@ def mounted(
     with timer.step("unpack"):
         lower = [store.get(layer) for layer in layers]
     with ExitStack() as stack:
+        if room is None:
+            room = stack.enter_context(store.memory())
         # Set-uid programs that a package makes are for nobody else.
-        directory = stack.enter_context(store.scratch(Path(name), mode=0o700))
+        directory = stack.enter_context(store.scratch(store.place(name, room), mode=0o700))
         log = stack.enter_context(open(LOG, "ab"))
         overlay = Overlay(lower, directory, store.rootless, room, closed.names)
         try:

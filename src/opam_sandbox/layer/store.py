@@ -38,7 +38,7 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
 from opam_sandbox.layer import inventory, store_disk
 from opam_sandbox.layer.read_blob import LayerBlob, plain_content
-from opam_sandbox.sandbox import syscalls
+from opam_sandbox.sandbox import memory_claims, syscalls
 from opam_sandbox.sandbox.scratch import scratch
 
 # A change of how layers are unpacked must not meet directories that were unpacked the old way.
@@ -91,6 +91,20 @@ class Store:
         store. Raises OSError."""
         with scratch(self.scratch_records, path, mode) as directory:
             yield directory
+
+    def place(self, name: str, room: int) -> Path:
+        """Where a scratch directory is to be: in the current directory, or in the store where that one lies in memory, of which
+        there is too little (room: 0)."""
+        if room or not machine_errors.is_in_memory(Path.cwd()) or machine_errors.is_in_memory(self._root):
+            return Path(name)
+        return self._root / "tmp" / f"{name}-{secrets.token_hex(8)}"
+
+    @contextmanager
+    def memory(self) -> Iterator[int]:
+        """The bytes of memory that scratch files of this process may take as long as the context, 0 for none: what the machine
+        has, without what other builds with this store have claimed. Raises OSError."""
+        with memory_claims.claimed(self._root / "memory") as room:
+            yield room
 
     def has(self, diff_id: str) -> bool:
         """Whether the layer is there, and whole as far as that was looked at within the last hour."""

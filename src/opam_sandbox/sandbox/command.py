@@ -75,10 +75,10 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
             os.close(descriptor)
         if group:
             group.remove()
-    if message or problem:
-        raise ToolError(
-            message or f"`{' '.join(command.argv[:2])}` did not get what it needs of this machine: {problem}"
-        )
+    if message:
+        raise ToolError(message)
+    if problem:
+        raise control_group.error(command.argv, problem)
     return _exit_code(status)
 
 

@@ -13,8 +13,9 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
+from opam_sandbox.errors import MemoryShort, ToolError
 from opam_sandbox.sandbox import limits
 
 TOP = Path("/sys/fs/cgroup")
@@ -62,9 +63,13 @@ class ControlGroup:
 # controller, files of version 2 and 1, what is counted in them, and what that means
 _MEMORY_FILES, _ENDED = ("memory.events", "memory.oom_control"), "oom_kill"
 _SHORT = "memory was short, and the kernel ended some of it"
+_MORE = (
+    "Give the machine or its control group more memory, or run fewer builds at once (Pants' "
+    "[GLOBAL].process_execution_local_parallelism)"
+)
 _COUNTED = (
     ("pids", ("pids.events",), "max", "it had more processes at once than a build may have"),
-    ("memory", _MEMORY_FILES, _ENDED, _SHORT),
+    ("memory", _MEMORY_FILES, _ENDED, f"{_SHORT}. {_MORE}"),
 )
 
 
@@ -90,7 +95,13 @@ def problem(group: Optional[ControlGroup], ended: int) -> str:
     found = group.problem() if group else ""
     if found or (group and group.counts_memory()) or ended_by_kernel() <= ended:
         return found
-    return f"{_SHORT}, or of what runs beside it. Make it again, with more memory or less at once"
+    return f"{_SHORT}, or of what runs beside it. {_MORE}"
+
+
+def error(argv: Sequence[str], found: str) -> ToolError:
+    """Of a command of which `problem` has found something."""
+    text = f"`{' '.join(argv[:2])}` did not get what it needs of this machine: {found}"
+    return MemoryShort(text) if found.startswith(_SHORT) else ToolError(text)
 
 
 def make(top: Path = TOP) -> Optional[ControlGroup]:

@@ -7,8 +7,9 @@ without a journal, for one, is slow to make files where many were deleted within
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 from opam_sandbox.sandbox import syscalls
 
@@ -19,9 +20,9 @@ LEAST = 1 << 30
 _NO_ROOM = b"No space left on device"
 
 
-def room_for_one() -> int:
+def room_for_one(claimed: int = 0) -> int:
     """The `room` of a build on this machine, with the cores that this process may use."""
-    return room(len(os.sched_getaffinity(0)))
+    return room(len(os.sched_getaffinity(0)), claimed)
 
 
 def mount(directory: Path, size: int, flags: int = 0, options: str = "mode=755") -> None:
@@ -35,14 +36,15 @@ def ran_out(log: Path) -> bool:
         return any(_NO_ROOM in line for line in lines)
 
 
-def room(cores: int, root: Path = Path("/")) -> int:
+def room(cores: int, claimed: int = 0, root: Path = Path("/")) -> int:
     """Bytes that one build's scratch files may take, 0 if there is too little memory.
 
-    Half of what is free is left for the programs; the other half is shared by as many builds as there are cores, whether
-    they run or not, so that it depends on nothing but the machine. `root`: where /proc and /sys are found.
+    Half of what is free is left for the programs. As many builds as there are cores share the other half, whether they run or
+    not; where more run, the later ones get what the others have not claimed. claimed: bytes that other builds may take, whether
+    they have taken them or not. `root`: where /proc and /sys are found.
     """
-    free = available(root)
-    share = free // 2 // max(1, cores) if free else 0
+    half = available(root) // 2
+    share = min(half // max(1, cores), half - claimed)
     return share if share >= LEAST else 0
 
 
@@ -75,14 +77,9 @@ def _left_in_groups(root: Path) -> Iterator[int]:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if not controllers:
-            top, limit, usage, cache = root / "sys/fs/cgroup", "memory.max", "memory.current", "file"
+            top, limits, usage = root / "sys/fs/cgroup", ("memory.max", "memory.high"), "memory.current"
         elif "memory" in controllers.split(","):
-            top, limit, usage, cache = (
-                root / "sys/fs/cgroup/memory",
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-                "total_cache",
-            )
+            top, limits, usage = root / "sys/fs/cgroup/memory", ("memory.limit_in_bytes",), "memory.usage_in_bytes"
         else:
             continue
         # In a container the path may be the host's, or lead out of what is mounted, which is the container's own group.
@@ -90,19 +87,28 @@ def _left_in_groups(root: Path) -> Iterator[int]:
         if top not in group.parents:
             group = top
         for directory in (group, *group.parents):
-            left = _left(directory, limit, usage, cache)
-            if left is not None:
-                yield left
+            yield from _left(directory, limits, usage)
             if directory == top:
                 break
 
 
-def _left(directory: Path, limit: str, usage: str, cache: str) -> Optional[int]:
+def _left(directory: Path, limits: Sequence[str], usage: str) -> Iterator[int]:
+    """What a group has left to each of its limits."""
     try:
-        maximum = int((directory / limit).read_text())  # "max" is no number
         used = int((directory / usage).read_text())
         stat = dict(line.split() for line in (directory / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
-        return None
-    # The group's cache of files is given back when memory is short, but for what tmpfs holds.
-    return maximum - used + max(0, int(stat.get(cache, 0)) - int(stat.get("total_shmem", stat.get("shmem", 0))))
+        return
+
+    def of(*names: str) -> int:
+        return next((int(stat[name]) for name in names if name in stat), 0)
+
+    # The group's cache of files is given back when memory is short, but for what tmpfs holds; so are the kernel's of names.
+    cache = max(0, of("total_cache", "file") - of("total_shmem", "shmem")) + of("slab_reclaimable")
+    # Of the groups above, a container sees no more than the limit that they set together.
+    most = [of("hierarchical_memory_limit")] if "hierarchical_memory_limit" in stat else []
+    for name in limits:
+        with suppress(OSError, ValueError):
+            most.append(int((directory / name).read_text()))  # "max" is no number
+    for limit in most:
+        yield limit - used + cache
