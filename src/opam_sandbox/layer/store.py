@@ -97,7 +97,7 @@ class Store:
         there is too little (room: 0)."""
         if room or not machine_errors.is_in_memory(Path.cwd()) or machine_errors.is_in_memory(self._root):
             return Path(name)
-        return self._root / "tmp" / f"{name}-{secrets.token_hex(8)}"
+        return self._root / "tmp" / f"{name}-{os.urandom(8).hex()}"
 
     @contextmanager
     def memory(self) -> Iterator[int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator
@@ -28,7 +27,7 @@ def claimed(records: Path) -> Iterator[int]:
     well. Raises OSError.
     """
     records.mkdir(exist_ok=True)
-    record, held, size = records / secrets.token_hex(8), -1, 0
+    record, held, size = records / os.urandom(8).hex(), -1, 0
     top = os.open(records, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
