@@ -162,14 +162,51 @@ LIES = {
 }
 
 
+# One piece has a process of its own; several are packed by those that a thread in the base's root starts.
+SIZES = [18, PIECE + 18]
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("lie", sorted(LIES))
-def test_a_program_that_lies(tiny_root: Path, tmp_path: Path, lie: str) -> None:
+def test_a_program_that_lies(tiny_root: Path, tmp_path: Path, lie: str, size: int) -> None:
     """An image names a layer by what went into it: with a blob of something else it would be wrong, and nobody would see."""
     root = with_gzip(tiny_root, tmp_path, LIES[lie])
     writer = PackedWriter(io.BytesIO(), root)
-    writer.write(b"what a package has")
     with pytest.raises(ToolError, match="the base's /bin/gzip makes something else of a layer's content"):
+        writer.write(content(size))
         writer.close()
+
+
+CONFINED = """
+if (: <&9) 2>&-; then echo 9 is open >&2; exit 1; fi
+if (: > /made) 2>&-; then echo its root can be written >&2; exit 2; fi
+if [ -e /proc/self ]; then echo there is a /proc >&2; exit 5; fi
+[ -z "$FOREIGN" ] || exit 3
+kill -PIPE $$
+exit 4
+"""
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_a_program_is_given(tiny_root: Path, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither descriptors nor the environment of this process, and its signals end it. Its root is read-only, without /proc."""
+    root = with_gzip(tiny_root, tmp_path, CONFINED)
+    monkeypatch.setenv("FOREIGN", "x")
+    try:
+        before = os.dup(9)
+    except OSError:
+        before = -1
+    os.dup2(1, 9, inheritable=True)
+    try:
+        writer = PackedWriter(io.BytesIO(), root)
+        with pytest.raises(ToolError, match=r"the base's gzip failed \(exit status -13\): $"):
+            writer.write(content(size))
+            writer.close()
+    finally:
+        os.close(9)
+        if before >= 0:
+            os.dup2(before, 9, inheritable=False)
+            os.close(before)
 
 
 def test_a_program_that_makes_several_members(tiny_root: Path, tmp_path: Path) -> None:

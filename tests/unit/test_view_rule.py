@@ -94,6 +94,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/make.py", "write_description"): ({"write_json"}, "layer.json, a file of the process"),
     ("layer/mounted.py", "mounted"): ({"open"}, "the log, a file of the process"),
     ("layer/pack_piece.py", "_in_memory"): ({"open"}, "a memfd"),
+    ("layer/pack_piece.py", "start"): ({"os.listdir"}, "the process's own /proc"),
     ("sandbox/layer_paths.py", "look"): (
         {"os.lstat"},
         "directories of the store, or an unmounted view, component by component: each one above is no link",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import zlib
 from contextlib import ExitStack
 from io import FileIO
-from typing import Any, Dict, List
+from typing import Any, List
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import bare_program
@@ -19,6 +20,7 @@ _GZIP_MEMBER = 31
 _MOST_MEMBERS = 16
 # Bytes of it that are read at once. They unpack to 16 MiB at most.
 _STEP = 16 << 10
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
 class Packer:
@@ -29,6 +31,7 @@ class Packer:
         self._program = program
         self._name = name
         self._threads: Any = None
+        self._others: List[int] = []
         self._here = threading.local()
 
     def start(self, workers: int) -> None:
@@ -37,6 +40,10 @@ class Packer:
         from concurrent.futures import ThreadPoolExecutor  # which takes as long as to pack a small layer
 
         self._threads = ThreadPoolExecutor(workers)
+        # Descriptors that this process was given, and that are not the program's.
+        self._others = [
+            number for number in map(int, os.listdir("/proc/self/fd")) if number > 2 and _is_inherited(number)
+        ]
 
     def stop(self) -> None:
         """End the threads."""
@@ -71,11 +78,11 @@ class Packer:
                 while left:
                     left = left[piece.write(left) :]
                 piece.seek(0)
-                streams: Dict[str, Any] = {"stdin": piece, "stdout": packed, "stderr": errors}
                 if self._threads is None:
-                    status = self._run(argv, preexec_fn=lambda: bare_program.enter(self._root), **streams)
+                    status = self._run(argv, piece, packed, errors)
                 else:
-                    status = self._threads.submit(self._run_inside, argv, **streams).result()
+                    files = [file.fileno() for file in (piece, packed, errors)]
+                    status = self._threads.submit(self._run_inside, argv, files).result()
                 for file in (packed, errors):
                     file.seek(0)
                 result, said = packed.readall(), errors.readall()
@@ -85,19 +92,40 @@ class Packer:
             raise ToolError(f"the base's {self._name} failed (exit status {status}): {said.decode(errors='replace')}")
         return result
 
-    def _run_inside(self, argv: List[str], **streams: Any) -> int:
+    def _run(self, argv: List[str], piece: FileIO, packed: FileIO, errors: FileIO) -> int:
+        return subprocess.run(
+            argv,
+            stdin=piece,
+            stdout=packed,
+            stderr=errors,
+            env=_ENVIRONMENT,
+            preexec_fn=lambda: bare_program.enter(self._root),
+            check=False,
+        ).returncode
+
+    def _run_inside(self, argv: List[str], files: List[int]) -> int:
         """As `_run`, in a thread that has the base's root as its own, which it enters first.
 
-        Nothing else is done in such a thread: Python would find modules in the base that it has yet to import, and run them."""
+        Nothing else is done in such a thread: Python would find modules in the base that it has yet to import, and run them.
+        posix_spawn copies no page tables, as a fork does, which `subprocess` makes before Python 3.10."""
         if not getattr(self._here, "entered", False):
             bare_program.enter(self._root)
             self._here.entered = True
-        return self._run(argv, **streams)
+        actions: List[Any] = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)]
+        actions += [(os.POSIX_SPAWN_CLOSE, number) for number in self._others]
+        # Python ignores these signals, and what is started does as well, if nothing is said.
+        pid = os.posix_spawn(
+            argv[0], argv, _ENVIRONMENT, file_actions=actions, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
+        )
+        status = os.waitpid(pid, 0)[1]
+        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
 
-    @staticmethod
-    def _run(argv: List[str], **streams: Any) -> int:
-        with subprocess.Popen(argv, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, **streams) as process:
-            return process.wait()
+
+def _is_inherited(number: int) -> bool:
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False  # that by which the list was read
 
 
 def _are_members(packed: bytes, piece: bytes) -> bool:

@@ -74,6 +74,7 @@ def _left_in_groups(root: Path) -> Iterator[int]:
     except OSError:
         return
     for line in lines:
+        limits: Sequence[str]
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if not controllers:
