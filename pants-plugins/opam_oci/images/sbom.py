@@ -14,25 +14,6 @@ from opam_oci.sandbox.foreign_json import parse_object
 from opam_oci.sandbox.layer import Layer, LayerError
 
 
-async def sbom_content(
-    parts: ImageParts, base: DebianLock, layers: Iterable[Layer], *, attach: bool, runtime: bool
-) -> SbomContent:
-    """`base`: the lock of the base that the image stands on; `layers`: the image's. Raises LayerError."""
-    debs = list(base.debs.values())
-    if runtime:
-        # A runtime image holds single files of the packages' .debs: its layer says of which.
-        known = await _debian_packages(layers)
-        debs += [deb for deb in (*parts.debs, *parts.plan.debian_lock.debs.values()) if deb.name in known]
-    else:
-        debs += parts.debs
-    packages = [_opam(union.package) for union in parts.packages]
-    return SbomContent(
-        name=parts.address.target_name,
-        attach=attach,
-        components=components_of(packages, [_deb(deb) for deb in debs], base.suite),
-    )
-
-
 async def _debian_packages(layers: Iterable[Layer]) -> set[str]:
     """The names of the Debian packages that layers' descriptions speak of. Raises LayerError."""
     found: set[str] = set()
@@ -66,3 +47,22 @@ def _opam(package: LockedPackage) -> OpamFacts:
 
 def _deb(deb: Deb) -> DebFacts:
     return DebFacts(deb.name, deb.version, deb.architecture, deb.sha256)
+
+
+async def sbom_content(
+    parts: ImageParts, base: DebianLock, layers: Iterable[Layer], *, attach: bool, runtime: bool
+) -> SbomContent:
+    """`base`: the lock of the base that the image stands on; `layers`: the image's. Raises LayerError."""
+    debs = list(base.debs.values())
+    if runtime:
+        # A runtime image holds single files of the packages' .debs: its layer says of which.
+        known = await _debian_packages(layers)
+        debs += [deb for deb in (*parts.debs, *parts.plan.debian_lock.debs.values()) if deb.name in known]
+    else:
+        debs += parts.debs
+    packages = [_opam(union.package) for union in parts.packages]
+    return SbomContent(
+        name=parts.address.target_name,
+        attach=attach,
+        components=components_of(packages, [_deb(deb) for deb in debs], base.suite),
+    )
