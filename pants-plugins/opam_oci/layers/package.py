@@ -17,8 +17,8 @@ from opam_oci.layers.build_logs import BuildLogRequest, print_build_log
 from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest, plan_build
 from opam_oci.layers.foundation import Foundation, FoundationRequest, make_foundation
 from opam_oci.layers.requests import build_request, deb_entries, deb_requests, out_of_reach, source_requests
-from opam_oci.layers.urgency import more_urgent
-from opam_oci.pants_engine.calls import create_digest
+from opam_oci.layers.urgency import turn_of
+from opam_oci.pants_engine.calls import create_digest, get_digest_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.lockfile import LockedPackage, OpamLock
 from opam_oci.sandbox.failure import build_log, failure_text
@@ -103,6 +103,18 @@ class BuildProcessRequest:
 
 
 @dataclass(frozen=True)
+class AheadRequest:
+    """Asks when another package is about to be built."""
+
+    process: BuildProcessRequest
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """It is."""
+
+
+@dataclass(frozen=True)
 class BuildProcess:
     """It, which nobody has run. Its sources and .debs need not be there: the engine knows them by what the lockfile says."""
 
@@ -141,19 +153,25 @@ async def make_build_process(request: BuildProcessRequest, opam: OpamSubsystem) 
     return BuildProcess(tool_process(tool, call, inputs))
 
 
-async def own_turn(resolve: str, plan: BuildPlan, ground: Foundation, package: str, below: Mapping[str, Layer]) -> None:
-    """Return when what is more urgent than a package, and can be built, is about to be asked for. below: the package's layers."""
-    await concurrently(
-        make_build_process(
-            BuildProcessRequest(
-                resolve,
-                name,
-                (*ground.layers, *(below[one] for one in plan.lock.build_closure(plan.lock.packages[name].depends))),
-            ),
-            **implicitly(),
-        )
-        for name in more_urgent(plan.lock, plan.remaining, package)
-    )
+@rule
+async def wait_for_ahead(request: AheadRequest) -> Ahead:
+    """A moment later than the package itself has its process, and goes on to run it."""
+    build = await make_build_process(request.process, **implicitly())
+    await get_digest_entries(build.process.input_digest)
+    return Ahead()
+
+
+def processes_ahead(
+    resolve: str, plan: BuildPlan, ground: Foundation, names: Iterable[str], built: Mapping[str, Layer]
+) -> list[AheadRequest]:
+    """For the processes of packages all of whose dependencies are built. built: layers by name."""
+    found = []
+    for name in names:
+        below = plan.lock.build_closure(plan.lock.packages[name].depends)
+        if all(one in built for one in below):
+            layers = (*ground.layers, *(built[one] for one in below))
+            found.append(AheadRequest(BuildProcessRequest(resolve, name, layers)))
+    return found
 
 
 @rule(desc="Build opam package", level=LogLevel.DEBUG)
@@ -185,7 +203,14 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
         return PackageOutcome(package.full_name, FrozenDict(), blocked_by=tuple(sorted(culprits)))
 
     below = layers_below(plan.lock, outcomes)
-    await own_turn(request.resolve, plan, ground, package.name, below)
+    turn = turn_of(plan.lock, plan.remaining, plan.wanted.all(), package.name)
+    if turn.ahead:
+        first = await concurrently(
+            build_package_layer(PackageLayerRequest(request.resolve, name), **implicitly()) for name in turn.first
+        )
+        built = layers_below(plan.lock, (*outcomes, *first))
+        ahead = processes_ahead(request.resolve, plan, ground, turn.ahead, built)
+        await concurrently(wait_for_ahead(one, **implicitly()) for one in ahead)
     build = await make_build_process(
         BuildProcessRequest(request.resolve, package.name, (*ground.layers, *below.values())), **implicitly()
     )

@@ -2,12 +2,14 @@
 
 Pants runs processes in the order in which they were asked for; a process has no priority. So a package asks for its build after
 those that can be built as well and have a longer way before them: the time that they, and what stands on them, will take. Nobody
-knows that time before, but it grows with the sources. None of this enters a process.
+knows that time before, but it grows with the sources. None of this enters a process, and none of it changes a layer.
 """
 
 from __future__ import annotations
 
-from typing import Mapping
+import threading
+from dataclasses import dataclass
+from typing import Iterable, Mapping
 
 from opam_oci.resolves.lockfile import LockedPackage, OpamLock
 
@@ -15,6 +17,40 @@ from opam_oci.resolves.lockfile import LockedPackage, OpamLock
 _ANY, _OF_SOURCES, _OF_DEBS = 0.5, 20.0, 0.2
 # A package waits for no more others than that: there are hardly more cores, and each costs a little time.
 _MOST = 8
+# For so many seconds of small packages one with sources waits, and leaves a core to nobody, until a larger one can be asked for.
+_SHORT, _LARGER = 1.5, 4.0
+
+
+class Wanted:
+    """The packages of a resolve that images asked for, in this run or an earlier one of the same daemon. Rules that run at once
+    may use it. It is no part of what a plan says: nothing but the order of builds follows from it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: frozenset[str] = frozenset()
+
+    def add(self, names: Iterable[str]) -> None:
+        """Note what is going to be asked for."""
+        with self._lock:
+            self._names = self._names.union(names)
+
+    def all(self) -> frozenset[str]:
+        """Those noted until now."""
+        return self._names
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Wanted)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """When a package is to ask for its build: after `first` are built, and `ahead` (most urgent first) have been asked for."""
+
+    first: tuple[str, ...]
+    ahead: tuple[str, ...]
 
 
 def build_seconds(lock: OpamLock, package: LockedPackage) -> float:
@@ -37,14 +73,31 @@ def remaining_seconds(lock: OpamLock) -> dict[str, float]:
     return dict(sorted(longest.items(), key=lambda item: (-item[1], item[0])))
 
 
-def more_urgent(lock: OpamLock, remaining: Mapping[str, float], name: str) -> tuple[str, ...]:
-    """The packages that are to be asked for before `name`, most urgent first: they have a longer way before them, and whatever
-    they are built over is below `name` as well, so that they can be built by then. remaining: of `remaining_seconds`."""
+def turn_of(lock: OpamLock, remaining: Mapping[str, float], wanted: frozenset[str], name: str) -> Turn:
+    """After those that have a longer way before them, and can be built when `name` can: what they are built over is below it as
+    well, or so small that a larger package is worth the wait. remaining: of `remaining_seconds`.
+
+    Nothing but what is wanted is waited for, and nothing that waits for `name`: its way is longer than that of all which do."""
     below = set(lock.build_closure([name])) - {name}
-    found: list[str] = []
+    is_small = build_seconds(lock, lock.packages[name]) <= _ANY
+    first: dict[str, None] = {}
+    ahead: list[str] = []
     for other in remaining:
-        if other == name or len(found) == _MOST:
+        if other == name or len(ahead) == _MOST:
             break
-        if other not in below and below.issuperset(lock.packages[other].depends):
-            found.append(other)
-    return tuple(found)
+        if other in below or other not in wanted:
+            continue
+        package = lock.packages[other]
+        missing = [one for one in package.depends if one not in below]
+        if missing:
+            if is_small or build_seconds(lock, package) < _LARGER or not _are_short(lock, missing, below, wanted):
+                continue
+            first.update(dict.fromkeys(missing))
+        ahead.append(other)
+    return Turn(tuple(first), tuple(ahead))
+
+
+def _are_short(lock: OpamLock, names: Iterable[str], below: set[str], wanted: frozenset[str]) -> bool:
+    """Whether these, and what they are built over but for `below`, take next to no time."""
+    more = set(lock.build_closure(names)) - below
+    return more <= wanted and sum(build_seconds(lock, lock.packages[one]) for one in more) <= _SHORT
