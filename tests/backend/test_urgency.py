@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Iterator, Sequence
+from typing import Dict
 
 import pytest
 from pants.core.goals.package import BuiltPackage
 from pants.engine.addresses import Address
+from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci.field_sets import OciPackageImageFieldSet
@@ -15,7 +16,6 @@ from opam_oci.layers import urgency
 from opam_oci.layers.urgency import Turn, Wanted, build_seconds, remaining_seconds, turn_of
 from opam_oci.resolves.lockfile import OpamLock
 from opam_oci.resolves.lockfile_reader import read_opam_lock
-from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import Pkg, deb_toml, image, opam_lock, project, source_toml
 
 
@@ -81,16 +81,25 @@ def test_nothing_is_waited_for_that_nobody_wants() -> None:
     assert turn_of(LOCK, remaining, WANTED - {"small"}, "finder") == Turn((), ())
 
 
-def test_no_package_waits_for_one_that_waits_for_it() -> None:
-    """In the lockfiles of this repository, whatever is wanted."""
+def test_small_ones_that_take_long_or_need_something_are_not_waited_for() -> None:
+    for small in (Pkg("small", depends=["compiler"], extra=source(0.001)), Pkg("small", depends=["a", "b", "c"])):
+        others = [Pkg(name, depends=["compiler"]) for name in "abc"]
+        large, finder = Pkg("large", depends=["small"], extra=source(2)), Pkg("finder", ["compiler"], extra=source(0.3))
+        lock = lock_of(Pkg("compiler"), small, large, finder, *others)
+        turn = turn_of(lock, remaining_seconds(lock), frozenset(lock.packages), "finder")
+        assert turn.first == () and "large" not in turn.ahead
+
+
+def test_what_is_waited_for_has_a_longer_way() -> None:
+    """In the lockfiles of this repository, with everything wanted."""
     for path in sorted(Path("3rdparty/opam").glob("*.lock")):
         lock = read_opam_lock(str(path), path.stem, path.read_bytes())
         remaining = remaining_seconds(lock)
         assert set(remaining) == set(lock.packages)
         for name, package in lock.packages.items():
             turn = turn_of(lock, remaining, frozenset(lock.packages), name)
-            waits_for = {*package.depends, *turn.first, *turn.ahead}
-            assert all((-remaining[one], one) < (-remaining[name], name) for one in waits_for), name
+            for one in (*package.depends, *turn.first, *turn.ahead):
+                assert (-remaining[one], one) < (-remaining[name], name), (name, one)
 
 
 def test_plans_are_equal_whatever_was_wanted() -> None:
@@ -101,49 +110,49 @@ def test_plans_are_equal_whatever_was_wanted() -> None:
 
 
 @pytest.fixture
-def one_slot(fake_tool: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[RuleRunner]:
-    """Runs one process at a time. Build times are guessed by names: `5-x` takes half a second."""
-    monkeypatch.setattr(urgency, "build_seconds", lambda lock, package: int(package.name.partition("-")[0]) / 10)
-    runner = new_runner("--process-execution-local-parallelism=1")
-    runner.set_options(OPTIONS)
-    yield runner
+def guessed(fake_tool: None, monkeypatch: pytest.MonkeyPatch) -> Dict[str, float]:
+    """What builds are guessed to take, in seconds; 1 where it says nothing. (With the real guess, packages need sources.)"""
+    seconds: Dict[str, float] = {}
+    monkeypatch.setattr(urgency, "build_seconds", lambda lock, package: seconds.get(package.name, 1.0))
+    return seconds
 
 
-def built(runner: RuleRunner, notes: Path, depends: Dict[str, Sequence[str]], round: int = 0) -> "list[str]":
-    """The packages in the order in which they are really built."""
+def built(runner: RuleRunner, notes: Path, *packages: Pkg) -> "set[str]":
+    """The packages that are really built."""
     notes.write_text("")
-    packages = [Pkg(name, below, opam=f"note_in={notes} {round}") for name, below in depends.items()]
-    runner.write_files(project(*packages, image=image(*depends)))
+    runner.write_files(project(*packages, image=image(*(package.name for package in packages))))
     target = runner.get_target(Address("images", target_name="image"))
     runner.request(BuiltPackage, [OciPackageImageFieldSet.create(target)])
-    return [line[: -len(".1")] for line in notes.read_text().split()]
+    return {line[: -len(".1")] for line in notes.read_text().split()}
 
 
-def test_the_longest_way_comes_first(one_slot: RuleRunner, tmp_path: Path) -> None:
-    """All are ready at once. By their names, it would be asked for last."""
-    depends = {"5-start": [], **{f"20-{letter}": ["5-start"] for letter in "abcdef"}}
-    depends.update({"20-x": ["5-start"], "90-y": ["20-x"]})
-    assert built(one_slot, tmp_path / "notes", depends)[:2] == ["5-start", "20-x"]
-
-
-def test_what_is_ready_a_moment_later_comes_first(one_slot: RuleRunner, tmp_path: Path) -> None:
-    depends = {"5-start": [], **{f"20-{letter}": ["5-start"] for letter in "abcdef"}}
-    depends.update({"5-x": ["5-start"], "90-y": ["5-x"]})
-    assert built(one_slot, tmp_path / "notes", depends)[:3] == ["5-start", "5-x", "90-y"]
-
-
-def test_the_order_turns_round(one_slot: RuleRunner, tmp_path: Path) -> None:
+def test_the_order_turns_round(rule_runner: RuleRunner, guessed: Dict[str, float], tmp_path: Path) -> None:
     """Under one daemon: who waited for another is waited for by it when the lockfile has changed, and changed back."""
     notes = tmp_path / "notes"
     for round in range(4):
         one, other = ("a", "b")[:: 1 if round % 2 else -1]
-        sizes = {one: "0.5", other: "3"}
-
-        # Names stay, so that the engine knows the packages again.
-        def seconds(lock: OpamLock, package: object) -> float:
-            name = package.name
-            return float(sizes.get(name, {"start": "1", "large": "9"}.get(name, "1")))
-
-        urgency.build_seconds = seconds  # type: ignore[assignment]
+        guessed.update({one: 0.5, other: 3, "large": 9})
         depends = {"start": [], "a": ["start"], "b": ["start"], "large": [one]}
-        assert set(built(one_slot, notes, depends, round)) == set(depends)
+        packages = [Pkg(name, below, opam=f"note_in={notes} {round}") for name, below in depends.items()]
+        lock = lock_of(*packages)
+        turn = turn_of(lock, remaining_seconds(lock), frozenset(lock.packages), other)
+        assert (turn.first, turn.ahead) == ((one,), (one, "large"))
+        assert built(rule_runner, notes, *packages) == set(depends)
+
+
+def test_a_small_one_that_fails(rule_runner: RuleRunner, guessed: Dict[str, float], tmp_path: Path) -> None:
+    """Who waits for it is built all the same, and the image says what failed, and what was not built because of it."""
+    notes = tmp_path / "notes"
+    guessed.update({"small": 0.5, "large": 9, "finder": 3})
+    packages = [
+        Pkg("start"),
+        Pkg("small", ["start"], opam="fail"),
+        Pkg("large", ["start", "small"]),
+        Pkg("finder", ["start"], opam=f"note_in={notes}"),
+    ]
+    with pytest.raises(ExecutionError) as raised:
+        built(rule_runner, notes, *packages)
+    message = str(raised.value)
+    assert "small.1 failed: " in message and "1 package failed" in message
+    assert "* large.1 (because of small.1)" in message and "finder.1" not in message
+    assert notes.read_text() == "finder.1\n"

@@ -161,17 +161,34 @@ async def wait_for_ahead(request: AheadRequest) -> Ahead:
     return Ahead()
 
 
-def processes_ahead(
-    resolve: str, plan: BuildPlan, ground: Foundation, names: Iterable[str], built: Mapping[str, Layer]
-) -> list[AheadRequest]:
-    """For the processes of packages all of whose dependencies are built. built: layers by name."""
-    found = []
-    for name in names:
-        below = plan.lock.build_closure(plan.lock.packages[name].depends)
-        if all(one in built for one in below):
-            layers = (*ground.layers, *(built[one] for one in below))
-            found.append(AheadRequest(BuildProcessRequest(resolve, name, layers)))
-    return found
+@dataclass(frozen=True)
+class SmallLayer:
+    """The layer of a package; None if it does not build, which is its own rule's to say."""
+
+    layer: Layer | None
+
+
+@rule
+async def build_small(request: BuildProcessRequest) -> SmallLayer:
+    """Wait for a package's build, or run it. Of packages for which nothing has to be fetched."""
+    build = await make_build_process(request, **implicitly())
+    built = await run_on_demand(OnDemandRequest(build.process, ()), **implicitly())
+    if built.result is None or built.result.exit_code != 0:
+        return SmallLayer(None)
+    return SmallLayer(await layer_of(built.result, build.process.description))
+
+
+def stands_on(plan: BuildPlan, name: str, known: Mapping[str, Layer]) -> bool:
+    """Whether all that a package is built over is known."""
+    return all(one in known for one in plan.lock.build_closure(plan.lock.packages[name].depends))
+
+
+def over(
+    resolve: str, plan: BuildPlan, ground: Foundation, name: str, known: Mapping[str, Layer]
+) -> BuildProcessRequest:
+    """How a package is asked for: as its own rule does it. known: layers by name, those that it is built over among them."""
+    below = plan.lock.build_closure(plan.lock.packages[name].depends)
+    return BuildProcessRequest(resolve, name, (*ground.layers, *(known[one] for one in below)))
 
 
 @rule(desc="Build opam package", level=LogLevel.DEBUG)
@@ -204,16 +221,18 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
 
     below = layers_below(plan.lock, outcomes)
     turn = turn_of(plan.lock, plan.remaining, plan.wanted.all(), package.name)
-    if turn.ahead:
-        first = await concurrently(
-            build_package_layer(PackageLayerRequest(request.resolve, name), **implicitly()) for name in turn.first
-        )
-        built = layers_below(plan.lock, (*outcomes, *first))
-        ahead = processes_ahead(request.resolve, plan, ground, turn.ahead, built)
-        await concurrently(wait_for_ahead(one, **implicitly()) for one in ahead)
-    build = await make_build_process(
-        BuildProcessRequest(request.resolve, package.name, (*ground.layers, *below.values())), **implicitly()
+    known = dict(below)
+    for name in turn.first:
+        # Not by its own rule: when the lockfile changes, that may come to wait for this package, which would be a cycle.
+        if stands_on(plan, name, known):
+            small = await build_small(over(request.resolve, plan, ground, name, known), **implicitly())
+            known.update({name: small.layer} if small.layer is not None else {})
+    await concurrently(
+        wait_for_ahead(AheadRequest(over(request.resolve, plan, ground, name, known)), **implicitly())
+        for name in turn.ahead
+        if stands_on(plan, name, known)
     )
+    build = await make_build_process(over(request.resolve, plan, ground, package.name, below), **implicitly())
     built = await run_on_demand(OnDemandRequest(build.process, files), **implicitly())
     result = built.result
     if result is None:

@@ -47,7 +47,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Turn:
-    """When a package is to ask for its build: after `first` are built, and `ahead` (most urgent first) have been asked for."""
+    """When a package is to ask for its build: after `first` (dependencies first) are built, and `ahead` (most urgent first) have
+    been asked for."""
 
     first: tuple[str, ...]
     ahead: tuple[str, ...]
@@ -77,10 +78,10 @@ def turn_of(lock: OpamLock, remaining: Mapping[str, float], wanted: frozenset[st
     """After those that have a longer way before them, and can be built when `name` can: what they are built over is below it as
     well, or so small that a larger package is worth the wait. remaining: of `remaining_seconds`.
 
-    Nothing but what is wanted is waited for, and nothing that waits for `name`: its way is longer than that of all which do."""
+    Nothing but what is wanted is waited for."""
     below = set(lock.build_closure([name])) - {name}
     is_small = build_seconds(lock, lock.packages[name]) <= _ANY
-    first: dict[str, None] = {}
+    first: set[str] = set()
     ahead: list[str] = []
     for other in remaining:
         if other == name or len(ahead) == _MOST:
@@ -88,16 +89,20 @@ def turn_of(lock: OpamLock, remaining: Mapping[str, float], wanted: frozenset[st
         if other in below or other not in wanted:
             continue
         package = lock.packages[other]
-        missing = [one for one in package.depends if one not in below]
+        missing = set(lock.build_closure(package.depends)) - below
         if missing:
-            if is_small or build_seconds(lock, package) < _LARGER or not _are_short(lock, missing, below, wanted):
+            if is_small or build_seconds(lock, package) < _LARGER or not _are_short(lock, missing, wanted):
                 continue
-            first.update(dict.fromkeys(missing))
+            first.update(missing)
         ahead.append(other)
-    return Turn(tuple(first), tuple(ahead))
+    return Turn(lock.in_build_order(first), tuple(ahead))
 
 
-def _are_short(lock: OpamLock, names: Iterable[str], below: set[str], wanted: frozenset[str]) -> bool:
-    """Whether these, and what they are built over but for `below`, take next to no time."""
-    more = set(lock.build_closure(names)) - below
-    return more <= wanted and sum(build_seconds(lock, lock.packages[one]) for one in more) <= _SHORT
+def _are_short(lock: OpamLock, names: set[str], wanted: frozenset[str]) -> bool:
+    """Whether these are wanted, take next to no time, and need nothing fetched."""
+    packages = [lock.packages[name] for name in names]
+    return (
+        names <= wanted
+        and not any(package.sources or package.debs or package.out_of_reach for package in packages)
+        and sum(build_seconds(lock, package) for package in packages) <= _SHORT
+    )
