@@ -23,6 +23,7 @@ BENCHMARKS = {
     "warm": "a `package` that finds everything done, to the native client's bare round trip",
     "export": "an OCI layout out of built layers, to tar|sha256|gzip|sha256 in turn, to umoci and to buildah",
     "second": "a second image that shares all but one of the packages: time and bytes, to the first",
+    "order": "what the longest way through a build waits for cores, to its builds' time",
     "change": "the image after a change of a leaf, of a package in the middle, of the base, to cold",
     "sandbox": "one small package over 40 layers, to `opam install` in a chroot",
     "confinement": "a small command in a view, to the same in a chroot over a bare overlay",

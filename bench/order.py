@@ -1,0 +1,126 @@
+"""What the longest way through a build waits for cores: generated packages on a base that is in place, with pantsd.
+
+`start` is below all. `large` stands on it and on `small`, which installs nothing, and takes as long as four of the twelve other
+packages that stand on `start`; `last` stands on `large`. So the longest way is start, small, large, last. Waiting is what a package
+of that way stands still after those below it were built. All of them sleep, so that it does not matter how many run at once.
+
+Baselines, of the same trace: the time that the way's builds ran; the least that all builds could take, all slots used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from bench.figures import Row
+from bench.session import Session, say, timed
+from tests.support.checkout import Pants, make_clone
+
+OTHERS, SHORT, LONG = 12, 2, 8
+_WAY = ("start", "small", "large", "last")
+_PREFIX = "Build opam package "
+
+
+def packages() -> Dict[str, Tuple[List[str], int, int]]:
+    """By name: what it stands on, how long it sleeps (s), the bytes of its source."""
+    found = {
+        "start": ([], 1, 0),
+        "small": (["start"], 0, 0),
+        "large": (["small", "start"], LONG, 400_000),
+        "last": (["large"], 1, 0),
+    }
+    found.update({f"other{number:02}": (["start"], SHORT, 100_000) for number in range(OTHERS)})
+    return found
+
+
+def generate(root: Path, base: str, sources: Path, nonce: str) -> None:
+    """A resolve `order` and its image, in a clone; another `nonce` makes other packages."""
+    graph = packages()
+    text = (
+        f'[metadata]\nlock_version = 1\nkind = "opam"\nresolve = "order"\nbase = "//3rdparty/debian:{base}"\n'
+        f"requirements = {json.dumps(sorted(graph))}\nconstraints = []\n"
+    )
+    for name, (depends, seconds, size) in sorted(graph.items()):
+        opam = f'opam-version: "2.0"\nbuild: [["sleep" "{seconds}"] ["true" "{nonce}"]]\n'
+        text += (
+            f'\n[[package]]\nname = "{name}"\nversion = "1"\ndepends = {json.dumps(depends)}\npost_depends = []\ndepexts = []\n'
+            f"debs = []\nopam = {json.dumps(opam)}\n"
+        )
+        if size:
+            content = random.Random(name + nonce).getrandbits(8 * size).to_bytes(size, "big")
+            sha256 = hashlib.sha256(content).hexdigest()
+            target = sources / "sha256" / sha256[:2] / sha256
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            text += f'[[package.source]]\nname = "data"\nurls = ["https://localhost/data"]\nsha256 = "{sha256}"\nsize = {size}\n'
+    directory = root / "order"
+    directory.mkdir(parents=True)
+    (directory / "order.lock").write_text(text)
+    listed = ", ".join(f'":order#{name}"' for name in sorted(graph))
+    requirements = ", ".join(f'"{name}"' for name in sorted(graph))
+    (directory / "BUILD").write_text(
+        f'opam_requirement(name="all", resolve="order", requirements=[{requirements}])\n'
+        f'opam_packages(name="order", resolve="order")\noci_package_image(name="image", packages=[{listed}])\n'
+    )
+    config = root / "pants.toml"
+    settings = config.read_text()
+    settings = settings.replace("[opam.resolves]\n", '[opam.resolves]\norder = "order/order.lock"\n')
+    target_base = f'[opam.resolves_to_base]\norder = "//3rdparty/debian:{base}"\n'
+    config.write_text(settings.replace("[opam.resolves_to_base]\n", target_base))
+
+
+def builds(trace: Dict[str, Any]) -> Dict[str, Tuple[float, float]]:
+    """When each package's process started and ended, in seconds of the trace."""
+    return {
+        event["name"][len(_PREFIX) :].rpartition(".")[0]: (event["ts"] / 1e6, (event["ts"] + event["dur"]) / 1e6)
+        for event in trace["traceEvents"]
+        if event["ph"] == "X" and event["cat"] == "process" and event["name"].startswith(_PREFIX)
+    }
+
+
+def waits(
+    found: Dict[str, Tuple[float, float]], depends: Dict[str, List[str]], way: Tuple[str, ...]
+) -> Dict[str, float]:
+    """How long each package of a way waited after the last of those below it was built; the first one not at all."""
+    ends = {name: max((found[one][1] for one in depends[name]), default=found[name][0]) for name in way}
+    return {name: max(0.0, found[name][0] - ends[name]) for name in way}
+
+
+def run(session: Session) -> List[Row]:
+    built, example = session.built(), session.example
+    top = session.directory("order")
+    root = make_clone(top / "main")
+    nonce = os.urandom(8).hex()
+    generate(root, example.base, top / "sources", nonce)
+    pants = Pants(root, caches=built.pants.caches, options=[f"--opam-archive-mirrors=['file://{top / 'sources'}']"])
+    try:
+        say(f"building {len(packages())} generated packages ...")
+        pants.run("list", "order:")  # pantsd is there then
+        trace = top / "trace.json"
+        seconds = timed(lambda: pants.run(f"--opam-trace-file={trace}", "package", "order:image"))
+        events = json.loads(trace.read_text())
+    finally:
+        pants.stop()
+    found = builds(events)
+    depends = {name: below for name, (below, _, _) in packages().items()}
+    waited = waits(found, depends, _WAY)
+    ran = sum(found[name][1] - found[name][0] for name in _WAY)
+    slots = len(os.sched_getaffinity(0))
+    least = max(ran, sum(end - start for start, end in found.values()) / slots)
+    whole = max(end for _, end in found.values()) - min(start for start, _ in found.values())
+    details = {"waits": waited, "seconds": seconds, "builds": found}
+    return [
+        Row("order", "waiting on the longest way", sum(waited.values()), "its builds", ran, goal=0.15, details=details),
+        Row(
+            "order",
+            f"{len(found)} builds, first to last",
+            whole,
+            "the least that they can take",
+            least,
+            details=details,
+        ),
+    ]
