@@ -1,8 +1,9 @@
 """What the longest way through a build waits for cores: generated packages on a base that is in place, with pantsd.
 
 `start` is below all. `large` stands on it and on `small`, which installs nothing, and takes as long as four of the twelve other
-packages that stand on `start`; `last` stands on `large`. So the longest way is start, small, large, last. Waiting is what a package
-of that way stands still after those below it were built. All of them sleep, so that it does not matter how many run at once.
+packages that stand on `start`; `last` stands on `large`. So the longest way is start, small, large, last. Waiting is what a
+package of that way stands still after those below it were built. All of them sleep, so that it does not matter how many run at once. Their
+sources are in Pants' store.
 
 Baselines, of the same trace: the time that the way's builds ran; the least that all builds could take, all slots used.
 """
@@ -13,12 +14,13 @@ import hashlib
 import json
 import os
 import random
+import time
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from bench.figures import Row
 from bench.session import Session, say, timed
-from tests.support.checkout import Pants, make_clone
+from tests.support.checkout import CommandFailed, Pants, make_clone
 
 OTHERS, SHORT, LONG = 12, 2, 8
 _WAY = ("start", "small", "large", "last")
@@ -37,15 +39,15 @@ def packages() -> Dict[str, Tuple[List[str], int, int]]:
     return found
 
 
-def generate(root: Path, base: str, sources: Path, nonce: str) -> None:
-    """A resolve `order` and its image, in a clone; another `nonce` makes other packages."""
+def lockfile(base: str, sources: Path, nonce: str, round: int) -> str:
+    """Of the resolve `order`. Another `nonce` makes other sources, another `round` other packages of the same ones."""
     graph = packages()
     text = (
         f'[metadata]\nlock_version = 1\nkind = "opam"\nresolve = "order"\nbase = "//3rdparty/debian:{base}"\n'
         f"requirements = {json.dumps(sorted(graph))}\nconstraints = []\n"
     )
     for name, (depends, seconds, size) in sorted(graph.items()):
-        opam = f'opam-version: "2.0"\nbuild: [["sleep" "{seconds}"] ["true" "{nonce}"]]\n'
+        opam = f'opam-version: "2.0"\nbuild: [["sleep" "{seconds}"] ["true" "{nonce}{round}"]]\n'
         text += (
             f'\n[[package]]\nname = "{name}"\nversion = "1"\ndepends = {json.dumps(depends)}\npost_depends = []\ndepexts = []\n'
             f"debs = []\nopam = {json.dumps(opam)}\n"
@@ -57,9 +59,14 @@ def generate(root: Path, base: str, sources: Path, nonce: str) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
             text += f'[[package.source]]\nname = "data"\nurls = ["https://localhost/data"]\nsha256 = "{sha256}"\nsize = {size}\n'
+    return text
+
+
+def add_target(root: Path, base: str) -> None:
+    """The resolve and its image, in a clone."""
+    graph = packages()
     directory = root / "order"
     directory.mkdir(parents=True)
-    (directory / "order.lock").write_text(text)
     listed = ", ".join(f'":order#{name}"' for name in sorted(graph))
     requirements = ", ".join(f'"{name}"' for name in sorted(graph))
     (directory / "BUILD").write_text(
@@ -71,6 +78,15 @@ def generate(root: Path, base: str, sources: Path, nonce: str) -> None:
     settings = settings.replace("[opam.resolves]\n", '[opam.resolves]\norder = "order/order.lock"\n')
     target_base = f'[opam.resolves_to_base]\norder = "//3rdparty/debian:{base}"\n'
     config.write_text(settings.replace("[opam.resolves_to_base]\n", target_base))
+
+
+def wait_for_lockfile(pants: Pants, text: str) -> None:
+    """Until pantsd has seen the lockfile that was just written."""
+    deadline = time.monotonic() + 60
+    while text not in pants.run("peek", "order:order#start").stdout:
+        if time.monotonic() > deadline:
+            raise CommandFailed(f"Pants does not see the new lockfile in {pants.root}")
+        time.sleep(0.5)
 
 
 def builds(trace: Dict[str, Any]) -> Dict[str, Tuple[float, float]]:
@@ -94,14 +110,16 @@ def run(session: Session) -> List[Row]:
     built, example = session.built(), session.example
     top = session.directory("order")
     root = make_clone(top / "main")
-    nonce = os.urandom(8).hex()
-    generate(root, example.base, top / "sources", nonce)
+    add_target(root, example.base)
     pants = Pants(root, caches=built.pants.caches, options=[f"--opam-archive-mirrors=['file://{top / 'sources'}']"])
+    nonce, trace = os.urandom(8).hex(), top / "trace.json"
     try:
-        say(f"building {len(packages())} generated packages ...")
-        pants.run("list", "order:")  # pantsd is there then
-        trace = top / "trace.json"
-        seconds = timed(lambda: pants.run(f"--opam-trace-file={trace}", "package", "order:image"))
+        for round in range(2):  # what is built first has its sources fetched; then they are there
+            say(f"building {len(packages())} generated packages ...")
+            (root / "order/order.lock").write_text(lockfile(example.base, top / "sources", nonce, round))
+            if round:
+                wait_for_lockfile(pants, f"{nonce}{round}")
+            seconds = timed(lambda: pants.run(f"--opam-trace-file={trace}", "package", "order:image"))
         events = json.loads(trace.read_text())
     finally:
         pants.stop()
