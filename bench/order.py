@@ -2,8 +2,8 @@
 
 `start` is below all. `large` stands on it and on `small`, which installs nothing, and takes as long as four of the twelve other
 packages that stand on `start`; `last` stands on `large`. So the longest way is start, small, large, last. Waiting is what a
-package of that way stands still after those below it were built. All of them sleep, so that it does not matter how many run at once. Their
-sources are in Pants' store.
+package of that way stands still after those below it were built. All of them sleep, so that it does not matter how many run at
+once. Their sources are in Pants' store.
 
 Baselines, of the same trace: the time that the way's builds ran; the least that all builds could take, all slots used.
 """

@@ -3,9 +3,9 @@
 Time is the median of several such images, each with another root and so with a state of its own, all with pantsd running.
 
 Baselines: the first image's packages and layout from nothing, in this run (not with --reuse); the time that the first image's
-processes took when they ran, as Pants' cache remembers it; for bytes the compressed layers that the second image alone has. Bytes are
-blocks that are allocated when the first command has ended: of Pants' store of blobs, of the unpacked layers, and below dist/, where
-the first image's layout lies.
+processes took when they ran, as Pants' cache remembers it; for bytes the compressed layers that the second image alone has.
+Bytes are blocks that are allocated when the first command has ended: of Pants' store of blobs, of the unpacked layers, and
+below dist/, where the first image's layout lies.
 """
 
 from __future__ import annotations
