@@ -14,13 +14,12 @@ import hashlib
 import json
 import os
 import random
-import time
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from bench.figures import Row
 from bench.session import Session, say, timed
-from tests.support.checkout import CommandFailed, Pants, make_clone
+from tests.support.checkout import Pants, make_clone
 
 OTHERS, SHORT, LONG = 12, 2, 8
 _WAY = ("start", "small", "large", "last")
@@ -40,10 +39,10 @@ def packages() -> Dict[str, Tuple[List[str], int, int]]:
 
 
 def lockfile(base: str, sources: Path, nonce: str, round: int) -> str:
-    """Of the resolve `order`. Another `nonce` makes other sources, another `round` other packages of the same ones."""
+    """Of the resolve `orderN`, N a `round`. Another `nonce` makes other sources, another `round` other packages of the same ones."""
     graph = packages()
     text = (
-        f'[metadata]\nlock_version = 1\nkind = "opam"\nresolve = "order"\nbase = "//3rdparty/debian:{base}"\n'
+        f'[metadata]\nlock_version = 1\nkind = "opam"\nresolve = "order{round}"\nbase = "//3rdparty/debian:{base}"\n'
         f"requirements = {json.dumps(sorted(graph))}\nconstraints = []\n"
     )
     for name, (depends, seconds, size) in sorted(graph.items()):
@@ -62,31 +61,24 @@ def lockfile(base: str, sources: Path, nonce: str, round: int) -> str:
     return text
 
 
-def add_target(root: Path, base: str) -> None:
-    """The resolve and its image, in a clone."""
-    graph = packages()
-    directory = root / "order"
-    directory.mkdir(parents=True)
-    listed = ", ".join(f'":order#{name}"' for name in sorted(graph))
-    requirements = ", ".join(f'"{name}"' for name in sorted(graph))
-    (directory / "BUILD").write_text(
-        f'opam_requirement(name="all", resolve="order", requirements=[{requirements}])\n'
-        f'opam_packages(name="order", resolve="order")\noci_package_image(name="image", packages=[{listed}])\n'
-    )
-    config = root / "pants.toml"
-    settings = config.read_text()
-    settings = settings.replace("[opam.resolves]\n", '[opam.resolves]\norder = "order/order.lock"\n')
-    target_base = f'[opam.resolves_to_base]\norder = "//3rdparty/debian:{base}"\n'
-    config.write_text(settings.replace("[opam.resolves_to_base]\n", target_base))
-
-
-def wait_for_lockfile(pants: Pants, text: str) -> None:
-    """Until pantsd has seen the lockfile that was just written."""
-    deadline = time.monotonic() + 60
-    while text not in pants.run("peek", "order:order#start").stdout:
-        if time.monotonic() > deadline:
-            raise CommandFailed(f"Pants does not see the new lockfile in {pants.root}")
-        time.sleep(0.5)
+def add_targets(root: Path, base: str, sources: Path) -> None:
+    """Two resolves and their images, in a clone."""
+    nonce, names = os.urandom(8).hex(), sorted(packages())
+    (root / "order").mkdir()
+    text, settings = "", (root / "pants.toml").read_text()
+    for round in range(2):
+        resolve = f"order{round}"
+        (root / f"order/{resolve}.lock").write_text(lockfile(base, sources, nonce, round))
+        listed = ", ".join(f'":{resolve}#{name}"' for name in names)
+        text += (
+            f'opam_requirement(name="all{round}", resolve="{resolve}", requirements={names!r})\n'
+            f'opam_packages(name="{resolve}", resolve="{resolve}")\n'
+            f'oci_package_image(name="image{round}", packages=[{listed}])\n'
+        )
+        for table, value in (("resolves", f"order/{resolve}.lock"), ("resolves_to_base", f"//3rdparty/debian:{base}")):
+            settings = settings.replace(f"[opam.{table}]\n", f'[opam.{table}]\n{resolve} = "{value}"\n')
+    (root / "order/BUILD").write_text(text)
+    (root / "pants.toml").write_text(settings)
 
 
 def builds(trace: Dict[str, Any]) -> Dict[str, Tuple[float, float]]:
@@ -110,16 +102,13 @@ def run(session: Session) -> List[Row]:
     built, example = session.built(), session.example
     top = session.directory("order")
     root = make_clone(top / "main")
-    add_target(root, example.base)
-    pants = Pants(root, caches=built.pants.caches, options=[f"--opam-archive-mirrors=['file://{top / 'sources'}']"])
-    nonce, trace = os.urandom(8).hex(), top / "trace.json"
+    sources, trace = top / "sources", top / "trace.json"
+    add_targets(root, example.base, sources)
+    pants = Pants(root, caches=built.pants.caches, options=[f"--opam-archive-mirrors=['file://{sources}']"])
     try:
-        for round in range(2):  # what is built first has its sources fetched; then they are there
+        for round in range(2):  # the first fetches the sources
             say(f"building {len(packages())} generated packages ...")
-            (root / "order/order.lock").write_text(lockfile(example.base, top / "sources", nonce, round))
-            if round:
-                wait_for_lockfile(pants, f"{nonce}{round}")
-            seconds = timed(lambda: pants.run(f"--opam-trace-file={trace}", "package", "order:image"))
+            seconds = timed(lambda: pants.run(f"--opam-trace-file={trace}", "package", f"order:image{round}"))  # noqa: B023
         events = json.loads(trace.read_text())
     finally:
         pants.stop()
