@@ -24,6 +24,7 @@ BENCHMARKS = {
     "start": "a run without a daemon, with this backend, to the same with none",
     "export": "an OCI layout out of built layers, to tar|sha256|gzip|sha256 in turn, to umoci and to buildah",
     "second": "a second image that shares all but one of the packages: time and bytes, to the first",
+    "order": "what the longest way through a build waits for cores, to its builds' time",
     "change": "the image after a change of a leaf, of a package in the middle, of the base, to cold",
     "sandbox": "one small package over 40 layers, to `opam install` in a chroot",
     "process": "a package that installs nothing over 40 layers, by the parts of its process, to the same",

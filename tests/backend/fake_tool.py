@@ -23,8 +23,9 @@ from opam_sandbox.request import read_request
 STATE_ENV = ["HOME=/home/opam", "LANG=C.UTF-8", "PATH=/switch/bin:/usr/bin", "OPAM_LAST_ENV=/last", "TOOL=a=b"]
 
 
-def write_layer(kind, name, version, blob, corrupt=False):
-    """`corrupt`: the blob is not what its name says."""
+def write_layer(kind, name, version, data, corrupt=False):
+    """The blob is `data` as JSON, with the layer's kind and name. `corrupt`: it is not what its name says."""
+    blob = json.dumps({**data, "kind": kind, "name": name}, sort_keys=True).encode()
     digest = hashlib.sha256(blob).hexdigest()
     blobs = pathlib.Path("blobs/sha256")
     blobs.mkdir(parents=True)
@@ -79,41 +80,8 @@ def build(request):
     if "fail" in words:
         raise SystemExit(f"error: {package['name']} does not compile")
     below = [f"{layer['kind']}:{layer['name']}" for layer in layers]
-    blob = json.dumps({"package": package, "below": below}, sort_keys=True).encode()
-    write_layer("package", package["name"], package["version"], blob, "corrupt" in words)
-
-
-def image(request):
-    layers = read_layers(request)
-    assert len(layers) == len(request["history"])
-    blobs = pathlib.Path("blobs/sha256")
-    blobs.mkdir(parents=True)
-
-    def blob(data, media_type):
-        content = json.dumps(data, sort_keys=True).encode()
-        digest = hashlib.sha256(content).hexdigest()
-        (blobs / digest).write_bytes(content)
-        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
-
-    kind = "application/vnd.oci.image.manifest.v1+json"
-    rootfs = {"type": "layers", "diff_ids": [layer["diff_id"] for layer in layers]}
-    config = blob(
-        {"architecture": request["architecture"], "os": request["os"], "rootfs": rootfs, "config": request["config"]},
-        "application/vnd.oci.image.config.v1+json",
-    )
-    # What a descriptor has, and for tests to look at, what layer.json says.
-    listed = [{"mediaType": one["media_type"], **one} for one in layers]
-    manifest = blob({"request": request, "layers": listed, "config": config}, kind)
-    entries = [{**manifest, "annotations": {"org.opencontainers.image.ref.name": request["ref_name"]}}]
-    if "sbom" in request:
-        for name in ("spdx", "cdx"):
-            pathlib.Path(f"sbom.{name}.json").write_text(json.dumps(request["sbom"]))
-        if request["sbom"]["attach"]:
-            entries.append({**blob({"subject": manifest}, kind), "artifactType": "sbom"})
-    pathlib.Path("oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    pathlib.Path("index.json").write_text(json.dumps({"manifests": entries}))
-    summary = {"manifest_digest": manifest["digest"], "config_digest": config["digest"], "layers": len(layers)}
-    pathlib.Path("image.json").write_text(json.dumps({**summary, "size": 1}))
+    data = {"package": package, "below": below}
+    write_layer("package", package["name"], package["version"], data, "corrupt" in words)
 
 
 def archive(request):
@@ -213,16 +181,16 @@ def rootfs(request):
     for deb in request["debs"]:
         assert pathlib.Path(deb["file"]).stat().st_size == deb["size"]
     pathlib.Path("build.log").write_text("unpacked\n")
-    write_layer("base", request["name"], "", json.dumps(request, sort_keys=True).encode())
+    write_layer("base", request["name"], "", request)
 
 
 def opam_root(request):
-    write_layer("opam-root", "opam-root", "", json.dumps(read_layers(request), sort_keys=True).encode())
+    write_layer("opam-root", "opam-root", "", {"below": read_layers(request)})
 
 
 def state(request):
     read_layers(request)
-    write_layer("state", "state", "", json.dumps(request, sort_keys=True).encode())
+    write_layer("state", "state", "", request)
 
 
 def made_of_layers(command):
@@ -237,8 +205,8 @@ def made_of_layers(command):
             "runtime": {"kind": "runtime", "name": "runtime", "version": ""},
         }[command]
         # Not the fields that differ between machines: there are none.
-        blob = json.dumps({"command": command, "request": request, "below": below}, sort_keys=True).encode()
-        write_layer(made["kind"], made["name"], made["version"], blob)
+        data = {"command": command, "request": request, "below": below}
+        write_layer(made["kind"], made["name"], made["version"], data)
 
     return make
 
@@ -248,7 +216,6 @@ COMMANDS = {
     "imaging": {
         "state": state,
         **{command: made_of_layers(command) for command in ("repack", "merge", "runtime")},
-        "image": image,
         "archive": archive,
     },
     "locking": {"lock-debian": lock_debian, "lock-opam": lock_opam},

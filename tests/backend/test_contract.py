@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +14,10 @@ import pytest
 
 from opam_sandbox.building import cli as building
 from opam_sandbox.imaging import cli as imaging
-from opam_sandbox.imaging.requests import ImageSummary
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.locking import cli as locking
 from opam_sandbox.locking.requests import BaseFacts, Indexes, LockOpamRequest, Solution
-from opam_sandbox.oci import layout as oci
 from opam_sandbox.request import check, read_request
-from opam_sandbox.running.image_config import read_image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
@@ -107,33 +103,6 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "packages": [{"name": "lwt", "opam": "", "depends": [], "root": True}],
             "keep": ["/usr/bin/gpg"],
             "env": ["PATH=/usr/bin"],
-        }
-    ],
-    "image": [
-        {
-            "layers": ["in/base", "in/package"],
-            "history": [{"created_by": "a"}, {"created_by": "b", "comment": "c", "title": "lwt.5.6.1"}],
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {"Env": ["A=b"], "Cmd": ["sh"], "ExposedPorts": {"80/tcp": {}}, "Labels": {"a": "b"}},
-            "created": "1970-01-01T00:00:01Z",
-            "annotations": {"a": "b"},
-            "ref_name": "latest",
-            "sbom": {
-                "name": "image",
-                "attach": True,
-                "suite": "trixie",
-                "packages": [
-                    {
-                        **{key: PACKAGE[key] for key in ("name", "version", "opam")},
-                        "depends": [],
-                        "sources": [{"url": "https://h.example/a.tbz", "sha256": "a"}],
-                    }
-                ],
-                "debs": [
-                    {"name": "gcc", "version": "1", "architecture": "amd64", "sha256": "a", "optional": True},
-                ],
-            },
         }
     ],
     "archive": [
@@ -269,19 +238,6 @@ def test_layers(here: Path, command: str) -> None:
         assert (layer.opam.get("package") is not None) == (kind == "package")
         layer.blob.unlink()
         os.removedirs("blobs/sha256")
-
-
-def test_an_image(here: Path) -> None:
-    done = fake("image", REQUESTS["image"][0])
-    assert done.returncode == 0, done.stderr
-    summary: ImageSummary = read_request("image.json", ImageSummary)
-    image, referrers = oci.image_and_referrers(Path("."))
-    assert image["digest"] == summary["manifest_digest"] and len(referrers) == 1
-    for name in ("base", "package"):
-        shutil.copytree(f"in/{name}/blobs", "blobs", dirs_exist_ok=True)
-    read = read_image(Path("."))
-    assert [layer.digest for layer in read.layers] == [read_layer(Path(f"in/{n}")).digest for n in ("base", "package")]
-    assert read.argv(()) == ["sh"] and len(oci.closure(Path("."), [image])) == 4
 
 
 def test_lockfiles(here: Path) -> None:

@@ -42,15 +42,28 @@ def failure(runner: RuleRunner, name: str = "image", kind: Any = OciPackageImage
     return str(raised.value.wrapped_exceptions[0])
 
 
+def blob_of(files: Dict[str, bytes], descriptor: Any, path: str = "images/image") -> Any:
+    return json.loads(files[f"{path}/blobs/{descriptor['digest'].replace(':', '/')}"])
+
+
 def manifest(files: Dict[str, bytes], path: str = "images/image", tag: str = "latest") -> Any:
     for entry in json.loads(files[f"{path}/index.json"])["manifests"]:
         if entry.get("annotations", {}).get("org.opencontainers.image.ref.name") == tag:
-            return json.loads(files[f"{path}/blobs/{entry['digest'].replace(':', '/')}"])
+            return blob_of(files, entry, path)
     raise AssertionError(f"no {tag} in {path}")
 
 
 def titles(manifest: Any) -> List[str]:
-    return [entry.get("title", "") for entry in manifest["request"]["history"]]
+    return [entry.get("annotations", {}).get("org.opencontainers.image.title", "") for entry in manifest["layers"]]
+
+
+def config(files: Dict[str, bytes], path: str = "images/image") -> Any:
+    return blob_of(files, manifest(files, path)["config"], path)
+
+
+def names(files: Dict[str, bytes], path: str = "images/image") -> List[str]:
+    """Of the layers, as the fake tool calls them."""
+    return [blob_of(files, layer, path)["name"] for layer in manifest(files, path)["layers"]]
 
 
 def two_resolves(one: Iterable[Pkg], two: Iterable[Pkg], packages: Iterable[str]) -> Dict[str, str]:
@@ -71,10 +84,11 @@ def test_roots_of_two_resolves(rule_runner: RuleRunner) -> None:
     rule_runner.write_files(
         two_resolves([Pkg("a", depends=["b"]), *SHARED], [Pkg("d", depends=["c"]), *SHARED], ["default#a", "other#d"])
     )
-    found = manifest(build(rule_runner))
-    assert titles(found) == ["", "", "c.1", "b.1", "a.1", "d.1", ""]
-    assert found["request"]["history"][2]["comment"] == "opam resolve default, other"
-    assert found["request"]["history"][5]["comment"] == "opam resolve other"
+    files = build(rule_runner)
+    assert titles(manifest(files)) == ["", "", "c.1", "b.1", "a.1", "d.1", ""]
+    history = config(files)["history"]
+    assert history[2]["comment"] == "opam resolve default, other"
+    assert history[5]["comment"] == "opam resolve other"
 
 
 def test_what_both_resolves_need_is_built_once(rule_runner: RuleRunner, tmp_path: Path) -> None:
@@ -116,12 +130,13 @@ MANY = tuple(Pkg(f"p{number}", depends=[f"p{number - 1}"] if number else []) for
 
 def test_max_layers(rule_runner: RuleRunner) -> None:
     rule_runner.write_files(project(*MANY, image=image("p7", more="max_layers=6")))
-    found = manifest(build(rule_runner))
+    files = build(rule_runner)
+    found = manifest(files)
     assert len(found["layers"]) == 6
     packages = [title.split() for title in titles(found)[2:-1]]
     assert [name for one in packages for name in one] == [f"p{number}.1" for number in range(8)]
     assert any(len(one) > 1 for one in packages)
-    assert found["request"]["history"][2]["created_by"].startswith("opam install p0.1")
+    assert config(files)["history"][2]["created_by"].startswith("opam install p0.1")
 
 
 def test_per_package_does_not_join(rule_runner: RuleRunner) -> None:
@@ -132,9 +147,9 @@ def test_per_package_does_not_join(rule_runner: RuleRunner) -> None:
 
 def test_flat(rule_runner: RuleRunner) -> None:
     rule_runner.write_files(project(*MANY, image=image("p1", more='layers="flat"')))
-    found = manifest(build(rule_runner))
-    assert [layer["name"] for layer in found["layers"]] == ["merge"]
-    [entry] = found["request"]["history"]
+    files = build(rule_runner)
+    assert names(files) == ["merge"]
+    [entry] = config(files)["history"]
     assert "debian_rootfs trixie" in entry["created_by"] and "opam install p1.1" in entry["created_by"]
 
 
@@ -144,7 +159,7 @@ def test_compression(rule_runner: RuleRunner) -> None:
     rule_runner.write_files(project(*MANY, image=both))
     files = build(rule_runner)
     for layer in manifest(files)["layers"]:
-        blob = json.loads(files[f"images/image/blobs/{layer['digest'].replace(':', '/')}"])
+        blob = blob_of(files, layer)
         assert (blob["command"], blob["request"]["compression"], blob["request"]["level"]) == ("repack", "zstd", 7)
     plain = build(rule_runner, "plain")
     assert not any(b'"repack"' in content for content in plain.values())
@@ -176,20 +191,32 @@ def test_config(rule_runner: RuleRunner) -> None:
     more = 'exposed_ports=["80", "53/udp"], volumes=["/data"], stop_signal="SIGINT", sbom="none"'
     rule_runner.write_files(project(*MANY, image=image("p0", more=more)))
     files = build(rule_runner)
-    config = manifest(files)["request"]["config"]
-    assert config["ExposedPorts"] == {"80/tcp": {}, "53/udp": {}}
-    assert config["Volumes"] == {"/data": {}} and config["StopSignal"] == "SIGINT"
+    found = config(files)["config"]
+    assert found["ExposedPorts"] == {"80/tcp": {}, "53/udp": {}}
+    assert found["Volumes"] == {"/data": {}} and found["StopSignal"] == "SIGINT"
     assert not any("sbom" in name or "spdx" in name for name in files)
 
 
 def test_sbom(rule_runner: RuleRunner) -> None:
     both = image("p1", name="image") + image("p1", name="files", more='sbom="files"')
-    rule_runner.write_files(project(*MANY, image=both))
+    packages = (Pkg("p0", opam='license: "MIT"\n'), Pkg("p1", depends=["p0"]))
+    rule_runner.write_files(project(*packages, image=both))
     files = build(rule_runner)
-    wanted = json.loads(files["images/image.spdx.json"])
-    assert [package["name"] for package in wanted["packages"]] == ["p0", "p1"]
-    assert wanted["packages"][1]["depends"] == ["p0"]
-    assert len(json.loads(files["images/image/index.json"])["manifests"]) == 2
+    spdx = json.loads(files["images/image.spdx.json"])
+    assert [(one["name"], one["licenseDeclared"]) for one in spdx["packages"][1:]] == [
+        ("p0", "MIT"),
+        ("p1", "NOASSERTION"),
+    ]
+    needs = {
+        "spdxElementId": "SPDXRef-opam-p1",
+        "relationshipType": "DEPENDS_ON",
+        "relatedSpdxElement": "SPDXRef-opam-p0",
+    }
+    assert needs in spdx["relationships"]
+    image_entry, *attached = json.loads(files["images/image/index.json"])["manifests"]
+    assert spdx["packages"][0]["versionInfo"] == image_entry["digest"]
+    documents = [blob_of(files, blob_of(files, one)["layers"][0]) for one in attached]
+    assert documents == [spdx, json.loads(files["images/image.cdx.json"])]
     only = build(rule_runner, "files")
     assert "images/files.cdx.json" in only and len(json.loads(only["images/files/index.json"])["manifests"]) == 1
 
@@ -201,14 +228,12 @@ def test_runtime(rule_runner: RuleRunner) -> None:
     )
     rule_runner.write_files(project(*MANY, image=image("p1", more=more)))
     files = build(rule_runner)
-    found = manifest(files)
-    assert [layer["name"] for layer in found["layers"]] == ["second", "runtime"]
-    blob = json.loads(files[f"images/image/blobs/{found['layers'][1]['digest'].replace(':', '/')}"])["request"]
+    assert names(files) == ["second", "runtime"]
+    blob = blob_of(files, manifest(files)["layers"][1])["request"]
     assert [(one["name"], one["root"]) for one in blob["packages"]] == [("p0", False), ("p1", True)]
     assert blob["keep"] == ["/usr/bin/gpg", "!/usr/share/x/*"] and blob["slim"] == "in/0" and len(blob["layers"]) == 5
     # What it looks up is in the image's environment, and in the union that the state has made.
-    config = json.loads(files[f"images/image/blobs/{found['config']['digest'].replace(':', '/')}"])
-    assert blob["env"] == config["config"]["Env"] and "X=y" in blob["env"]
+    assert blob["env"] == config(files)["config"]["Env"] and "X=y" in blob["env"]
     assert [one for one in blob["env"] if one.startswith("PATH=/opt/bin:/")]
 
 
@@ -225,9 +250,9 @@ def test_overlapping_files(rule_runner: RuleRunner) -> None:
         files = build(rule_runner, name)
         found: Dict[str, Any] = {}
         for layer in manifest(files, f"images/{name}")["layers"][1:]:
-            blob = json.loads(files[f"images/{name}/blobs/{layer['digest'].replace(':', '/')}"])
-            if layer["name"] in ("state", "runtime"):
-                found[layer["name"]] = blob.get("request", blob).get("overlapping_files")
+            blob = blob_of(files, layer, f"images/{name}")
+            if blob["name"] in ("state", "runtime"):
+                found[blob["name"]] = blob.get("request", blob).get("overlapping_files")
         return found
 
     # A runtime image's files are those of the full one, whose state has compared them.
@@ -340,7 +365,7 @@ def test_index(rule_runner: RuleRunner) -> None:
     assert [one["platform"]["architecture"] for one in index["manifests"]] == ["amd64", "arm64"]
     for one in index["manifests"]:
         assert f"images/index/blobs/{one['digest'].replace(':', '/')}" in files
-    assert len(top) == 3  # and each image's SBOM
+    assert len(top) == 5  # and each image's SBOM, as two documents
 
 
 def test_index_of_one_platform_twice(rule_runner: RuleRunner) -> None:

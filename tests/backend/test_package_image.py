@@ -32,10 +32,20 @@ def files(runner: RuleRunner, built: BuiltPackage) -> dict[str, bytes]:
     return {file.path: file.content for file in contents}
 
 
-def manifest(runner: RuleRunner, built: BuiltPackage) -> Any:
+def manifest(runner: RuleRunner, built: BuiltPackage, path: str = "images/image") -> Any:
+    """The image's manifest; its layers have the `kind` and `name` that the fake tool gave them."""
     found = files(runner, built)
-    digest = json.loads(found["images/image/index.json"])["manifests"][0]["digest"]
-    return json.loads(found[f"images/image/blobs/{digest.replace(':', '/')}"])
+    [descriptor, *_] = json.loads(found[f"{path}/index.json"])["manifests"]
+    manifest = json.loads(found[f"{path}/blobs/{descriptor['digest'].replace(':', '/')}"])
+    for layer in manifest["layers"]:
+        blob = json.loads(found[f"{path}/blobs/{layer['digest'].replace(':', '/')}"])
+        layer.update(kind=blob["kind"], name=blob["name"])
+    return manifest
+
+
+def config(runner: RuleRunner, built: BuiltPackage, path: str = "images/image") -> Any:
+    digest = manifest(runner, built, path)["config"]["digest"]
+    return json.loads(files(runner, built)[f"{path}/blobs/{digest.replace(':', '/')}"])
 
 
 DIAMOND = (
@@ -97,9 +107,9 @@ def test_a_build_sees_its_own_dependencies_only(rule_runner: RuleRunner) -> None
 
 def test_config_defaults(rule_runner: RuleRunner) -> None:
     rule_runner.write_files(project(Pkg("a"), image=image("a")))
-    request = manifest(rule_runner, build(rule_runner))["request"]
-    assert request["architecture"] == "amd64"
-    assert request["config"] == {
+    found = config(rule_runner, build(rule_runner))
+    assert (found["architecture"], found["os"], found["created"]) == ("amd64", "linux", "1970-01-01T00:00:01Z")
+    assert found["config"] == {
         "Env": STATE_ENV,
         "User": "opam",
         "WorkingDir": "/home/opam",
@@ -115,14 +125,11 @@ def test_config_fields(rule_runner: RuleRunner) -> None:
     rule_runner.write_files(project(Pkg("a"), image=image("a", more=more)))
     built = build(rule_runner)
     assert built.artifacts[0].relpath == "there"
-    found = files(rule_runner, built)
-    digest = json.loads(found["there/index.json"])["manifests"][0]["digest"]
-    request = json.loads(found[f"there/blobs/{digest.replace(':', '/')}"])["request"]
-    config = request["config"]
-    assert config["Env"] == ["HOME=/home/opam", "LANG=de_DE.UTF-8", *STATE_ENV[2:], "Z=1", "A=2"]
-    assert (config["Entrypoint"], config["Cmd"]) == (["opam", "exec", "--"], ["sh"])
-    assert (config["User"], config["WorkingDir"], config["Labels"]) == ("1000", "/srv", {"l": "v"})
-    assert request["annotations"] == {"org.example": "x"}
+    found = config(rule_runner, built, "there")["config"]
+    assert found["Env"] == ["HOME=/home/opam", "LANG=de_DE.UTF-8", *STATE_ENV[2:], "Z=1", "A=2"]
+    assert (found["Entrypoint"], found["Cmd"]) == (["opam", "exec", "--"], ["sh"])
+    assert (found["User"], found["WorkingDir"], found["Labels"]) == ("1000", "/srv", {"l": "v"})
+    assert manifest(rule_runner, built, "there")["annotations"] == {"org.example": "x"}
 
 
 @pytest.mark.parametrize("more", ["", 'runtime=True, runtime_base="3rdparty/debian:second", '])
@@ -136,7 +143,7 @@ def test_env_refers_to_what_stands_before(rule_runner: RuleRunner, more: str) ->
         "LATER": "$TOOL",
     }
     rule_runner.write_files(project(Pkg("a"), image=image("a", more=f"{more}env={env!r}")))
-    found = manifest(rule_runner, build(rule_runner))["request"]["config"]["Env"]
+    found = config(rule_runner, build(rule_runner))["config"]["Env"]
     last = STATE_ENV[3:4] if not more else []  # nobody is there who would read it
     assert found == [
         *STATE_ENV[:2],

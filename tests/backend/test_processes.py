@@ -24,7 +24,7 @@ from opam_oci.sandbox.tool import SandboxTool
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import Pkg, opam_lock, project, source_toml
 
-LAYER = Layer("base", "trixie", "", "sha256:1", "sha256:2", 1, EMPTY_DIGEST, "3" * 64)
+LAYER = Layer("base", "trixie", "", "sha256:1", "sha256:2", 1, "application/x", EMPTY_DIGEST, "3" * 64)
 
 
 TOOL = SandboxTool(FrozenDict({"build": EMPTY_DIGEST, "state": Digest("1" * 64, 1)}))
@@ -62,7 +62,7 @@ def test_parts_are_apart() -> None:
     tool = runner.request(SandboxTool, [])
     parts = {
         "building": ("rootfs", "opam-root", "build"),
-        "imaging": ("state", "repack", "merge", "runtime", "image", "archive"),
+        "imaging": ("state", "repack", "merge", "runtime", "archive"),
         "locking": ("lock-debian", "lock-opam"),
         "publishing": ("push", "run", "load", "add", "remove"),
     }

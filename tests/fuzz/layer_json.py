@@ -8,7 +8,7 @@ from typing import Any, List
 from opam_sandbox.building.requests import BuildRequest, RootfsRequest
 from opam_sandbox.errors import RequestError
 from opam_sandbox.files import write_json
-from opam_sandbox.imaging.requests import ArchiveRequest, ImageRequest, RuntimeRequest, StateRequest
+from opam_sandbox.imaging.requests import ArchiveRequest, RuntimeRequest, StateRequest
 from opam_sandbox.layer import inventory
 from opam_sandbox.layer.description import installed_packages, read_layer
 from opam_sandbox.locking.requests import LockOpamRequest, Solution
@@ -42,7 +42,6 @@ _KINDS: List[Any] = [
         RootfsRequest,
         StateRequest,
         LockOpamRequest,
-        ImageRequest,
         ArchiveRequest,
         RuntimeRequest,
         Solution,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import List
 
-from opam_sandbox.errors import ToolError
-from opam_sandbox.imaging import sbom
-from opam_sandbox.imaging.requests import Sbom
-from opam_sandbox.layer.description import Layer
+from opam_oci.images import sbom_documents as sbom
+from opam_oci.images.sbom_documents import DebFacts, OpamFacts
+from opam_oci.layers.opam_text import OpamTextError, strings_of_field
 
 SEEDS: List[bytes] = [
     b'opam-version: "2.0"\nlicense: ["MIT" "LGPL-2.1-only WITH OCaml-LGPL-linking-exception" "(ISC OR Apache-2.0+)"]\n',
@@ -21,22 +19,17 @@ TOKENS = b'license: homepage: WITH AND OR ( ) + MIT LicenseRef-x LicenseRef- \\\
 
 def run(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
-    source = {"url": text, "sha256": "ab" * 32}
-    request: Sbom = {
-        "name": "image",
-        "attach": False,
-        "suite": "trixie",
-        "packages": [
-            {"name": "a", "version": "1", "opam": text, "depends": ["b", "nowhere"], "sources": [source, source]},
-            {"name": "b", "version": "1", "opam": text, "depends": ["a"], "sources": []},
-        ],
-        "debs": [{"name": "gcc", "version": "1", "architecture": "amd64", "sha256": "ab" * 32, "optional": True}],
-    }
-    layer = Layer(Path("x"), "package", "a", "1", "", "", 1, "", 1, {}, {"status": {"gcc:amd64": text}})
     try:
-        contents = sbom.read_contents(request, [layer], "sha256:" + "ab" * 32, "1970-01-01T00:00:01Z")
-    except ToolError:
+        licenses, homepage = strings_of_field(text, "license"), strings_of_field(text, "homepage")
+    except OpamTextError:
         return
+    sources = ((text, "ab" * 32), (text, "ab" * 32))
+    packages = [
+        OpamFacts("a", "1", licenses, "".join(homepage[:1]), ("b", "nowhere"), sources),
+        OpamFacts("b", "1", licenses, "".join(homepage[-1:]), ("a",), ()),
+    ]
+    components = sbom.components_of(packages, [DebFacts("gcc", "1", "amd64", "ab" * 32)], "trixie")
+    contents = sbom.Contents("image", "sha256:" + "ab" * 32, "1970-01-01T00:00:01Z", components)
     for form in sbom.FORMATS:
         encoded = sbom.encode(form.document(contents))
         assert encoded == sbom.encode(form.document(contents))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
 import pytest
 
-from opam_sandbox.imaging import archive, image
+from opam_sandbox.imaging import archive
+from opam_sandbox.oci import spec
 from tests.unit.conftest import make_layer, make_tar, member
-from tests.unit.test_image import request
 
 
 @pytest.fixture
@@ -21,13 +22,26 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An image layout in layout/ with two layers in in/; the digest of its config."""
     monkeypatch.chdir(tmp_path)
     layers = [make_layer(tmp_path / f"in/{n}", make_tar([member(f"f{n}", content=b"x")])) for n in range(2)]
-    image.run(request(2, ref_name="latest"), 1)
-    Path("layout").mkdir()
-    for name in ("index.json", "oci-layout", "blobs"):
-        shutil.move(name, f"layout/{name}")
+    blobs = Path("layout/blobs/sha256")
+    blobs.mkdir(parents=True)
     for layer in layers:
-        shutil.copy(layer.blob, "layout/blobs/sha256")
-    digest: str = json.loads(Path("image.json").read_text())["config_digest"]
+        shutil.copy(layer.blob, blobs)
+
+    def blob(data: Any, media_type: str) -> Dict[str, Any]:
+        content = json.dumps(data).encode()
+        sha256 = hashlib.sha256(content).hexdigest()
+        (blobs / sha256).write_bytes(content)
+        return {"mediaType": media_type, "digest": f"sha256:{sha256}", "size": len(content)}
+
+    rootfs = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
+    described = blob({"architecture": "amd64", "os": "linux", "rootfs": rootfs}, spec.CONFIG_TYPE)
+    listed = [{"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size} for layer in layers]
+    manifest = {"schemaVersion": 2, "mediaType": spec.MANIFEST_TYPE, "config": described, "layers": listed}
+    entry = {**blob(manifest, spec.MANIFEST_TYPE), "annotations": {spec.REF_NAME: "latest"}}
+    index = {"schemaVersion": 2, "mediaType": spec.INDEX_TYPE, "manifests": [entry]}
+    Path("layout", spec.INDEX_FILE).write_text(json.dumps(index))
+    Path("layout", spec.LAYOUT_FILE).write_text(json.dumps(spec.LAYOUT))
+    digest: str = described["digest"]
     return digest
 
 

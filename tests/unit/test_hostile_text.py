@@ -6,13 +6,15 @@ tests/fuzz looks for more of these. Here is what was found, and what it means no
 from __future__ import annotations
 
 import sys
-from typing import Any, Dict
+from typing import Dict
 
 import pytest
 
+from opam_oci.images import licenses
+from opam_oci.images import sbom_documents as sbom
+from opam_oci.layers.opam_text import strings_of_field
 from opam_sandbox.debian_versions import compare_versions
 from opam_sandbox.errors import ToolError
-from opam_sandbox.imaging import licenses, sbom
 from opam_sandbox.opam import formulas, opamfile
 from opam_sandbox.opam.opamfile import DEEPEST, Str
 from opam_sandbox.publishing import skopeo
@@ -121,15 +123,9 @@ def test_words_of_licenses_that_look_alike() -> None:
 
 def test_bytes_that_are_no_text_in_an_sbom() -> None:
     opam = 'license: "caf\udce9"\nhomepage: "https://x/\udcff"\n'
-    package: Any = {
-        "name": "a",
-        "version": "1",
-        "opam": opam,
-        "depends": [],
-        "sources": [{"url": "https://\udcff/", "sha256": ""}],
-    }
-    request: Any = {"name": "i", "attach": False, "suite": "s", "packages": [package], "debs": []}
-    contents = sbom.read_contents(request, [], "sha256:00", "1970-01-01T00:00:01Z")
+    licenses_of, [homepage] = strings_of_field(opam, "license"), strings_of_field(opam, "homepage")
+    package = sbom.OpamFacts("a", "1", licenses_of, homepage, (), (("https://\udcff/", ""),))
+    contents = sbom.Contents("i", "sha256:00", "1970-01-01T00:00:01Z", sbom.components_of([package], [], "s"))
     for form in sbom.FORMATS:
         document = sbom.encode(form.document(contents)).decode("utf-8")
         assert "caf\ufffd" in document and "https://x/\ufffd" in document and "https://\ufffd/" in document

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.images.environment import Variables, image_env
-
-if TYPE_CHECKING:
-    from opam_sandbox.imaging.requests import ImageConfig
-
+from opam_oci.images.image_texts import ImageConfig
 
 # Debian's names of architectures that OCI calls otherwise.
 OCI_ARCHITECTURES = {"i386": "386", "armhf": "arm", "armel": "arm", "ppc64el": "ppc64le", "mips64el": "mips64le"}

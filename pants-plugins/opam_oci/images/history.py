@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterable
+from typing import Iterable
 
 from pants.util.strutil import pluralize
 
+from opam_oci.images.image_texts import HistoryEntry
 from opam_oci.images.parts import ImageParts
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import Layer
-
-if TYPE_CHECKING:
-    from opam_sandbox.imaging.requests import HistoryEntry
 
 
 def package_history(parts: ImageParts, layers: Iterable[Layer]) -> HistoryEntry:

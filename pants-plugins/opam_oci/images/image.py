@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Iterable, Mapping
+from typing import Iterable, Mapping
 
 from pants.engine.addresses import Address
 from pants.engine.engine_aware import EngineAwareParameter
-from pants.engine.fs import Digest, DigestSubset, FileEntry, MergeDigests, PathGlobs
+from pants.engine.fs import CreateDigest, Digest, DigestSubset, FileContent, FileEntry, MergeDigests, PathGlobs
 from pants.util.logging import LogLevel
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.images.config import CREATED, OCI_ARCHITECTURES, image_config
 from opam_oci.images.environment import Variables
+from opam_oci.images.image_texts import HistoryEntry
+from opam_oci.images.manifest import ImageContent, write_image
 from opam_oci.images.packed_layer import packing_of
 from opam_oci.images.parts import ImageParts, ImagePartsRequest, build_image_parts
-from opam_oci.images.sbom import SBOM_GLOBS, sbom_json
+from opam_oci.images.sbom import sbom_content
 from opam_oci.images.stack import flattened, full_stack, packed, runtime_stack
-from opam_oci.pants_engine.calls import digest_subset_to_digest, merge_digests
-from opam_oci.pants_engine.digests import file_entries, read_files
+from opam_oci.pants_engine.calls import create_digest, digest_subset_to_digest, merge_digests
+from opam_oci.pants_engine.digests import file_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import Layer, LayerError, blob_path, check_blobs
-from opam_oci.sandbox.process import Call, layer_paths
-from opam_oci.sandbox.run_tool import run_tool
-
-if TYPE_CHECKING:
-    from opam_sandbox.imaging.requests import HistoryEntry
-    from opam_sandbox.imaging.requests import ImageRequest as ManifestRequest
 
 
 @dataclass(frozen=True)
@@ -67,61 +62,69 @@ def check_layout(blobs: Mapping[str, FileEntry], layers: Iterable[Layer], image:
     """Raise LayerError unless every blob is there and is what its name says."""
     check_blobs(blobs.values(), image)
     for layer in layers:
-        if blob_path(layer.blob) not in blobs:
+        blob = blobs.get(blob_path(layer.blob))
+        if blob is None:
             raise LayerError(f"{image}: the blob {layer.blob} of the layer {layer.full_name} is missing.")
+        if blob.file_digest.serialized_bytes_length != layer.size:
+            raise LayerError(
+                f"{image}: the blob {layer.blob} of the layer {layer.full_name} has "
+                f"{blob.file_digest.serialized_bytes_length} bytes, but should have {layer.size}."
+            )
 
 
-def manifest_request(
+async def image_content(
     request: ImageRequest,
     parts: ImageParts,
     base_lock: DebianLock,
     layers: tuple[Layer, ...],
-    history: list[HistoryEntry],
+    history: tuple[HistoryEntry, ...],
     variables: Variables,
-) -> ManifestRequest:
-    """The request of the command `image`. Raises InvalidFieldException."""
+) -> ImageContent:
+    """What the manifest is made from. Raises InvalidFieldException, LayerError."""
     field_set = request.field_set
     architecture = parts.plan.rootfs.architecture
-    values: ManifestRequest = {
-        "layers": layer_paths(layers),
-        "history": history,
-        "architecture": OCI_ARCHITECTURES.get(architecture, architecture),
-        "os": "linux",
-        "config": image_config(field_set, variables),
-        "annotations": dict(field_set.annotations.value or {}),
-        "ref_name": "latest",
-        "created": CREATED,
-    }
+    sbom = None
     if field_set.sbom.value != "none" and not request.for_docker:
-        values["sbom"] = sbom_json(
-            parts, base_lock, attach=field_set.sbom.value == "attached", runtime=field_set.runtime.value
-        )
-    return values
+        attach = field_set.sbom.value == "attached"
+        sbom = await sbom_content(parts, base_lock, layers, attach=attach, runtime=field_set.runtime.value)
+    return ImageContent(
+        layers=layers,
+        history=history,
+        architecture=OCI_ARCHITECTURES.get(architecture, architecture),
+        os="linux",
+        config=image_config(field_set, variables),
+        created=CREATED,
+        annotations=dict(field_set.annotations.value or {}),
+        ref_name="latest",
+        sbom=sbom,
+    )
 
 
-async def assemble(address: Address, values: ManifestRequest, layers: tuple[Layer, ...]) -> OciImage:
+def _files(texts: Mapping[str, bytes]) -> CreateDigest:
+    return CreateDigest([FileContent(path, text) for path, text in texts.items()])
+
+
+async def assemble(address: Address, content: ImageContent) -> OciImage:
     """Write the manifest and what belongs to it, and put the layers' blobs beside it. Raises LayerError."""
-    outputs = ("index.json", "oci-layout", "image.json", "sbom.spdx.json", "sbom.cdx.json")
-    result = await run_tool(Call("image", f"Write the manifest of {address}", values, layers, outputs))
-    written = result.output_digest
+    texts = write_image(content)
+    layers = content.layers
     blobs = await concurrently(
         [
-            digest_subset_to_digest(DigestSubset(written, PathGlobs(["index.json", "oci-layout", "blobs/**"]))),
+            create_digest(_files(texts.layout)),
+            create_digest(_files(texts.sbom)),
             *(digest_subset_to_digest(DigestSubset(layer.digest, PathGlobs(["blobs/**"]))) for layer in layers),
         ]
     )
-    layout = await merge_digests(MergeDigests(blobs))
+    layout = await merge_digests(MergeDigests([blobs[0], *blobs[2:]]))
     check_layout(await file_entries(layout, below="blobs/"), layers, str(address))
-    texts = await read_files(written, "image.json", "index.json")
-    summary = json.loads(texts["image.json"])
     return OciImage(
         address=address,
         layout=layout,
-        index=texts["index.json"],
-        manifest=summary["manifest_digest"],
-        config=summary["config_digest"],
+        index=texts.layout["index.json"],
+        manifest=texts.manifest,
+        config=texts.config,
         layers=layers,
-        sbom=await digest_subset_to_digest(DigestSubset(written, SBOM_GLOBS)),
+        sbom=blobs[1],
     )
 
 
@@ -138,12 +141,12 @@ async def make_image(request: ImageRequest) -> OciImage:
     if field_set.layers.value == "flat":
         flat, flat_history = await flattened(stack, parts.ground.base, compression, level)
         layers: tuple[Layer, ...] = (flat,)
-        history = [flat_history]
+        history: tuple[HistoryEntry, ...] = (flat_history,)
     else:
         layers = await packed(stack, parts.ground.base, compression, level)
-        history = [entry.history for entry in stack.entries]
-    values = manifest_request(request, parts, stack.base_lock, layers, history, stack.variables)
-    return await assemble(field_set.address, values, layers)
+        history = tuple(entry.history for entry in stack.entries)
+    content = await image_content(request, parts, stack.base_lock, layers, history, stack.variables)
+    return await assemble(field_set.address, content)
 
 
 def rules() -> list[object]:

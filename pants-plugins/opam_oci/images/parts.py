@@ -109,6 +109,8 @@ async def build_image_parts(request: ImagePartsRequest, opam: OpamSubsystem) -> 
     locks = {selection.resolve: plan.lock for selection, plan in zip(selections, plans)}
     packages = union_of(image, selections, locks)
     asked = [(resolve, union.package.name) for union in packages for resolve in union.resolves]
+    for plan, selection in zip(plans, selections):
+        plan.wanted.add(union.package.name for union in packages if selection.resolve in union.resolves)
     outcomes = await concurrently(
         build_package_layer(PackageLayerRequest(resolve, name), **implicitly()) for resolve, name in asked
     )

@@ -2,50 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Iterable
 
-from pants.engine.fs import PathGlobs
-
+from opam_oci.images.manifest import SbomContent
 from opam_oci.images.parts import ImageParts
-from opam_oci.resolves.lockfile import DebianLock
+from opam_oci.images.sbom_documents import DebFacts, OpamFacts, components_of
+from opam_oci.layers.opam_text import OpamTextError, strings_of_field
+from opam_oci.pants_engine.digests import read_files
+from opam_oci.resolves.lockfile import Deb, DebianLock, LockedPackage
+from opam_oci.sandbox.foreign_json import parse_object
+from opam_oci.sandbox.layer import Layer, LayerError
 
-if TYPE_CHECKING:
-    from opam_sandbox.imaging.requests import Sbom
+
+async def _debian_packages(layers: Iterable[Layer]) -> set[str]:
+    """The names of the Debian packages that layers' descriptions speak of. Raises LayerError."""
+    found: set[str] = set()
+    for layer in layers:
+        where = f"the layer.json of {layer.kind} {layer.full_name}".rstrip()
+        dpkg = parse_object((await read_files(layer.digest, "layer.json"))["layer.json"], where, LayerError).get("dpkg")
+        status = dpkg.get("status", {}) if isinstance(dpkg, dict) else None
+        if not isinstance(status, dict):
+            raise LayerError(f"{where}: its `dpkg` is {dpkg!r:.80}.")
+        found.update(key.partition(":")[0] for key in status)
+    return found
 
 
-SBOM_GLOBS = PathGlobs(["sbom.*.json"])
+def _opam(package: LockedPackage) -> OpamFacts:
+    try:
+        licenses = strings_of_field(package.opam, "license")
+        homepage = strings_of_field(package.opam, "homepage")
+    except OpamTextError as error:
+        raise LayerError(f"{package.full_name}: its opam file cannot be read: {error}.") from None
+    return OpamFacts(
+        name=package.name,
+        version=package.version,
+        licenses=licenses,
+        homepage=homepage[0] if homepage else "",
+        depends=tuple(package.depends),
+        sources=tuple(
+            (source.urls[0], source.sha256) for source in sorted(package.sources, key=lambda source: source.name)
+        ),
+    )
 
 
-def sbom_json(parts: ImageParts, base: DebianLock, *, attach: bool, runtime: bool) -> Sbom:
-    """The part "sbom" of the request of the command `image`. `base`: the lock of the base that the image stands on."""
-    # A runtime image holds single files of the packages' .debs: its layer says of which.
-    built_in = (*parts.debs, *parts.plan.debian_lock.debs.values()) if runtime else parts.debs
-    debs = [*((deb, False) for deb in base.debs.values()), *((deb, runtime) for deb in built_in)]
-    return {
-        "name": parts.address.target_name,
-        "attach": attach,
-        "suite": base.suite,
-        "packages": [
-            {
-                "name": union.package.name,
-                "version": union.package.version,
-                "opam": union.package.opam,
-                "depends": sorted(union.package.depends),
-                "sources": [
-                    {"url": source.urls[0], "sha256": source.sha256}
-                    for source in sorted(union.package.sources, key=lambda source: source.name)
-                ],
-            }
-            for union in parts.packages
-        ],
-        "debs": [
-            {
-                "name": deb.name,
-                "version": deb.version,
-                "architecture": deb.architecture,
-                "sha256": deb.sha256,
-                "optional": optional,
-            }
-            for deb, optional in debs
-        ],
-    }
+def _deb(deb: Deb) -> DebFacts:
+    return DebFacts(deb.name, deb.version, deb.architecture, deb.sha256)
+
+
+async def sbom_content(
+    parts: ImageParts, base: DebianLock, layers: Iterable[Layer], *, attach: bool, runtime: bool
+) -> SbomContent:
+    """`base`: the lock of the base that the image stands on; `layers`: the image's. Raises LayerError."""
+    debs = list(base.debs.values())
+    if runtime:
+        # A runtime image holds single files of the packages' .debs: its layer says of which.
+        known = await _debian_packages(layers)
+        debs += [deb for deb in (*parts.debs, *parts.plan.debian_lock.debs.values()) if deb.name in known]
+    else:
+        debs += parts.debs
+    packages = [_opam(union.package) for union in parts.packages]
+    return SbomContent(
+        name=parts.address.target_name,
+        attach=attach,
+        components=components_of(packages, [_deb(deb) for deb in debs], base.suite),
+    )

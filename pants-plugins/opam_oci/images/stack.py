@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Iterable
+from typing import Iterable
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.images.environment import Variables, environment_of, image_env, without_opam
 from opam_oci.images.history import OPAM_ROOT_HISTORY, STATE_HISTORY, base_history, package_history, runtime_history
+from opam_oci.images.image_texts import HistoryEntry
 from opam_oci.images.layering import groups_of
 from opam_oci.images.packed_layer import AS_MADE, Compression, PackedLayerRequest, pack_layer
 from opam_oci.images.parts import ImageParts
@@ -17,9 +18,6 @@ from opam_oci.layers.base import BaseLayerRequest, make_base_layer
 from opam_oci.pants_engine.rules import concurrently, implicitly
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import Layer
-
-if TYPE_CHECKING:
-    from opam_sandbox.imaging.requests import HistoryEntry
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pants.util.frozendict import FrozenDict
 
 from opam_oci.host.checks import HostCheckRequest, MissingHostToolsError, check_host
 from opam_oci.layers.opam_text import texts_seen_by_builds
+from opam_oci.layers.urgency import Wanted, remaining_seconds
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.debian_rootfs import DebianRootfs, DebianRootfsRequest, find_debian_rootfs
 from opam_oci.resolves.freshness import check_opam_lock_fresh
@@ -28,12 +29,15 @@ class BuildPlanRequest:
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """Locks that fit the targets, on a machine that can build them. opam_texts: by package, see `opam_text`."""
+    """Locks that fit the targets, on a machine that can build them. opam_texts: by package, see `opam_text`; remaining: seconds
+    by package, longest first; wanted: see `urgency`."""
 
     lock: OpamLock
     rootfs: DebianRootfs
     debian_lock: DebianLock
     opam_texts: FrozenDict[str, str]
+    remaining: FrozenDict[str, float]
+    wanted: Wanted
 
 
 @rule
@@ -54,7 +58,7 @@ async def plan_build(request: BuildPlanRequest, opam: OpamSubsystem) -> BuildPla
         if host.problems:
             raise MissingHostToolsError(host.problems)
     texts = texts_seen_by_builds((package.name, package.opam) for package in lock.packages.values())
-    return BuildPlan(lock, rootfs, locked, FrozenDict(texts))
+    return BuildPlan(lock, rootfs, locked, FrozenDict(texts), FrozenDict(remaining_seconds(lock)), Wanted())
 
 
 def rules() -> list[object]:

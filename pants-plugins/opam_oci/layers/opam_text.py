@@ -33,6 +33,8 @@ _TOKEN = re.compile(
       | (?P<word> [^\s"\#\[\](){}]+ )""",
     re.VERBOSE | re.DOTALL,
 )
+_ESCAPE = re.compile(r"\\(?:(\r?\n[ \t]*)|([0-9]{3})|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+_NAMED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b"}
 _COMMENT = re.compile(r"\(\*|\*\)")
 _FIELD = re.compile(r"([a-z][a-z0-9-]*):")
 _DOWNLOAD = re.compile(r'"(?:https?|ftp)://[^"\\%]*"')
@@ -44,6 +46,10 @@ _OPAM_FILE = re.compile(r"(?:([A-Za-z0-9_+-]+):)?opamfile\b")
 
 class _NotUnderstood(Exception):
     pass
+
+
+class OpamTextError(Exception):
+    """An opam file that is none."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,50 @@ def seen_by_builds(text: str) -> str:
     except _NotUnderstood:
         return text
     return "".join(f"{line}\n" for line in lines)
+
+
+@lru_cache(maxsize=None)
+def strings_of_field(text: str, name: str) -> tuple[str, ...]:
+    """The strings of a top-level field that holds one or a list of them; none where there is no such field, or it holds something
+    else. Raises OpamTextError for what is no opam file."""
+    if f"{name}" not in text:
+        return ()
+    try:
+        values = [item.tokens for item in _items(_tokens(text)) if item.name == name]
+    except _NotUnderstood:
+        raise OpamTextError("it is no opam file") from None
+    return tuple(_strings(values[-1][1:])) if values else ()
+
+
+def _strings(tokens: list[str]) -> list[str]:
+    """Those outside of filters (`{...}`)."""
+    found = []
+    depth = 0
+    for token in tokens:
+        depth += (token == "{") - (token == "}")
+        if token.startswith('"'):
+            if not depth:
+                quotes = 3 if token.startswith('"""') and len(token) > 5 else 1
+                found.append(_unescaped(token[quotes:-quotes]))
+        elif not depth and token not in ("[", "]", "(", ")", "}", ":"):
+            return []  # opam takes no name, number or condition for a string
+    return found
+
+
+def _unescaped(text: str) -> str:
+    plain = _ESCAPE.sub(_of_escape, text)
+    # Several bytes may be one character.
+    return plain.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def _of_escape(match: re.Match[str]) -> str:
+    newline, decimal, hexadecimal, character = match.groups()
+    if newline is not None:
+        return ""
+    if decimal is None and hexadecimal is None:
+        return _NAMED.get(character, character)
+    byte = int(decimal) if decimal is not None else int(hexadecimal, 16)
+    return bytes([byte]).decode("utf-8", "surrogateescape") if byte < 0x100 else "\ufffd"
 
 
 def _is_unseen(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable
+from typing import Iterable, Mapping
 
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
 from pants.engine.fs import CreateDigest, FileDigest, FileEntry
@@ -14,12 +14,13 @@ from pants.util.logging import LogLevel
 from opam_oci.downloads.fetch import FetchRequest, fetch_file
 from opam_oci.layers.base import BaseLayerRequest, start_base
 from opam_oci.layers.build_logs import BuildLogRequest, print_build_log
-from opam_oci.layers.build_plan import BuildPlanRequest, plan_build
-from opam_oci.layers.foundation import FoundationRequest, make_foundation
+from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest, plan_build
+from opam_oci.layers.foundation import Foundation, FoundationRequest, make_foundation
 from opam_oci.layers.requests import build_request, deb_entries, deb_requests, out_of_reach, source_requests
-from opam_oci.pants_engine.calls import create_digest
+from opam_oci.layers.urgency import turn_of
+from opam_oci.pants_engine.calls import create_digest, get_digest_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
-from opam_oci.resolves.lockfile import Deb, LockedPackage, OpamLock
+from opam_oci.resolves.lockfile import LockedPackage, OpamLock
 from opam_oci.sandbox.failure import build_log, failure_text
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
 from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
@@ -87,38 +88,107 @@ async def fetch_early(files: Iterable[FetchRequest]) -> list[str]:
     return [f.error for f in fetched if f.error is not None]
 
 
-async def build_process(
-    package: LockedPackage,
-    text: str,
-    debs: tuple[Deb, ...],
-    layers: tuple[Layer, ...],
-    later: tuple[str, ...],
-    opam: OpamSubsystem,
-) -> Process:
-    """The process that builds a package over layers; the engine knows its sources and .debs by what the lockfile says.
+def build_description(package: LockedPackage) -> str:
+    """How a package's build is called in Pants' UI."""
+    return f"Build opam package {package.full_name}"
 
-    text: what builds see of the package's opam file."""
+
+@dataclass(frozen=True)
+class BuildProcessRequest:
+    """Asks for the process that builds a package of a resolve over these layers, base and opam's root among them."""
+
+    resolve: str
+    package: str
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class AheadRequest:
+    """Asks when another package is about to be built."""
+
+    process: BuildProcessRequest
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """It is."""
+
+
+@dataclass(frozen=True)
+class BuildProcess:
+    """It, which nobody has run. Its sources and .debs need not be there: the engine knows them by what the lockfile says."""
+
+    process: Process
+
+
+@rule
+async def make_build_process(request: BuildProcessRequest, opam: OpamSubsystem) -> BuildProcess:
+    """Made by the package itself, and waited for by those that are less urgent."""
+    plan = await plan_build(BuildPlanRequest(request.resolve), **implicitly())
+    package = plan.lock.packages[request.package]
+    debs = tuple(plan.lock.debs[name] for name in package.debs)
     values = build_request(
-        package, text, debs, layers, later, opam.check_depexts, opam.depext_files_left_out, opam.overlapping_files
+        package,
+        plan.opam_texts[package.name],
+        debs,
+        request.layers,
+        plan.lock.later(package.name),
+        opam.check_depexts,
+        opam.depext_files_left_out,
+        opam.overlapping_files,
     )
     # By checksum, as two sources of a package may be one file (the engine takes no path twice).
     sources = {source.sha256: source.size for source in package.sources}
     inputs = await create_digest(
         CreateDigest(
             [
-                request_file(values, layers),
+                request_file(values, request.layers),
                 *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
                 *deb_entries(debs),
             ]
         )
     )
     tool = await find_sandbox_tool(**implicitly())
-    return tool_process(tool, Call("build", build_description(package), values, layers, LAYER_OUTPUTS), inputs)
+    call = Call("build", build_description(package), values, request.layers, LAYER_OUTPUTS)
+    return BuildProcess(tool_process(tool, call, inputs))
 
 
-def build_description(package: LockedPackage) -> str:
-    """How a package's build is called in Pants' UI."""
-    return f"Build opam package {package.full_name}"
+@rule
+async def wait_for_ahead(request: AheadRequest) -> Ahead:
+    """A moment later than the package itself has its process, and goes on to run it."""
+    build = await make_build_process(request.process, **implicitly())
+    await get_digest_entries(build.process.input_digest)
+    return Ahead()
+
+
+@dataclass(frozen=True)
+class SmallLayer:
+    """The layer of a package; None if it does not build, which is its own rule's to say."""
+
+    layer: Layer | None
+
+
+@rule
+async def build_small(request: BuildProcessRequest) -> SmallLayer:
+    """Wait for a package's build, or run it. Of packages for which nothing has to be fetched."""
+    build = await make_build_process(request, **implicitly())
+    built = await run_on_demand(OnDemandRequest(build.process, ()), **implicitly())
+    if built.result is None or built.result.exit_code != 0:
+        return SmallLayer(None)
+    return SmallLayer(await layer_of(built.result, build.process.description))
+
+
+def stands_on(plan: BuildPlan, name: str, known: Mapping[str, Layer]) -> bool:
+    """Whether all that a package is built over is known."""
+    return all(one in known for one in plan.lock.build_closure(plan.lock.packages[name].depends))
+
+
+def over(
+    resolve: str, plan: BuildPlan, ground: Foundation, name: str, known: Mapping[str, Layer]
+) -> BuildProcessRequest:
+    """How a package is asked for: as its own rule does it. known: layers by name, those that it is built over among them."""
+    below = plan.lock.build_closure(plan.lock.packages[name].depends)
+    return BuildProcessRequest(resolve, name, (*ground.layers, *(known[one] for one in below)))
 
 
 @rule(desc="Build opam package", level=LogLevel.DEBUG)
@@ -150,10 +220,20 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
         return PackageOutcome(package.full_name, FrozenDict(), blocked_by=tuple(sorted(culprits)))
 
     below = layers_below(plan.lock, outcomes)
-    later = plan.lock.later(package.name)
-    text = plan.opam_texts[package.name]
-    process = await build_process(package, text, debs, (*ground.layers, *below.values()), later, opam)
-    built = await run_on_demand(OnDemandRequest(process, files), **implicitly())
+    turn = turn_of(plan.lock, plan.remaining, plan.wanted.all(), package.name)
+    known = dict(below)
+    for name in turn.first:
+        # Not by its own rule: when the lockfile changes, that may come to wait for this package, which would be a cycle.
+        if stands_on(plan, name, known):
+            small = await build_small(over(request.resolve, plan, ground, name, known), **implicitly())
+            known.update({name: small.layer} if small.layer is not None else {})
+    await concurrently(
+        wait_for_ahead(AheadRequest(over(request.resolve, plan, ground, name, known)), **implicitly())
+        for name in turn.ahead
+        if stands_on(plan, name, known)
+    )
+    build = await make_build_process(over(request.resolve, plan, ground, package.name, below), **implicitly())
+    built = await run_on_demand(OnDemandRequest(build.process, files), **implicitly())
     result = built.result
     if result is None:
         return failed_outcome(package, built.errors)

@@ -33,6 +33,7 @@ class Layer:
     diff_id: str
     blob: str
     size: int
+    media_type: str
     digest: Digest
     description: str
 
@@ -62,7 +63,7 @@ def _check_description(values: Mapping[str, Any], description: str) -> Mapping[s
     where = f"{description}: layer.json"
     for key in ("digest", "diff_id"):
         checked_digest(values.get(key), f"{where}: `{key}`", LayerError)
-    for key, kind in (("kind", str), ("name", str), ("version", str), ("size", int)):
+    for key, kind in (("kind", str), ("name", str), ("version", str), ("media_type", str), ("size", int)):
         if not isinstance(values.get(key), kind):
             raise LayerError(f"{where}: its `{key}` is {values.get(key)!r:.80}.")
     return values
@@ -95,6 +96,7 @@ async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
         diff_id=values["diff_id"],
         blob=values["digest"],
         size=values["size"],
+        media_type=values["media_type"],
         digest=digest,
         description=written.file_digest.fingerprint,
     )

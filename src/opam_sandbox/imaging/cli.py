@@ -8,7 +8,6 @@ from opam_sandbox import cli
 from opam_sandbox.cli import Command
 from opam_sandbox.imaging.requests import (
     ArchiveRequest,
-    ImageRequest,
     MergeRequest,
     RepackRequest,
     RuntimeRequest,
@@ -20,9 +19,6 @@ COMMANDS = {
     "repack": Command("opam_sandbox.imaging.repack", RepackRequest, "compress a layer another way"),
     "merge": Command("opam_sandbox.imaging.merge", MergeRequest, "make one layer out of several"),
     "runtime": Command("opam_sandbox.imaging.runtime", RuntimeRequest, "make the layer of a runtime image"),
-    "image": Command(
-        "opam_sandbox.imaging.image", ImageRequest, "write the manifest, config, index and SBOM of an image"
-    ),
     "archive": Command("opam_sandbox.imaging.archive", ArchiveRequest, "write an image layout as one file"),
 }
 

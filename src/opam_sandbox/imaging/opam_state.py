@@ -27,6 +27,22 @@ KEPT = {
 }
 LEFT_OUT = {ownership.OPAM_ROOT + b"/repo/lock"}
 
+_FAILED, _LAST = b"failed: ", "opam env --sexp"
+# All of it in one view, as a view takes as long as opam does. The arguments are the variables that the last one is given.
+# Its --inplace-path is how opam writes the environment when a package is installed: what is added to PATH keeps its place there.
+_SCRIPT = f"""
+run() {{
+  "$@" >/dev/null && return
+  status=$?
+  echo "{_FAILED.decode()}$*"
+  exit $status
+}}
+run opam switch set default
+run opam env --inplace-path
+run /bin/rm -rf "/{LAST_ENV}"
+exec /usr/bin/env -i "$@" {_LAST}
+"""
+
 _ENVIRONMENT = f"{SWITCH_STATE_DIR}/environment"
 # A line of `opam env --sexp`: two strings as OCaml has them, which says bytes beyond ASCII by their decimal numbers.
 _PAIR = re.compile(rb'  \("((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"\)')
@@ -46,14 +62,9 @@ def write(view: View, packages: Sequence[OpamPackage], installed: Sequence[str],
     view.write_files(files)
     # Of the empty switch: opam believes what is there, and makes what is not.
     view_files.remove(view.root, _ENVIRONMENT)
+    base = image_environment()
     with view.timer.step("opam"):
-        _opam(view, ["opam", "switch", "set", "default"], environment(1))
-        # As it is written when a package is installed: what is added to PATH keeps its place there.
-        _opam(view, ["opam", "env", "--inplace-path"], environment(1))
-        if view_files.is_directory(view.root, LAST_ENV):
-            view_files.remove_directory(view.root, LAST_ENV)
-        base = image_environment()
-        printed = _opam(view, ["opam", "env", "--sexp"], base)
+        printed = _opam(view, base)
     updates = read_environment(printed)
     env = {name: value for name, value in base.items() if name not in updates}
     return [f"{name}={value}" for name, value in {**env, **updates}.items()]
@@ -94,11 +105,15 @@ def _unescaped(match: "re.Match[bytes]") -> bytes:
     return bytes([int(text) & 0xFF]) if len(text) == 3 else _ESCAPED.get(text, text)
 
 
-def _opam(view: View, argv: Sequence[str], env: Dict[str, str]) -> bytes:
-    """What the command prints. opam reads every record on the way: what it cannot read fails here."""
+def _opam(view: View, base: Dict[str, str]) -> bytes:
+    """What `opam env` prints in the environment `base`, after opam has written its records. opam reads every record on the way:
+    what it cannot read fails here."""
     output = view.scratch / "printed"
+    argv = ["/bin/sh", "-c", _SCRIPT, "opam", *(f"{name}={value}" for name, value in base.items())]
     with open(output, "wb") as out:
-        done = view.overlay.run(argv, env, view.log, user=True, cwd=f"/{HOME}", stdout=out.fileno())
+        done = view.overlay.run(argv, environment(1), view.log, user=True, cwd=f"/{HOME}", stdout=out.fileno())
+    printed = output.read_bytes()
     if done.returncode != 0:
-        raise ToolError(f"`{' '.join(argv)}` failed in the image's switch (exit status {done.returncode}), see {LOG}")
-    return output.read_bytes()
+        command = printed[len(_FAILED) :].decode(errors="replace").strip() if printed.startswith(_FAILED) else _LAST
+        raise ToolError(f"`{command}` failed in the image's switch (exit status {done.returncode}), see {LOG}")
+    return printed

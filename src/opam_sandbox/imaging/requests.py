@@ -1,6 +1,6 @@
 """The requests and results of this part. Paths are relative to the current directory; `layers` are layer directories."""
 
-from typing import Any, Dict, List, Literal, TypedDict
+from typing import List, Literal, TypedDict
 
 from opam_sandbox.opam.package import PackageFields
 
@@ -62,97 +62,6 @@ class RuntimeRequest(TypedDict):
     packages: List[RuntimePackage]
     keep: List[str]
     env: List[str]
-
-
-class _HistoryEntry(TypedDict):
-    created_by: str
-
-
-class HistoryEntry(_HistoryEntry, total=False):
-    """What the image says of one of its layers: `title` becomes an annotation of the layer."""
-
-    comment: str
-    title: str
-
-
-class ImageConfig(TypedDict, total=False):
-    """The `config` of an OCI image's configuration (image-spec, config.md)."""
-
-    Env: List[str]
-    Entrypoint: List[str]
-    Cmd: List[str]
-    User: str
-    WorkingDir: str
-    ExposedPorts: Dict[str, Any]
-    Volumes: Dict[str, Any]
-    StopSignal: str
-    Labels: Dict[str, str]
-
-
-class SbomSource(TypedDict):
-    """An archive of a package: `sha256` in hex."""
-
-    url: str
-    sha256: str
-
-
-class SbomPackage(TypedDict):
-    """An opam package: `opam` is its opam file's text, `depends` are names."""
-
-    name: str
-    version: str
-    opam: str
-    depends: List[str]
-    sources: List[SbomSource]
-
-
-class _SbomDeb(TypedDict):
-    name: str
-    version: str
-    architecture: str
-    sha256: str
-
-
-class SbomDeb(_SbomDeb, total=False):
-    """A Debian package. optional: it only counts where a layer's description knows it."""
-
-    optional: bool
-
-
-class Sbom(TypedDict):
-    """What the image consists of. attach: manifests in the index attach the documents to the image."""
-
-    name: str
-    attach: bool
-    suite: str
-    packages: List[SbomPackage]
-    debs: List[SbomDeb]
-
-
-class _ImageRequest(TypedDict):
-    layers: List[str]
-    history: List[HistoryEntry]
-    architecture: str
-    os: str
-    config: ImageConfig
-    created: str
-
-
-class ImageRequest(_ImageRequest, total=False):
-    """`image`: `layers` and `history` go together, bottom first; `created` is a time as RFC 3339 has it."""
-
-    annotations: Dict[str, str]
-    ref_name: str
-    sbom: Sbom
-
-
-class ImageSummary(TypedDict):
-    """image.json: digests are `sha256:<hex>`, `layers` a number, `size` the bytes of all blobs but the SBOM's."""
-
-    manifest_digest: str
-    config_digest: str
-    layers: int
-    size: int
 
 
 class ArchivedImage(TypedDict):

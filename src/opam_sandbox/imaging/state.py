@@ -15,7 +15,7 @@ from typing import Sequence
 from opam_sandbox import dpkg_union
 from opam_sandbox.beside.union import Union
 from opam_sandbox.errors import RequestError, ToolError
-from opam_sandbox.imaging import image_owners, opam_state
+from opam_sandbox.imaging import image_owners, in_memory, opam_state
 from opam_sandbox.imaging.requests import StateRequest
 from opam_sandbox.layer import merge_accounts, owners, ownership
 from opam_sandbox.layer.description import Layer, installed_packages, read_layers
@@ -23,6 +23,7 @@ from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam.package import OpamPackage, read_package
 from opam_sandbox.opam.switch import environment
+from opam_sandbox.sandbox import memory
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
 
@@ -43,7 +44,8 @@ _KEPT = {
 
 def run(request: StateRequest, jobs: int) -> int:
     """Make the layer. Returns the exit status; raises ToolError."""
-    layers = read_layers(request["layers"])
+    # The layer is made in another directory: see `in_memory`.
+    layers = read_layers(os.path.abspath(path) for path in request["layers"])
     packages = [read_package(item) for item in request["packages"]]
     rootless = is_rootless()
     if not layers or layers[0].kind != "base":
@@ -55,7 +57,9 @@ def run(request: StateRequest, jobs: int) -> int:
         def work(view: View) -> Facts:
             return _write(view, store, layers, packages, request["roots"], request.get("overlapping_files", ()))
 
-        make_layer(Identity("state"), layers, store, work, skip=_skip)
+        in_memory.work(
+            lambda: make_layer(Identity("state"), layers, store, work, skip=_skip), memory.room_for_one(), rootless
+        )
         return 0
 
     return run_isolated(inside)

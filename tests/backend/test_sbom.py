@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -15,45 +15,38 @@ from license_expression import get_spdx_licensing
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from opam_sandbox.imaging import sbom
-from opam_sandbox.imaging.licenses import _EXCEPTIONS, _IDS, expression
-from opam_sandbox.layer.description import Layer
+from opam_oci.images import sbom_documents as sbom
+from opam_oci.images.licenses import _EXCEPTIONS, _IDS, expression
+from opam_oci.images.sbom_documents import DebFacts, OpamFacts
+from opam_oci.layers.opam_text import OpamTextError, strings_of_field
+from opam_sandbox.errors import ToolError
+from opam_sandbox.opam import formulas, opamfile
 
 DIGEST = "sha256:" + "0" * 64
 CREATED = "1970-01-01T00:00:01Z"
 
 
-def package(name: str, opam: str = "", depends: List[str] = [], sources: int = 1) -> Dict[str, Any]:  # noqa: B006
-    return {
-        "name": name,
-        "version": "1.0~rc1+x",
-        "opam": f'opam-version: "2.0"\n{opam}',
-        "depends": depends,
-        "sources": [{"url": f"https://example.org/{n}.tgz", "sha256": f"{n}" * 64} for n in range(sources)],
-    }
+def package(
+    name: str, licenses: Sequence[str] = (), homepage: str = "", depends: Sequence[str] = (), sources: int = 1
+) -> OpamFacts:
+    found = tuple((f"https://example.org/{n}.tgz", f"{n}" * 64) for n in range(sources))
+    return OpamFacts(name, "1.0~rc1+x", tuple(licenses), homepage, tuple(depends), found)
 
 
-def deb(name: str, optional: bool = False) -> Dict[str, Any]:
-    version = "4:14.2.0-1+b1"
-    return {"name": name, "version": version, "architecture": "amd64", "sha256": "a" * 64, "optional": optional}
+def deb(name: str) -> DebFacts:
+    return DebFacts(name, "4:14.2.0-1+b1", "amd64", "a" * 64)
 
 
 PACKAGES = [
-    package("lwt", 'license: "MIT"\nhomepage: "https://example.org/lwt"', ["base-unix", "odd_name"]),
+    package("lwt", ["MIT"], "https://example.org/lwt", ["base-unix", "odd_name"]),
     package("base-unix", sources=0),
-    package("odd_name", 'license: ["LGPL-2.1-only with OCaml-LGPL-linking-exception" "Public domain"]', sources=3),
-    package("0install", 'license: "LGPL-2.1-or-later AND (MIT OR bsd-3-clause)"\nhomepage: "not a url"', ["lwt"]),
+    package("odd_name", ["LGPL-2.1-only with OCaml-LGPL-linking-exception", "Public domain"], sources=3),
+    package("0install", ["LGPL-2.1-or-later AND (MIT OR bsd-3-clause)"], "not a url", ["lwt", "elsewhere"]),
 ]
 
 
-def contents(*layers: Layer) -> sbom.Contents:
-    request: Any = {
-        "name": "0install",
-        "suite": "trixie",
-        "packages": PACKAGES,
-        "debs": [deb("gcc"), deb("libc6", True)],
-    }
-    return sbom.read_contents(request, layers, DIGEST, CREATED)
+def contents() -> sbom.Contents:
+    return sbom.Contents("0install", DIGEST, CREATED, sbom.components_of(PACKAGES, [deb("gcc"), deb("gcc")], "trixie"))
 
 
 def documents() -> Dict[str, Any]:
@@ -83,15 +76,17 @@ def test_what_it_says() -> None:
     assert "homepage" not in spdx["0install"]
     purl = "pkg:deb/debian/gcc@4:14.2.0-1%2Bb1?arch=amd64&distro=trixie"
     assert spdx["gcc"]["externalRefs"][0]["referenceLocator"] == purl
-    assert "libc6" not in spdx  # optional, and no layer has it
     cdx = documents()["cdx.json"]
     refs = {one["ref"]: one["dependsOn"] for one in cdx["dependencies"]}
     assert refs["pkg:opam/0install@1.0~rc1%2Bx"] == ["pkg:opam/lwt@1.0~rc1%2Bx"]
 
 
-def test_debian_packages_that_a_layer_has_parts_of() -> None:
-    layer = Layer(Path("l"), "package", "runtime", "", DIGEST, DIGEST, 1, "", 1, {}, {"status": {"libc6:amd64": "P"}})
-    assert "libc6" in [component.name for component in contents(layer).components]
+def test_the_text_is_json_indented_by_one() -> None:
+    """Whatever was written before."""
+    for _ in range(2):
+        for document in (*documents().values(), {"a": [], "b": [[1, {"c": "é\n"}], "x"], "d": {"e": [1, {"f": []}]}}):
+            expected = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+            assert sbom.encode(document).decode() == expected
 
 
 def test_same_bytes_and_no_time_or_chance() -> None:
@@ -129,3 +124,38 @@ def test_any_text_becomes_an_expression(licenses: List[str]) -> None:
     if text:
         symbols = get_spdx_licensing().parse(text, validate=False).symbols
         assert all(str(one).startswith("LicenseRef-") or "WITH" in str(one) or str(one).rstrip("+") for one in symbols)
+
+
+OPAM_FILES = [
+    'license: "MIT"\nhomepage: ["https://a.example" {os = "linux"} "b"]\n',
+    'opam-version: "2.0"\nlicense: [ "MIT" ("ISC" ["BSD"]) ] # license: "no"\n(* license: "nor" (* this *) *)\n',
+    'license: "a"\nx: [ license "b" ]\nlicense: "c"\nurl { license: "d" }\n',
+    'license: """a "b" \\n""" homepage:"\\x41\\195\\169\\255\\256 \\\n   b\\t\\q"\n',
+    'license: ""\nhomepage: """"""\n',
+    "license: MIT\nhomepage: []\n",
+    'maintainer: "who has no license"\n',
+    "",
+]
+
+
+@pytest.mark.parametrize("text", OPAM_FILES)
+def test_fields_are_what_the_tool_reads(text: str) -> None:
+    """The backend has a reader of its own."""
+    for name in ("license", "homepage"):
+        read = [formulas.strings(item.value) for item in opamfile.parse(text, "opam") if item.name == name]
+        assert list(strings_of_field(text, name)) == (read[-1] if read else [])
+
+
+def test_fields_of_all_packages_here() -> None:
+    files = sorted(Path("3rdparty/opam").rglob("opam"))
+    assert len(files) > 20
+    for file in files:
+        test_fields_are_what_the_tool_reads(file.read_text())
+
+
+@pytest.mark.parametrize("text", ['license: "a', 'license: ["a"', "license }", '(* license: "a"', '"license"'])
+def test_what_is_no_opam_file(text: str) -> None:
+    with pytest.raises(ToolError):
+        opamfile.parse(text, "opam")
+    with pytest.raises(OpamTextError):
+        strings_of_field(text, "license")

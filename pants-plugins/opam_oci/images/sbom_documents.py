@@ -12,13 +12,11 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from functools import lru_cache
+from typing import Any, Callable, Dict, Iterable, List, Set, Tuple
 from urllib.parse import quote
 
-from opam_sandbox.imaging.licenses import expression, is_listed
-from opam_sandbox.imaging.requests import Sbom, SbomDeb, SbomPackage
-from opam_sandbox.layer.description import Layer
-from opam_sandbox.opam import formulas, opamfile
+from opam_oci.images.licenses import expression, is_listed
 
 
 @dataclass(frozen=True)
@@ -59,51 +57,60 @@ class Format:
     document: Callable[[Contents], Dict[str, Any]]
 
 
-def read_contents(request: Sbom, layers: Sequence[Layer], digest: str, created: str) -> Contents:
-    """The request's `sbom`. Of .debs with `optional`, only those count that a layer's `dpkg` knows."""
-    packages = request["packages"]
-    names = {package["name"] for package in packages}
-    components = [_opam(package, names) for package in packages]
-    installed = {key.partition(":")[0] for layer in layers for key in layer.dpkg.get("status", {})}
-    debs: Dict[Tuple[str, str], Component] = {}
-    for deb in request["debs"]:
-        if not deb.get("optional", False) or deb["name"] in installed:
-            debs[(deb["name"], deb["version"])] = _deb(deb, request["suite"])
-    components += [debs[key] for key in sorted(debs)]
-    return Contents(request["name"], digest, created, tuple(components))
+@dataclass(frozen=True)
+class OpamFacts:
+    """What an SBOM says of an opam package: `licenses` and `homepage` as its opam file has them, `depends` are names, `sources`
+    (url, sha256 hex)."""
+
+    name: str
+    version: str
+    licenses: Tuple[str, ...]
+    homepage: str
+    depends: Tuple[str, ...]
+    sources: Tuple[Tuple[str, str], ...]
 
 
-def _opam(package: SbomPackage, names: "set[str]") -> Component:
-    name, version = package["name"], package["version"]
-    licenses: List[str] = []
-    homepage = ""
-    for item in opamfile.parse(package["opam"], f"{name}.{version}: opam file"):
-        if item.name == "license":
-            licenses = [_readable(text) for text in formulas.strings(item.value)]
-        elif item.name == "homepage":
-            homepage = _readable((formulas.strings(item.value) or [""])[0])
+@dataclass(frozen=True)
+class DebFacts:
+    """What an SBOM says of a Debian package. `sha256` of the .deb, in hex."""
+
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+
+
+def components_of(packages: Iterable[OpamFacts], debs: Iterable[DebFacts], suite: str) -> Tuple[Component, ...]:
+    """The parts of an image: opam packages in their order, then Debian ones, each name and version once, sorted."""
+    packages = tuple(packages)
+    names = {package.name for package in packages}
+    by_version = {(deb.name, deb.version): _deb(deb, suite) for deb in debs}
+    return (*(_opam(package, names) for package in packages), *(by_version[key] for key in sorted(by_version)))
+
+
+def _opam(package: OpamFacts, names: Set[str]) -> Component:
+    homepage = _readable(package.homepage)
     return Component(
-        id=f"opam-{name}",
-        name=name,
-        version=version,
-        purl=f"pkg:opam/{_part(name)}@{_part(version)}",
-        licenses=tuple(text for text in licenses if text.strip()),
+        id=f"opam-{package.name}",
+        name=package.name,
+        version=package.version,
+        purl=f"pkg:opam/{_part(package.name)}@{_part(package.version)}",
+        licenses=tuple(text for text in map(_readable, package.licenses) if text.strip()),
         homepage=homepage if _is_url(homepage) else "",
-        sources=tuple((_readable(source["url"]), source["sha256"]) for source in package["sources"]),
-        depends=tuple(f"opam-{other}" for other in sorted(package["depends"]) if other in names),
+        sources=tuple((_readable(url), sha256) for url, sha256 in package.sources),
+        depends=tuple(f"opam-{other}" for other in sorted(package.depends) if other in names),
     )
 
 
-def _deb(deb: SbomDeb, suite: str) -> Component:
-    name, version, architecture = deb["name"], deb["version"], deb["architecture"]
+def _deb(deb: DebFacts, suite: str) -> Component:
     return Component(
-        id=f"deb-{name}",
-        name=name,
-        version=version,
-        purl=f"pkg:deb/debian/{_part(name)}@{_part(version)}?arch={architecture}&distro={_part(suite)}",
+        id=f"deb-{deb.name}",
+        name=deb.name,
+        version=deb.version,
+        purl=f"pkg:deb/debian/{_part(deb.name)}@{_part(deb.version)}?arch={deb.architecture}&distro={_part(suite)}",
         licenses=(),
         homepage="",
-        sources=(("", deb["sha256"]),),
+        sources=(("", deb.sha256),),
         depends=(),
     )
 
@@ -274,5 +281,27 @@ FORMATS = (
 
 
 def encode(document: Dict[str, Any]) -> bytes:
-    """A document as a file's content."""
-    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    """A document as a file's content: JSON with sorted keys, an indentation of one blank."""
+    lines = [f" {json.dumps(key)}: {_value_text(document[key])}" for key in sorted(document)]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def _value_text(value: Any) -> str:
+    """A value of the document. Python indents slowly, and most of what is in a list, such as the base's packages, is in the next
+    image's document again: so the elements' texts are kept."""
+    if not isinstance(value, list) or not value:
+        return _indented(value, 1)
+    return "[\n" + ",\n".join(f"  {_element_text(_compact(element))}" for element in value) + "\n ]"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+@lru_cache(maxsize=8192)
+def _element_text(compact: str) -> str:
+    return _indented(json.loads(compact), 2)
+
+
+def _indented(value: Any, depth: int) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).replace("\n", "\n" + " " * depth)

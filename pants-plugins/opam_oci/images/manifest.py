@@ -1,0 +1,161 @@
+"""The manifest, the config and the index of an OCI image layout, and the manifests that attach SBOMs to the image.
+
+Nothing is run for it: all that it is made of is known by now, and a process of its own would take longer than this. Of layers it
+has what their descriptions say. Whether their blobs are that, `sandbox/layer.py` asks when they are made, and `stored_files.py`
+before anything leaves Pants' store. Source: OCI image-spec 1.1 (manifest.md, config.md, image-layout.md, annotations.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from opam_oci.images.image_texts import HistoryEntry
+from opam_oci.images.oci_layout import INDEX_TYPE, MANIFEST_TYPE, REF_NAME
+from opam_oci.images.sbom_documents import FORMATS, Component, Contents, encode
+from opam_oci.sandbox.layer import Layer, blob_path
+
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+# What a manifest has for a config that says nothing (manifest.md, "Guidance for an Empty Descriptor").
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+
+TITLE = "org.opencontainers.image.title"
+CREATED_AT = "org.opencontainers.image.created"
+
+_Descriptor = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SbomContent:
+    """What the SBOM of an image is made from. `attach`: manifests in the index attach the documents to the image."""
+
+    name: str
+    attach: bool
+    components: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class ImageContent:
+    """What an image consists of. `layers` and `history` go together, bottom first; `config` is the field of the image's
+    configuration; `created` is a time as RFC 3339 has it; `sbom` is None for an image without one."""
+
+    layers: tuple[Layer, ...]
+    history: tuple[HistoryEntry, ...]
+    architecture: str
+    os: str
+    config: Mapping[str, Any]
+    created: str
+    annotations: Mapping[str, str]
+    ref_name: str
+    sbom: SbomContent | None
+
+
+@dataclass(frozen=True)
+class ImageTexts:
+    """`layout`: the files of the layout but the layers' blobs, `sbom`: those of the SBOM, both by path.
+
+    `manifest` and `config` are digests "sha256:..."."""
+
+    layout: Mapping[str, bytes]
+    sbom: Mapping[str, bytes]
+    manifest: str
+    config: str
+
+
+def write_image(content: ImageContent) -> ImageTexts:
+    """The same content always gives the same bytes."""
+    assert len(content.history) == len(content.layers)
+    blobs: dict[str, bytes] = {}
+    config = {
+        "created": content.created,
+        "architecture": content.architecture,
+        "os": content.os,
+        "config": content.config,
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in content.layers]},
+        "history": [_history(entry, content.created) for entry in content.history],
+    }
+    described = _json_blob(blobs, config, CONFIG_TYPE)
+    manifest: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": described,
+        "layers": [_layer(layer, entry.get("title", "")) for layer, entry in zip(content.layers, content.history)],
+    }
+    if content.annotations:
+        manifest["annotations"] = content.annotations
+    image = _json_blob(blobs, manifest, MANIFEST_TYPE)
+    documents = _documents(content, image["digest"])
+    referrers = []
+    if content.sbom is not None and content.sbom.attach:
+        referrers = [
+            _referrer(blobs, image, path, media_type, text, content.created)
+            for path, (media_type, text) in documents.items()
+        ]
+    entry = {
+        **image,
+        "platform": {"architecture": content.architecture, "os": content.os},
+        "annotations": {REF_NAME: content.ref_name},
+    }
+    layout = {
+        "index.json": _json_file({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry, *referrers]}),
+        "oci-layout": _json_file({"imageLayoutVersion": "1.0.0"}),
+        **blobs,
+    }
+    sbom = {path: text for path, (_, text) in documents.items()}
+    return ImageTexts(layout, sbom, image["digest"], described["digest"])
+
+
+def _layer(layer: Layer, title: str) -> _Descriptor:
+    descriptor: dict[str, Any] = {"mediaType": layer.media_type, "digest": layer.blob, "size": layer.size}
+    if title:
+        descriptor["annotations"] = {TITLE: title}
+    return descriptor
+
+
+def _history(entry: HistoryEntry, created: str) -> Mapping[str, str]:
+    result = {"created": created, "created_by": entry["created_by"]}
+    if entry.get("comment"):
+        result["comment"] = entry["comment"]
+    return result
+
+
+def _documents(content: ImageContent, image: str) -> dict[str, tuple[str, bytes]]:
+    """The SBOM's media types and texts by path. `image`: the digest of its manifest."""
+    if content.sbom is None:
+        return {}
+    contents = Contents(content.sbom.name, image, content.created, content.sbom.components)
+    return {f"sbom.{form.suffix}": (form.media_type, encode(form.document(contents))) for form in FORMATS}
+
+
+def _referrer(
+    blobs: dict[str, bytes], image: _Descriptor, path: str, media_type: str, text: bytes, created: str
+) -> _Descriptor:
+    """The index's entry of a manifest that attaches a document to the image."""
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": media_type,
+        "config": {**_blob(blobs, b"{}", EMPTY_TYPE), "data": "e30="},
+        "layers": [{**_blob(blobs, text, media_type), "annotations": {TITLE: path}}],
+        "subject": image,
+        "annotations": {CREATED_AT: created},
+    }
+    return {**_json_blob(blobs, manifest, MANIFEST_TYPE), "artifactType": media_type}
+
+
+def _json_blob(blobs: dict[str, bytes], data: object, media_type: str) -> dict[str, Any]:
+    """Enter JSON as a blob (sorted keys, no white space); returns its descriptor."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _blob(blobs, text.encode(), media_type)
+
+
+def _blob(blobs: dict[str, bytes], content: bytes, media_type: str) -> dict[str, Any]:
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    blobs[blob_path(digest)] = content
+    return {"mediaType": media_type, "digest": digest, "size": len(content)}
+
+
+def _json_file(data: object) -> bytes:
+    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
