@@ -39,7 +39,7 @@ def packages() -> Dict[str, Tuple[List[str], int, int]]:
 
 
 def lockfile(base: str, sources: Path, nonce: str, round: int) -> str:
-    """Of the resolve `orderN`, N a `round`. Another `nonce` makes other sources, another `round` other packages of the same ones."""
+    """Of the resolve `orderN`, N a `round`. Another `nonce` makes other sources, another `round` other packages of the same."""
     graph = packages()
     text = (
         f'[metadata]\nlock_version = 1\nkind = "opam"\nresolve = "order{round}"\nbase = "//3rdparty/debian:{base}"\n'

@@ -23,7 +23,6 @@ from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam.package import OpamPackage, read_package
 from opam_sandbox.opam.switch import environment
-from opam_sandbox.sandbox import memory
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
 
@@ -57,9 +56,10 @@ def run(request: StateRequest, jobs: int) -> int:
         def work(view: View) -> Facts:
             return _write(view, store, layers, packages, request["roots"], request.get("overlapping_files", ()))
 
-        in_memory.work(
-            lambda: make_layer(Identity("state"), layers, store, work, skip=_skip), memory.room_for_one(), rootless
-        )
+        with store.memory() as room:
+            in_memory.work(
+                lambda: make_layer(Identity("state"), layers, store, work, skip=_skip, room=room), room, rootless
+            )
         return 0
 
     return run_isolated(inside)
