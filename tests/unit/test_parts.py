@@ -145,3 +145,31 @@ def test_no_circles() -> None:
             free = {name for name, others in graph.items() if not others & set(graph)}
             assert free, f"a circle among {sorted(graph)}"
             graph = {name: others for name, others in graph.items() if name not in free}
+
+
+# What takes a process of a fraction of a second longer to import than to use, or what few builds use.
+_LATE = (
+    *(
+        "argparse",
+        "concurrent.futures",
+        "dataclasses",
+        "difflib",
+        "gzip",
+        "inspect",
+        "logging",
+        "secrets",
+        "shutil",
+        "socket",
+    ),
+    *("tempfile", "opam_sandbox.layer.read_tar", "opam_sandbox.layer.unpack", "opam_sandbox.opam.opamfile"),
+)
+
+
+def test_a_build_starts_without_what_few_builds_need() -> None:
+    script = (
+        f"import sys; sys.path[:0] = [{str(SOURCES)!r}]; from opam_sandbox import start; start.prepare(); "
+        "import opam_sandbox.building.cli, opam_sandbox.building.build; "
+        f"print(*sorted(set(sys.modules) & set({_LATE!r})))"
+    )
+    done = subprocess.run([sys.executable, "-sSEB", "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == []
