@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
-from typing import Tuple
+from typing import Any, Tuple
 
 import pytest
 
+from opam_sandbox import machine_errors
 from opam_sandbox.building import build
 from opam_sandbox.opam.switch import SWITCH_STATE_DIR
 from opam_sandbox.sandbox import control_group, limits, memory
+from tests.support import disks
 from tests.unit.conftest import Namespaces, build_request, make_base_layer, make_opam_root
 
 # A daemon that nothing but SIGKILL ends, and that makes files as fast as it can.
@@ -102,6 +105,35 @@ def test_it_is_tried_again_on_disk_when_the_kernel_has_ended_a_part_of_it(
     else:
         assert (status, log) == (0, "on disk\n"), error
     assert not list((tmp_path / "store/v3/root/memory").iterdir())
+
+
+@pytest.mark.parametrize("room", [0, 1 << 26], ids=["short", "enough"])
+def test_a_sandbox_in_memory_gives_the_same_layer(
+    tmp_path: Path, here: Path, tiny_root: Path, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where memory is short, what the build writes is not in it: it would not fit."""
+    if machine_errors.is_in_memory(tmp_path):
+        pytest.skip("temporary files lie in memory")
+    monkeypatch.setattr(memory, "room_for_one", lambda claimed=0: room)
+    large = "i=0; while [ $i -lt 300 ]; do cat /bin/cat /bin/cat >> /tmp/x || exit 9; i=$((i+1)); done"
+    opam = f"{large}; cat /bin/cat > /home/opam/x; exit 0\n"
+    assert run(tmp_path, tiny_root, opam) == (0, "")
+    on_disk = json.loads((here / "layer.json").read_text())
+    shutil.rmtree(tmp_path / "store")
+    shutil.rmtree(tmp_path / "base")
+    shutil.rmtree(tmp_path / "opam-root")
+    (here / "in-memory").mkdir()
+
+    def build_in_memory() -> "Tuple[int, Any]":
+        with disks.memory(here / "in-memory", (16 << 20) if not room else (64 << 20)):
+            os.chdir(here / "in-memory")
+            status, _ = run(tmp_path, tiny_root, opam)
+            text = Path("layer.json").read_text() if status == 0 else "{}"
+            os.chdir(here)
+        return status, json.loads(text)
+
+    assert disks.apart(build_in_memory) == (0, on_disk)
+    assert left(here, tmp_path) == {"build.log", "timings.json", "layer.json", "blobs", "in-memory"}
 
 
 def test_what_is_left_running_ends_with_a_build_that_succeeds(tmp_path: Path, here: Path, tiny_root: Path) -> None:
