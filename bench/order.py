@@ -42,7 +42,7 @@ def packages() -> Dict[str, Tuple[List[str], int, int]]:
 
 
 def lockfile(base: str, sources: Path, nonce: str, round: int) -> str:
-    """Of the resolve `orderN`, N a `round`, which makes other packages of the same sources. Another `nonce` makes other sources."""
+    """Of the resolve `orderN`, N a `round`, which makes other packages of the same sources. `nonce` makes other sources."""
     graph = packages()
     text = (
         f'[metadata]\nlock_version = 1\nkind = "opam"\nresolve = "order{round}"\nbase = "//3rdparty/debian:{base}"\n'
