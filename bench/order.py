@@ -5,6 +5,9 @@ packages that stand on `start`; `last` stands on `large`. So the longest way is 
 package of that way stands still after those below it were built. All of them sleep, so that it does not matter how many run at
 once. Their sources are in Pants' store.
 
+`large` is ready as soon as others are, but for `small`: it is to be first. `last` is ready when others have been asked for, which
+nobody can take back: it waits for those.
+
 Baselines, of the same trace: the time that the way's builds ran; the least that all builds could take, all slots used.
 """
 
@@ -39,7 +42,7 @@ def packages() -> Dict[str, Tuple[List[str], int, int]]:
 
 
 def lockfile(base: str, sources: Path, nonce: str, round: int) -> str:
-    """Of the resolve `orderN`, N a `round`. Another `nonce` makes other sources, another `round` other packages of the same."""
+    """Of the resolve `orderN`, N a `round`, which makes other packages of the same sources. `nonce` makes other sources."""
     graph = packages()
     text = (
         f'[metadata]\nlock_version = 1\nkind = "opam"\nresolve = "order{round}"\nbase = "//3rdparty/debian:{base}"\n'
@@ -119,9 +122,18 @@ def run(session: Session) -> List[Row]:
     slots = len(os.sched_getaffinity(0))
     least = max(ran, sum(end - start for start, end in found.values()) / slots)
     whole = max(end for _, end in found.values()) - min(start for start, _ in found.values())
+    at_once = waited["small"] + waited["large"]
     details = {"waits": waited, "seconds": seconds, "builds": found}
     return [
-        Row("order", "waiting on the longest way", sum(waited.values()), "its builds", ran, goal=0.15, details=details),
+        Row("order", "waiting of what is ready at once", at_once, "the way's builds", ran, goal=0.05, details=details),
+        Row(
+            "order",
+            "waiting behind what was asked for before",
+            waited["last"],
+            "the way's builds",
+            ran,
+            details=details,
+        ),
         Row(
             "order",
             f"{len(found)} builds, first to last",

@@ -91,7 +91,7 @@ def namespaces(root_user: None) -> Namespaces:
     return run
 
 
-_PROGRAMS = ("sh", "cat", "gzip", "id", "ls", "setsid", "sleep", "touch", "stat", "chown", "mknod")
+_PROGRAMS = ("sh", "cat", "env", "gzip", "id", "ls", "rm", "setsid", "sleep", "touch", "stat", "chown", "mknod")
 
 
 def add_programs(root: Path, programs: Iterable[str]) -> None:
