@@ -65,7 +65,7 @@ def build(
     if room is not None:
         patch = (
             "from opam_sandbox.building import cli; from opam_sandbox.sandbox import memory; "
-            f"memory.room = lambda _: {room}; raise SystemExit(cli.main())"
+            f"memory.room = lambda *_: {room}; raise SystemExit(cli.main())"
         )
         program = ["-c", patch]
     argv = [*prefix, "python3", "-sB", *program, "build", "request.json"]
