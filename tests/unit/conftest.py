@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from opam_sandbox.files import write_json
+from opam_sandbox.layer.compress import PackedWriter
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.sandbox.namespaces import run_isolated
 
@@ -108,6 +109,26 @@ def add_programs(root: Path, programs: Iterable[str]) -> None:
         target = root / library.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, target)
+
+
+def memory_bound() -> int:
+    """More bytes than this whole process has, which is forked, and may have run many tests before."""
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resident + (512 << 20)
+
+
+@pytest.fixture
+def packed_pieces(monkeypatch: pytest.MonkeyPatch) -> List[int]:
+    """The sizes in bytes of the pieces that this test has packed, in no order."""
+    made: List[int] = []
+    pack = PackedWriter._pack
+
+    def counted(self: PackedWriter, piece: bytes) -> bytes:
+        made.append(len(piece))
+        return pack(self, piece)
+
+    monkeypatch.setattr(PackedWriter, "_pack", counted)
+    return made
 
 
 @pytest.fixture(scope="session")

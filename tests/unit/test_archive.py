@@ -14,6 +14,7 @@ import pytest
 
 from opam_sandbox.imaging import archive
 from opam_sandbox.oci import spec
+from tests.support.small_images import CONFIG_TYPE
 from tests.unit.conftest import make_layer, make_tar, member
 
 
@@ -34,7 +35,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         return {"mediaType": media_type, "digest": f"sha256:{sha256}", "size": len(content)}
 
     rootfs = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
-    described = blob({"architecture": "amd64", "os": "linux", "rootfs": rootfs}, spec.CONFIG_TYPE)
+    described = blob({"architecture": "amd64", "os": "linux", "rootfs": rootfs}, CONFIG_TYPE)
     listed = [{"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size} for layer in layers]
     manifest = {"schemaVersion": 2, "mediaType": spec.MANIFEST_TYPE, "config": described, "layers": listed}
     entry = {**blob(manifest, spec.MANIFEST_TYPE), "annotations": {spec.REF_NAME: "latest"}}

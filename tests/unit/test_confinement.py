@@ -20,7 +20,7 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.sandbox import control_group, limits, syscalls
 from opam_sandbox.sandbox.namespaces import run_isolated
 from opam_sandbox.sandbox.overlay import Overlay
-from tests.unit.conftest import add_programs, directory_for_all, need_namespaces
+from tests.unit.conftest import add_programs, directory_for_all, memory_bound, need_namespaces
 
 USER = 47010
 ENV = {"PATH": "/bin"}
@@ -219,12 +219,6 @@ def test_the_bounding_set_is_the_same_where_the_kernel_gives_no_user_namespace(
 def hungry(bound: int) -> str:
     """More than its group may have: the kernel ends the largest, which is this one."""
     return f"perl -e 'my $x = q(x) x {bound + (400 << 20)}; print length $x' || true; echo went on"
-
-
-def memory_bound() -> int:
-    """More bytes than this whole process has, which is forked, and may have run many tests before."""
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return resident + (512 << 20)
 
 
 def test_memory_that_ran_out_is_an_error(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:

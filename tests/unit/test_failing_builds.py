@@ -15,7 +15,7 @@ from opam_sandbox.building import build
 from opam_sandbox.opam.switch import SWITCH_STATE_DIR
 from opam_sandbox.sandbox import control_group, limits, memory
 from tests.support import disks
-from tests.unit.conftest import Namespaces, build_request, make_base_layer, make_opam_root
+from tests.unit.conftest import Namespaces, build_request, make_base_layer, make_opam_root, memory_bound
 
 # A daemon that nothing but SIGKILL ends, and that makes files as fast as it can.
 DAEMON = """
@@ -90,7 +90,8 @@ def test_it_is_tried_again_on_disk_when_the_kernel_has_ended_a_part_of_it(
     if group is None or not group.counts_memory():
         pytest.skip("no control group for memory")
     group.remove()
-    monkeypatch.setattr(limits, "memory", lambda: 512 << 20)
+    bound = memory_bound()
+    monkeypatch.setattr(limits, "memory", lambda: bound)
     monkeypatch.setattr(memory, "room_for_one", lambda claimed=0: 1 << 30)
     opam = f"if [ -d {BUILD} ]; then {HUNGRY}; else {on_disk}; fi; exit 0\n"
     status, log = run(tmp_path, tiny_root, opam)

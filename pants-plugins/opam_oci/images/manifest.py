@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Mapping
 
 from opam_oci.images.image_texts import HistoryEntry
-from opam_oci.images.oci_layout import INDEX_TYPE, MANIFEST_TYPE, REF_NAME
+from opam_oci.images.oci_layout import MANIFEST_TYPE, REF_NAME, index_json
 from opam_oci.images.sbom_documents import FORMATS, Component, Contents, encode
 from opam_oci.sandbox.layer import Layer, blob_path
 
@@ -23,6 +23,9 @@ EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 TITLE = "org.opencontainers.image.title"
 CREATED_AT = "org.opencontainers.image.created"
+
+# Of other bytes than an index's: an image's has always been written so, and stays what dist/ and caches have.
+_OCI_LAYOUT = b'{\n "imageLayoutVersion": "1.0.0"\n}\n'
 
 _Descriptor = Mapping[str, Any]
 
@@ -99,8 +102,8 @@ def write_image(content: ImageContent) -> ImageTexts:
         "annotations": {REF_NAME: content.ref_name},
     }
     layout = {
-        "index.json": _json_file({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry, *referrers]}),
-        "oci-layout": _json_file({"imageLayoutVersion": "1.0.0"}),
+        "index.json": index_json([entry, *referrers]),
+        "oci-layout": _OCI_LAYOUT,
         **blobs,
     }
     sbom = {path: text for path, (_, text) in documents.items()}
@@ -155,7 +158,3 @@ def _blob(blobs: dict[str, bytes], content: bytes, media_type: str) -> dict[str,
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     blobs[blob_path(digest)] = content
     return {"mediaType": media_type, "digest": digest, "size": len(content)}
-
-
-def _json_file(data: object) -> bytes:
-    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

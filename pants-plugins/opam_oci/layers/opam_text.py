@@ -85,7 +85,7 @@ def seen_by_builds(text: str) -> str:
 def strings_of_field(text: str, name: str) -> tuple[str, ...]:
     """The strings of a top-level field that holds one or a list of them; none where there is no such field, or it holds something
     else. Raises OpamTextError for what is no opam file."""
-    if f"{name}" not in text:
+    if name not in text:
         return ()
     try:
         values = [item.tokens for item in _items(_tokens(text)) if item.name == name]

@@ -5,18 +5,13 @@ The media types of layers are `layer.compress.Packing.media_type`: what builds p
 
 from __future__ import annotations
 
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-# What a manifest has for a config that says nothing (manifest.md, "Guidance for an Empty Descriptor").
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 # What other tools may have put into a layout.
 DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
 
-TITLE = "org.opencontainers.image.title"
 REF_NAME = "org.opencontainers.image.ref.name"
-CREATED = "org.opencontainers.image.created"
 
 LAYOUT_FILE = "oci-layout"
 LAYOUT_VERSION = "1.0.0"

@@ -6,7 +6,6 @@ that holds the number of bytes, and that its process has locked (flock). A recor
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from contextlib import contextmanager, suppress
@@ -14,9 +13,7 @@ from pathlib import Path
 from typing import Iterator
 
 from opam_sandbox.sandbox import memory
-
-# What file systems say that have no locks.
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+from opam_sandbox.sandbox.scratch import NO_LOCKS
 
 
 @contextmanager
@@ -38,7 +35,7 @@ def claimed(records: Path) -> Iterator[int]:
                 fcntl.flock(held, fcntl.LOCK_EX)
                 os.write(held, b"%d" % size)
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             size = size or memory.room_for_one()
         finally:

@@ -20,6 +20,9 @@ from opam_sandbox.sandbox.user_namespace import remove_tree_of_subordinates
 # Device and inode of a directory that is about to be made.
 _TO_BE = (0, 0)
 
+# What file systems say that have no locks.
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
 
 class Scratch:
     """A new directory `path`, with a record in the directory `records` (made if it is not there).
@@ -126,8 +129,7 @@ def _lock_new(record: Path) -> int:
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
         except OSError as error:
-            # A file system without locks: nothing is swept there.
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            if error.errno not in NO_LOCKS:  # nothing is swept there
                 raise
             return held
         if _is_named(held, record):
