@@ -14,6 +14,19 @@ from opam_oci.fields.debian import (
     DebianRootfsDependenciesField,
     DebianSuiteField,
 )
+from opam_oci.fields.health import (
+    OpamHealthBaseField,
+    OpamHealthCompilersField,
+    OpamHealthConstraintsField,
+    OpamHealthDependenciesField,
+    OpamHealthLatestField,
+    OpamHealthPackagesField,
+    OpamHealthPackagesFileField,
+    OpamHealthPreferOldestField,
+    OpamHealthResolveField,
+    OpamHealthWithDocField,
+    OpamHealthWithTestField,
+)
 from opam_oci.fields.image import (
     OciImageBaseField,
     OciImageCompressionField,
@@ -230,7 +243,34 @@ class OciImageIndexTarget(Target):
     )
 
 
+class OpamHealthCheckTarget(Target):
+    alias = "opam_health_check"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        OpamHealthResolveField,
+        OpamHealthBaseField,
+        OpamHealthPackagesField,
+        OpamHealthPackagesFileField,
+        OpamHealthLatestField,
+        OpamHealthCompilersField,
+        OpamHealthConstraintsField,
+        OpamHealthWithTestField,
+        OpamHealthWithDocField,
+        OpamHealthPreferOldestField,
+        OpamHealthDependenciesField,
+    )
+    help = help_text(
+        f"""
+        Packages of `[opam].repositories` that are to be built to see whether they build, each solved on its own.
+
+        `{bin_name()} generate-lockfiles --resolve=<name>` solves them and writes the lockfile; `{bin_name()} opam-health` builds
+        them and reports.
+        """
+    )
+
+
 TARGET_TYPES = (
+    OpamHealthCheckTarget,
     OpamRequirementTarget,
     OpamPackagesTarget,
     OpamPackageTarget,

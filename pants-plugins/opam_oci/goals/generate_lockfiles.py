@@ -27,19 +27,23 @@ from pants.engine.unions import UnionRule
 from pants.util.logging import LogLevel
 
 from opam_oci.locking.debian_lockfile import DebianLockTextRequest, lock_debian
+from opam_oci.locking.opam_health_lockfile import OpamHealthLockTextRequest, lock_opam_health
 from opam_oci.locking.opam_lockfile import OpamLockTextRequest, lock_opam
-from opam_oci.locking.requests import GenerateDebianLockfile, GenerateOpamLockfile
+from opam_oci.locking.requests import GenerateDebianLockfile, GenerateOpamHealthLockfile, GenerateOpamLockfile
 from opam_oci.locking.versions import Version
 from opam_oci.pants_engine.calls import contents_of_globs, create_digest
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.pants_engine.version import WRAPS_LOCKFILE_REQUESTS
 from opam_oci.resolves.debian_rootfs import DebianRootfs, DebianRootfsRequest, debian_rootfs_of, find_debian_rootfs
-from opam_oci.resolves.freshness import check_debian_lock_fresh, check_opam_lock_fresh
+from opam_oci.resolves.freshness import check_debian_lock_fresh, check_health_lock_fresh, check_opam_lock_fresh
+from opam_oci.resolves.health_inputs import HealthInputsRequest, find_health_inputs
+from opam_oci.resolves.health_lock import read_health_lock
 from opam_oci.resolves.lockfile import LockfileError
 from opam_oci.resolves.lockfile_reader import read_debian_lock, read_opam_lock
-from opam_oci.resolves.targets import TargetsOfTypeRequest, find_targets_of_type
+from opam_oci.resolves.targets import TargetsOfTypeRequest, address_text, find_targets_of_type
 from opam_oci.subsystems.debian import DebianSubsystem
 from opam_oci.subsystems.opam import OpamSubsystem
+from opam_oci.subsystems.opam_health import OpamHealthSubsystem
 from opam_oci.target_types import DebianRootfsTarget
 
 logger = logging.getLogger(__name__)
@@ -59,6 +63,18 @@ class RequestedDebianResolveNames(RequestedUserResolveNames):
 
 class KnownOpamResolveNamesRequest(KnownUserResolveNamesRequest):
     """Asks for the names in `[opam].resolves`."""
+
+    pass
+
+
+class KnownOpamHealthResolveNamesRequest(KnownUserResolveNamesRequest):
+    """Asks for the names in `[opam-health].resolves`."""
+
+    pass
+
+
+class RequestedOpamHealthResolveNames(RequestedUserResolveNames):
+    """Names of health checks whose lockfiles are asked for."""
 
     pass
 
@@ -86,6 +102,18 @@ def known_opam_resolves(_: KnownOpamResolveNamesRequest, opam: OpamSubsystem) ->
         names=tuple(sorted(opam.resolves)),
         option_name="[opam].resolves",
         requested_resolve_names_cls=RequestedOpamResolveNames,
+    )
+
+
+@rule
+def known_opam_health_resolves(
+    _: KnownOpamHealthResolveNamesRequest, health: OpamHealthSubsystem
+) -> KnownUserResolveNames:
+    """The names in `[opam-health].resolves`."""
+    return KnownUserResolveNames(
+        names=tuple(sorted(health.resolves)),
+        option_name="[opam-health].resolves",
+        requested_resolve_names_cls=RequestedOpamHealthResolveNames,
     )
 
 
@@ -144,6 +172,22 @@ def plan_opam_lockfiles(
     )
 
 
+@rule
+def plan_opam_health_lockfiles(
+    requested: RequestedOpamHealthResolveNames, health: OpamHealthSubsystem, generate: GenerateLockfilesSubsystem
+) -> UserGenerateLockfiles:
+    """One request for each health check that is asked for."""
+    return UserGenerateLockfiles(
+        GenerateOpamHealthLockfile(
+            resolve_name=name,
+            lockfile_dest=health.resolves[name],
+            diff=prints_diff(generate),
+            with_base=not generate.resolve,
+        )
+        for name in requested
+    )
+
+
 async def result_of(
     request: GenerateLockfile, content: bytes, versions: Callable[[bytes], LockfilePackages]
 ) -> GenerateLockfileResult:
@@ -175,11 +219,15 @@ def opam_versions(path: str, resolve: str, content: bytes) -> LockfilePackages:
     return LockfilePackages({package.name: Version(package.version) for package in lock.packages.values()})
 
 
-async def writes_base_of(resolve: str, opam: OpamSubsystem, generate: GenerateLockfilesSubsystem) -> bool:
-    """Whether the lockfile of a resolve's base is generated in the same run."""
-    rootfs = await find_debian_rootfs(
-        DebianRootfsRequest(opam.base_of(resolve), "`[opam].resolves_to_base`"), **implicitly()
-    )
+def opam_health_versions(path: str, resolve: str, content: bytes) -> LockfilePackages:
+    """The versions of a health check's roots that have a solution. Raises LockfileError."""
+    lock = read_health_lock(path, resolve, content)
+    return LockfilePackages({root.name: Version(root.version) for root in reversed(lock.roots) if root.node})
+
+
+async def writes_base_of(base: str, origin: str, generate: GenerateLockfilesSubsystem) -> bool:
+    """Whether the lockfile of a base, whose address `origin` has, is generated in the same run."""
+    rootfs = await find_debian_rootfs(DebianRootfsRequest(base, origin), **implicitly())
     return rootfs.resolve in generate.resolve
 
 
@@ -198,7 +246,9 @@ async def generate_opam_lockfile(
 ) -> GenerateLockfileResult:
     """An opam resolve's lockfile. Raises LockError, FetchError."""
     path, resolve = request.lockfile_dest, request.resolve_name
-    new_base = request.with_base or await writes_base_of(resolve, opam, generate)
+    new_base = request.with_base or await writes_base_of(
+        opam.base_of(resolve), "`[opam].resolves_to_base`", generate
+    )
     text = await lock_opam(OpamLockTextRequest(resolve, new_base), **implicitly())
     for note in text.notes:
         logger.warning(f"The resolve `{resolve}`: {note}")
@@ -206,15 +256,35 @@ async def generate_opam_lockfile(
     return await result_of(request, text.content, partial(opam_versions, path, resolve))
 
 
+@rule(desc="Generate lockfile of a health check", level=LogLevel.DEBUG)
+async def generate_opam_health_lockfile(
+    request: GenerateOpamHealthLockfile, generate: GenerateLockfilesSubsystem
+) -> GenerateLockfileResult:
+    """A health check's lockfile. Raises LockError, FetchError."""
+    path, resolve = request.lockfile_dest, request.resolve_name
+    inputs = await find_health_inputs(HealthInputsRequest(resolve), **implicitly())
+    new_base = request.with_base or await writes_base_of(
+        address_text(inputs.base), f"the `base` field of {inputs.address}", generate
+    )
+    text = await lock_opam_health(OpamHealthLockTextRequest(resolve, new_base), **implicitly())
+    for note in text.notes:
+        logger.warning(f"The health check `{resolve}`: {note}")
+    check_health_lock_fresh(read_health_lock(path, resolve, text.content), text.inputs, text.fingerprints)
+    return await result_of(request, text.content, partial(opam_health_versions, path, resolve))
+
+
 def rules() -> list[object]:
     rules = [
         *collect_rules(),
         UnionRule(GenerateLockfile, GenerateDebianLockfile),
         UnionRule(GenerateLockfile, GenerateOpamLockfile),
+        UnionRule(GenerateLockfile, GenerateOpamHealthLockfile),
         UnionRule(KnownUserResolveNamesRequest, KnownDebianResolveNamesRequest),
         UnionRule(KnownUserResolveNamesRequest, KnownOpamResolveNamesRequest),
+        UnionRule(KnownUserResolveNamesRequest, KnownOpamHealthResolveNamesRequest),
         UnionRule(RequestedUserResolveNames, RequestedDebianResolveNames),
         UnionRule(RequestedUserResolveNames, RequestedOpamResolveNames),
+        UnionRule(RequestedUserResolveNames, RequestedOpamHealthResolveNames),
     ]
     if WRAPS_LOCKFILE_REQUESTS:
         from opam_oci.locking import wrapped_requests

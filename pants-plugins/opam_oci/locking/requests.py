@@ -21,3 +21,10 @@ class GenerateOpamLockfile(GenerateLockfile):
     """The lockfile of an opam resolve. `with_base`: all lockfiles are generated, and the base's with them."""
 
     with_base: bool
+
+
+@dataclass(frozen=True)
+class GenerateOpamHealthLockfile(GenerateLockfile):
+    """The lockfile of a health check. `with_base`: as of GenerateOpamLockfile."""
+
+    with_base: bool

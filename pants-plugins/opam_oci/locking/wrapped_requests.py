@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pants.core.goals.generate_lockfiles import WrappedGenerateLockfile
 
-from opam_oci.locking.requests import GenerateDebianLockfile, GenerateOpamLockfile
+from opam_oci.locking.requests import GenerateDebianLockfile, GenerateOpamHealthLockfile, GenerateOpamLockfile
 from opam_oci.pants_engine.rules import collect_rules, rule
 
 
@@ -17,6 +17,12 @@ def wrap_debian_request(request: GenerateDebianLockfile) -> WrappedGenerateLockf
 @rule
 def wrap_opam_request(request: GenerateOpamLockfile) -> WrappedGenerateLockfile:
     """An opam resolve's request, wrapped."""
+    return WrappedGenerateLockfile(request)
+
+
+@rule
+def wrap_opam_health_request(request: GenerateOpamHealthLockfile) -> WrappedGenerateLockfile:
+    """A health check's request, wrapped."""
     return WrappedGenerateLockfile(request)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from opam_oci.resolves.debian_rootfs import DebianRootfs
+from opam_oci.resolves.health_inputs import HealthInputs
+from opam_oci.resolves.health_lock import HealthLock
 from opam_oci.resolves.inputs import ResolveInputs
 from opam_oci.resolves.lockfile import DebianLock, LockfileError, OpamLock, regenerate_command
 from opam_oci.resolves.opam_repositories import RepositoryFingerprints
@@ -57,6 +59,23 @@ def check_debian_lock_fresh(lock: DebianLock, rootfs: DebianRootfs) -> None:
             _Difference("suite", lock.suite, rootfs.suite),
             _Difference("architecture", lock.architecture, rootfs.architecture),
             _Difference("packages", tuple(sorted(set(lock.packages))), rootfs.packages),
+        ],
+    )
+
+
+def check_health_lock_fresh(lock: HealthLock, inputs: HealthInputs, fingerprints: RepositoryFingerprints) -> None:
+    """Raise StaleLockfileError if the lockfile was made for another check, other repositories or another base."""
+    check_fresh(
+        lock.path,
+        lock.resolve,
+        [
+            _Difference("packages", lock.packages, inputs.packages),
+            _Difference("latest", str(lock.latest), str(inputs.latest)),
+            _Difference("compilers", lock.compilers, inputs.compilers),
+            _Difference("constraints", lock.constraints, inputs.constraints),
+            _Difference("base", lock.base, address_text(inputs.base)),
+            _Difference("options", lock.options, inputs.options.lines()),
+            _Difference("repositories", lock.repositories, fingerprints.lines),
         ],
     )
 

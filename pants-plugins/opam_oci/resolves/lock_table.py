@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -206,6 +207,24 @@ def read_top(path: str, resolve: str, content: bytes, *, kind: str) -> LockTable
         raise LockfileError(path, f"not valid TOML: {e!s:.300}.") from None
     except RecursionError:
         raise LockfileError(path, "not valid TOML: it is nested too deeply.") from None
+    top = checked_top(path, resolve, values, kind=kind)
+    _check_whole(top, content)
+    return top
+
+
+def read_json_top(path: str, resolve: str, content: bytes, *, kind: str) -> LockTable:
+    """As `read_top`, of a lockfile that is JSON, which cannot be cut off unnoticed."""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as e:
+        raise LockfileError(path, f"not valid JSON: {e!s:.300}.") from None
+    if not isinstance(values, dict):
+        raise LockfileError(path, "not an object of JSON.")
+    return checked_top(path, resolve, values, kind=kind)
+
+
+def checked_top(path: str, resolve: str, values: Mapping[str, Any], *, kind: str) -> LockTable:
+    """A lockfile's tables, once its metadata says that it is of this kind and resolve. Raises LockfileError."""
     top = LockTable(path, "", values)
     metadata = top.table("metadata")
     version = metadata.integer("lock_version")
@@ -224,5 +243,4 @@ def read_top(path: str, resolve: str, content: bytes, *, kind: str) -> LockTable
         raise LockfileError(
             path, f"it was written for the resolve {metadata.text('resolve')!r:.100}, not for {resolve!r}."
         )
-    _check_whole(top, content)
     return top

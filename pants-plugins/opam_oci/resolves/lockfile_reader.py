@@ -30,11 +30,11 @@ from opam_oci.resolves.lockfile import (
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
-_OPAM_NAME = re.compile(r"[A-Za-z0-9_+-]*[A-Za-z][A-Za-z0-9_+-]*\Z")
+OPAM_NAME = re.compile(r"[A-Za-z0-9_+-]*[A-Za-z][A-Za-z0-9_+-]*\Z")
 
-_OPAM_VERSION = re.compile(r"[A-Za-z0-9_+.~-]+\Z")
+OPAM_VERSION = re.compile(r"[A-Za-z0-9_+.~-]+\Z")
 
-_DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 
 _DEBIAN_VERSION = re.compile(r"[A-Za-z0-9.+:~-]+\Z")
 
@@ -71,8 +71,8 @@ def _read_debian_lock(path: str, resolve: str, content: bytes) -> DebianLock:
         resolve=resolve,
         suite=metadata.text("suite"),
         architecture=metadata.text("architecture", _DEBIAN_ARCHITECTURE),
-        packages=metadata.texts("packages", _DEBIAN_NAME),
-        debs=_debs(top),
+        packages=metadata.texts("packages", DEBIAN_NAME),
+        debs=read_debs(top),
     )
 
 
@@ -98,10 +98,10 @@ def _read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
         "opam_files",
         "tables",
     )
-    debs = _debs(top)
+    debs = read_debs(top)
     packages: dict[str, LockedPackage] = {}
     for table in top.tables("package"):
-        package = _package(table)
+        package = read_package(table)
         if package.name in packages:
             raise table.error(f"the package {package.name} is there twice")
         packages[package.name] = package
@@ -122,8 +122,9 @@ def _read_opam_lock(path: str, resolve: str, content: bytes) -> OpamLock:
     return lock
 
 
-def _package(table: LockTable) -> LockedPackage:
-    name, version = table.text("name", _OPAM_NAME), table.text("version", _OPAM_VERSION)
+def read_package(table: LockTable) -> LockedPackage:
+    """A table `package` of a lockfile. Raises LockfileError."""
+    name, version = table.text("name", OPAM_NAME), table.text("version", OPAM_VERSION)
     if len(name) + len(version) > _LONGEST_TITLE:
         raise table.error(f"`name` and `version` have more than {_LONGEST_TITLE} characters")
     table = LockTable(table.path, f"[[package]] {name}", table.values)
@@ -136,17 +137,17 @@ def _package(table: LockTable) -> LockedPackage:
     return LockedPackage(
         name=name,
         version=version,
-        depends=table.names("depends", _OPAM_NAME),
-        post_depends=table.names("post_depends", _OPAM_NAME),
+        depends=table.names("depends", OPAM_NAME),
+        post_depends=table.names("post_depends", OPAM_NAME),
         depexts=table.names("depexts"),
-        debs=table.names("debs", _DEBIAN_NAME),
+        debs=table.names("debs", DEBIAN_NAME),
         opam=_text_or_base64(table, "opam").decode("utf-8", "surrogateescape"),
         sources=sources,
         files=files,
         out_of_reach=out_of_reach,
         depexts_out_of_reach=table.text("depexts_out_of_reach") if "depexts_out_of_reach" in table.values else "",
-        test_depends=table.optional_names("test_depends", _OPAM_NAME),
-        doc_depends=table.optional_names("doc_depends", _OPAM_NAME),
+        test_depends=table.optional_names("test_depends", OPAM_NAME),
+        doc_depends=table.optional_names("doc_depends", OPAM_NAME),
     )
 
 
@@ -212,13 +213,14 @@ def _file(table: LockTable) -> PackageFile:
     )
 
 
-def _debs(top: LockTable) -> FrozenDict[str, Deb]:
+def read_debs(top: LockTable) -> FrozenDict[str, Deb]:
+    """The tables `deb` of a lockfile by name. Raises LockfileError."""
     debs: dict[str, Deb] = {}
     basenames: set[str] = set()
     for table in top.tables("deb"):
         table.refuse_unknown("name", "version", "architecture", "path", "sha256", "size")
         deb = Deb(
-            name=table.text("name", _DEBIAN_NAME),
+            name=table.text("name", DEBIAN_NAME),
             version=table.text("version", _DEBIAN_VERSION),
             architecture=table.text("architecture", _DEBIAN_ARCHITECTURE),
             path=table.path_text("path"),

@@ -10,6 +10,7 @@ from opam_sandbox.locking.repositories import prepare
 from opam_sandbox.locking.requests import LockOpamRequest
 from opam_sandbox.locking.solve import solve
 from opam_sandbox.locking.write_lockfile import lock
+from opam_sandbox.locking.write_roots_lockfile import lock_roots
 
 
 def run(request: LockOpamRequest, jobs: int) -> int:
@@ -20,4 +21,6 @@ def run(request: LockOpamRequest, jobs: int) -> int:
         return make_indexes(request)
     if request["step"] == "solve":
         return solve(request)
+    if request["step"] == "lock-roots":
+        return lock_roots(request)
     return lock(request)

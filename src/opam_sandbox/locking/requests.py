@@ -172,4 +172,48 @@ class LockRequest(_LockRequest, total=False):
     secrets: str
 
 
-LockOpamRequest = Union[RepositoriesRequest, IndexesRequest, SolveRequest, LockRequest]
+class _RootSolution(TypedDict):
+    name: str
+    version: str
+    compiler: str
+
+
+class RootSolution(_RootSolution, total=False):
+    """A root and the compiler that it was solved with, as asked for. `packages`: name -> version; or `reason`: why there is no
+    solution, and `version` may be ""."""
+
+    packages: Dict[str, str]
+    reason: str
+
+
+class RootSolutions(TypedDict):
+    """solutions.json."""
+
+    roots: List[RootSolution]
+
+
+class _LockRootsRequest(TypedDict):
+    step: Literal["lock-roots"]
+    store: str
+    resolve: str
+    metadata: Dict[str, Union[str, int, List[str]]]
+    asked: List[str]
+    prepared: str
+    solutions: str
+    indexes: str
+    sources: str
+    mirrors: List[str]
+    archive_mirrors: List[str]
+    suite: str
+    architecture: str
+
+
+class LockRootsRequest(_LockRootsRequest, total=False):
+    """The step `lock-roots`: `solutions`, `indexes` and `sources` are files of the other steps, `metadata` is written as it is.
+    asked: "test" and "doc", whose dependencies the roots have. Writes `lockfile`, and notes.json. `record_out_of_reach` is true."""
+
+    record_out_of_reach: bool
+    secrets: str
+
+
+LockOpamRequest = Union[LockRootsRequest, RepositoriesRequest, IndexesRequest, SolveRequest, LockRequest]

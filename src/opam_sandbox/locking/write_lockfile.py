@@ -9,7 +9,7 @@ import base64
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import write_json
@@ -18,7 +18,7 @@ from opam_sandbox.locking.apt import Apt, LockedDeb
 from opam_sandbox.locking.apt_lists import Lists, update
 from opam_sandbox.locking.indexes import read_source_index
 from opam_sandbox.locking.lock_debian import deb_text
-from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, Solution
+from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, LockRootsRequest, Solution
 from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.locking.sources import DEBIAN, Locked, OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
@@ -29,7 +29,9 @@ _DOWNLOADS = 8
 
 
 @dataclass
-class _Package:
+class PackageToLock:
+    """A package whose sources and depexts are looked for, and what was found."""
+
     name: str
     version: str
     opam: str
@@ -57,7 +59,7 @@ def lock(request: LockRequest) -> int:
     known = secrets.take(request.get("secrets", ""))
     packages = _read_packages(answer)
     notes: List[str] = list(answer["notes"])
-    notes += _lock_sources(packages, request, indexes["session"], known)
+    notes += lock_sources(packages, request, indexes["session"], known)
     debs = _lock_debs(packages, base["status"], request, indexes["lists"], known)
     unlocked = [package.title for package in packages if package.depexts_out_of_reach]
     if unlocked:
@@ -71,9 +73,9 @@ def lock(request: LockRequest) -> int:
     return 0
 
 
-def _read_packages(answer: Solution) -> List[_Package]:
+def _read_packages(answer: Solution) -> List[PackageToLock]:
     return [
-        _Package(
+        PackageToLock(
             item["name"],
             item["version"],
             item["opam"],
@@ -88,7 +90,11 @@ def _read_packages(answer: Solution) -> List[_Package]:
     ]
 
 
-def _lock_sources(packages: Sequence[_Package], request: LockRequest, session: str, known: Secrets) -> List[str]:
+def lock_sources(
+    packages: Sequence[PackageToLock], request: Union[LockRequest, LockRootsRequest], session: str, known: Secrets
+) -> List[str]:
+    """Find each package's sources. Returns notes for the user; raises ToolError where one is out of reach, unless the request says
+    to record that."""
     wanted = [
         (package, source)
         for package in packages
@@ -136,13 +142,13 @@ def _lock_sources(packages: Sequence[_Package], request: LockRequest, session: s
 
 
 def _lock_debs(
-    packages: Sequence[_Package], status: str, request: LockRequest, snapshot: str, known: Secrets
+    packages: Sequence[PackageToLock], status: str, request: LockRequest, snapshot: str, known: Secrets
 ) -> List[LockedDeb]:
     """Give each package the .debs that its depexts need and that neither the base nor its dependencies have."""
     wanted = {package.title: package.depexts for package in packages if package.depexts}
     if not wanted:
         return []
-    with Apt(_lists(request, snapshot, known), status) as apt:
+    with Apt(debian_lists(request, snapshot, known), status) as apt:
         found = lock_debs.resolve(apt, wanted, request.get("record_out_of_reach", False))
     by_name = {package.name: package for package in packages}
     for package in packages:
@@ -154,7 +160,8 @@ def _lock_debs(
     return found.debs
 
 
-def _lists(request: LockRequest, snapshot: str, known: Secrets) -> Lists:
+def debian_lists(request: Union[LockRequest, LockRootsRequest], snapshot: str, known: Secrets) -> Lists:
+    """The package lists of the step `indexes`; `snapshot` is their directory."""
     apt = cache.directory(request["store"], "apt")
     architecture = request["architecture"]
     if (apt / snapshot).is_dir():
@@ -163,7 +170,7 @@ def _lists(request: LockRequest, snapshot: str, known: Secrets) -> Lists:
     return update(apt, request["mirrors"], [request["suite"]], architecture, known)
 
 
-def _below(name: str, packages: Mapping[str, _Package]) -> Set[str]:
+def _below(name: str, packages: Mapping[str, PackageToLock]) -> Set[str]:
     """All transitive build dependencies of a package."""
     seen: Set[str] = set()
     todo = list(packages[name].depends)
@@ -175,7 +182,7 @@ def _below(name: str, packages: Mapping[str, _Package]) -> Set[str]:
     return seen
 
 
-def _text(request: LockRequest, packages: Sequence[_Package], debs: Sequence[LockedDeb]) -> str:
+def _text(request: LockRequest, packages: Sequence[PackageToLock], debs: Sequence[LockedDeb]) -> str:
     resolve = request["resolve"]
     metadata = {
         "kind": "opam",
@@ -196,7 +203,7 @@ def _text(request: LockRequest, packages: Sequence[_Package], debs: Sequence[Loc
     return toml_writer.lockfile(resolve, metadata, [*tables, *map(deb_text, debs)])
 
 
-def _package_tables(package: _Package) -> Iterator[str]:
+def _package_tables(package: PackageToLock) -> Iterator[str]:
     yield toml_writer.table(
         "[[package]]",
         {
@@ -209,7 +216,7 @@ def _package_tables(package: _Package) -> Iterator[str]:
             "depexts": package.depexts,
             **({"depexts_out_of_reach": package.depexts_out_of_reach} if package.depexts_out_of_reach else {}),
             "debs": package.debs,
-            **_content("opam", package.opam.encode("utf-8", "surrogateescape")),
+            **content_of("opam", package.opam.encode("utf-8", "surrogateescape")),
         },
     )
     for source in package.sources:
@@ -228,10 +235,11 @@ def _package_tables(package: _Package) -> Iterator[str]:
         )
     for path, content, executable in package.files:
         mode = {"executable": True} if executable else {}
-        yield toml_writer.table("[[package.file]]", {"path": path, **mode, **_content("content", content)})
+        yield toml_writer.table("[[package.file]]", {"path": path, **mode, **content_of("content", content)})
 
 
-def _content(key: str, content: bytes) -> Dict[str, str]:
+def content_of(key: str, content: bytes) -> Dict[str, str]:
+    """Bytes as a field of a lockfile: `key`, or `key_base64` for what is no text."""
     try:
         return {key: content.decode("utf-8")}
     except UnicodeDecodeError:

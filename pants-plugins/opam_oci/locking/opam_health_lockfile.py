@@ -1,0 +1,139 @@
+"""Makes the lockfile of a health check."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pants.engine.engine_aware import EngineAwareParameter
+from pants.option.global_options import GlobalOptions
+from pants.util.logging import LogLevel
+
+from opam_oci.downloads.credentials import Place, places
+from opam_oci.locking.opam_inputs import (
+    DebianIndexesRequest,
+    PreparedRepositoriesRequest,
+    prepare_repositories,
+    read_debian_indexes,
+)
+from opam_oci.locking.opam_lockfile import base_lock
+from opam_oci.locking.root_solutions import RootSolutionsRequest, solve_roots
+from opam_oci.locking.steps import lock_call, read_output, require_host, require_mirrors, run_step
+from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
+from opam_oci.resolves.debian_rootfs import DebianRootfs, DebianRootfsRequest, find_debian_rootfs
+from opam_oci.resolves.health_inputs import HealthInputs, HealthInputsRequest, find_health_inputs
+from opam_oci.resolves.opam_repositories import (
+    InvalidRepositoryError,
+    RepositoryFingerprints,
+    check_nothing_hidden,
+    find_fingerprints,
+)
+from opam_oci.resolves.targets import address_text
+from opam_oci.sandbox.process import STORE, Call
+from opam_oci.subsystems.debian import DebianSubsystem
+from opam_oci.subsystems.opam import OpamSubsystem
+
+if TYPE_CHECKING:
+    from opam_sandbox.locking.requests import LockRootsRequest
+
+
+@dataclass(frozen=True)
+class OpamHealthLockTextRequest(EngineAwareParameter):
+    """Asks for the lockfile of a health check. `new_base`: as of OpamLockTextRequest."""
+
+    resolve: str
+    new_base: bool
+
+    def debug_hint(self) -> str:
+        return self.resolve
+
+
+@dataclass(frozen=True)
+class OpamHealthLockText:
+    """A lockfile of a health check, just made, and what its user should know of it."""
+
+    content: bytes
+    notes: tuple[str, ...]
+    inputs: HealthInputs
+    fingerprints: RepositoryFingerprints
+
+
+def write_call(
+    inputs: HealthInputs,
+    rootfs: DebianRootfs,
+    fingerprints: RepositoryFingerprints,
+    mirrors: tuple[Place, ...],
+    archive_mirrors: tuple[Place, ...],
+) -> Call:
+    """The step that finds sources and Debian packages, and writes the lockfile."""
+    options = inputs.options
+    values: LockRootsRequest = {
+        "step": "lock-roots",
+        "store": STORE,
+        "resolve": inputs.resolve,
+        "metadata": {
+            "base": address_text(inputs.base),
+            "packages": list(inputs.packages),
+            "latest": inputs.latest,
+            "compilers": list(inputs.compilers),
+            "constraints": list(inputs.constraints),
+            "options": list(options.lines()),
+            "repositories": list(fingerprints.lines),
+        },
+        "asked": ["test"] * options.with_test + ["doc"] * options.with_doc,
+        "prepared": "prepared",
+        "solutions": "solutions.json",
+        "indexes": "indexes.json",
+        "sources": "sources.txt",
+        "mirrors": [mirror.url for mirror in mirrors],
+        "archive_mirrors": [mirror.url for mirror in archive_mirrors],
+        "suite": rootfs.suite,
+        "architecture": rootfs.architecture,
+    }
+    description = f"Lock the sources and Debian packages of the health check {inputs.resolve}"
+    return lock_call("lock-opam", description, values, ("lockfile", "notes.json"), network=True)
+
+
+@rule(desc="Lock opam packages of a health check", level=LogLevel.DEBUG)
+async def lock_opam_health(
+    request: OpamHealthLockTextRequest, opam: OpamSubsystem, debian: DebianSubsystem, options: GlobalOptions
+) -> OpamHealthLockText:
+    """Solve each root on its own, then look for what all of them need. Raises LockError and others; never for one root alone."""
+    inputs = await find_health_inputs(HealthInputsRequest(request.resolve), **implicitly())
+    if not opam.repositories:
+        raise InvalidRepositoryError("No opam repository is set: name at least one in `[opam].repositories`.")
+    await check_nothing_hidden(opam.ordered_repositories(), options)
+    rootfs = await find_debian_rootfs(
+        DebianRootfsRequest(address_text(inputs.base), f"the `base` field of {inputs.address}"), **implicitly()
+    )
+    await require_host(opam)
+    mirrors, archive_mirrors = places((await require_mirrors()).urls), places(opam.archive_mirrors)
+    fingerprints = await find_fingerprints(**implicitly())
+    locked = await base_lock(rootfs, debian, new=request.new_base)
+    solutions, prepared, indexes = await concurrently(
+        solve_roots(
+            RootSolutionsRequest(
+                debian_lock=locked,
+                packages=inputs.packages,
+                latest=inputs.latest,
+                compilers=inputs.compilers,
+                constraints=inputs.constraints,
+                options=inputs.options,
+            ),
+            **implicitly(),
+        ),
+        prepare_repositories(PreparedRepositoriesRequest(locked), **implicitly()),
+        read_debian_indexes(DebianIndexesRequest(rootfs.suite, rootfs.architecture), **implicitly()),
+    )
+    purpose = f"generate the lockfile of the health check `{request.resolve}`"
+    write = write_call(inputs, rootfs, fingerprints, mirrors, archive_mirrors)
+    output = await run_step(
+        write, (solutions.digest, prepared.digest, indexes.digest), purpose, (*mirrors, *archive_mirrors)
+    )
+    notes = tuple(json.loads(await read_output(output, "notes.json")))
+    return OpamHealthLockText(await read_output(output, "lockfile"), notes, inputs, fingerprints)
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]
