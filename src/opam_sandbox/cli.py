@@ -13,6 +13,11 @@ from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.request import read_request
 
 
+# Set by Pants for a process that really runs, where its caller only wants to know whether its result is known.
+ONLY_LOOK = "OPAM_OCI_ONLY_LOOK"
+NOT_KNOWN = 75
+
+
 class Command(NamedTuple):
     """`module`: the whole name of the module whose `run` it is; `request`: the type of its request, as `read_request` takes
     it; `summary`: what it does, for `--help`."""
@@ -37,6 +42,8 @@ def run(description: str, commands: Mapping[str, Command], arguments: Optional[L
     The module is imported now and not before: a small package's build does not wait for the modules of other commands.
     An error is one message on standard error: status 2 for a request that makes no sense, 1 for anything else.
     """
+    if os.environ.get(ONLY_LOOK):
+        return NOT_KNOWN
     inherited.settle()
     options = _parse(description, commands, sys.argv[1:] if arguments is None else arguments)
     command = commands[options.command]

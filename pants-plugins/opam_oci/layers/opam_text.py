@@ -63,11 +63,17 @@ class _Item:
 def texts_seen_by_builds(opam_files: Iterable[tuple[str, str]]) -> dict[str, str]:
     """By package, what its build and those above it are shown. opam_files: (name, text) of all packages of a lockfile."""
     texts = dict(opam_files)
+    whole = seen_whole(texts.items())
+    return {name: text if name in whole else seen_by_builds(text) for name, text in texts.items()}
+
+
+def seen_whole(opam_files: Iterable[tuple[str, str]]) -> set[str]:
+    """The names of packages whose opam files some build may read. opam_files: (name, text), of several versions too."""
     whole: set[str] = set()
-    for name, text in texts.items():
+    for name, text in opam_files:
         for asked in _OPAM_FILE.findall(text):
             whole.update({name} if asked in ("", "_") else asked.split("+"))
-    return {name: text if name in whole else seen_by_builds(text) for name, text in texts.items()}
+    return whole
 
 
 @lru_cache(maxsize=None)

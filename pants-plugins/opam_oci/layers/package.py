@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, Mapping
+from typing import TYPE_CHECKING, Iterable, Mapping
 
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
 from pants.engine.fs import CreateDigest, FileDigest, FileEntry
@@ -20,13 +20,16 @@ from opam_oci.layers.requests import build_request, deb_entries, deb_requests, o
 from opam_oci.layers.urgency import turn_of
 from opam_oci.pants_engine.calls import create_digest, get_digest_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
-from opam_oci.resolves.lockfile import LockedPackage, OpamLock
+from opam_oci.resolves.lockfile import Deb, LockedPackage, OpamLock
 from opam_oci.sandbox.failure import build_log, failure_text
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
 from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
 from opam_oci.sandbox.process import Call, request_file, tool_process
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.opam import OpamSubsystem
+
+if TYPE_CHECKING:
+    from opam_sandbox.building.requests import BuildRequest
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,25 @@ class BuildProcess:
     process: Process
 
 
+async def build_process_of(
+    package: LockedPackage, values: BuildRequest, debs: tuple[Deb, ...], layers: tuple[Layer, ...]
+) -> Process:
+    """The process of a request to build a package over layers. Neither its sources nor its .debs need be there."""
+    # By checksum, as two sources of a package may be one file (the engine takes no path twice).
+    sources = {source.sha256: source.size for source in package.sources}
+    inputs = await create_digest(
+        CreateDigest(
+            [
+                request_file(values, layers),
+                *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
+                *deb_entries(debs),
+            ]
+        )
+    )
+    tool = await find_sandbox_tool(**implicitly())
+    return tool_process(tool, Call("build", build_description(package), values, layers, LAYER_OUTPUTS), inputs)
+
+
 @rule
 async def make_build_process(request: BuildProcessRequest, opam: OpamSubsystem) -> BuildProcess:
     """Made by the package itself, and waited for by those that are less urgent."""
@@ -137,20 +159,7 @@ async def make_build_process(request: BuildProcessRequest, opam: OpamSubsystem) 
         opam.depext_files_left_out,
         opam.overlapping_files,
     )
-    # By checksum, as two sources of a package may be one file (the engine takes no path twice).
-    sources = {source.sha256: source.size for source in package.sources}
-    inputs = await create_digest(
-        CreateDigest(
-            [
-                request_file(values, request.layers),
-                *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
-                *deb_entries(debs),
-            ]
-        )
-    )
-    tool = await find_sandbox_tool(**implicitly())
-    call = Call("build", build_description(package), values, request.layers, LAYER_OUTPUTS)
-    return BuildProcess(tool_process(tool, call, inputs))
+    return BuildProcess(await build_process_of(package, values, debs, request.layers))
 
 
 @rule

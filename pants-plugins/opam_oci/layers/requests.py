@@ -102,6 +102,7 @@ def build_request(
     twice: bool = False,
     left_out: Iterable[str] = (),
     overlapping_files: Iterable[str] = (),
+    with_test: bool = False,
 ) -> requests.BuildRequest:
     """The request of the `build` command. text: what builds see of the opam file. later: see `OpamLock.later`.
 
@@ -115,7 +116,7 @@ def build_request(
             "sources": [source_json(source) for source in package.sources],
             "debs": [deb_json(deb) for deb in debs],
         },
-        "with_test": False,
+        "with_test": with_test,
         "later": list(later),
     }
     # Only where they count: another request is another build.

@@ -40,10 +40,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpamHealthLockTextRequest(EngineAwareParameter):
-    """Asks for the lockfile of a health check. `new_base`: as of OpamLockTextRequest."""
+    """Asks for the lockfile of a health check. `new_base`: as of OpamLockTextRequest. revdeps_of: the roots are not the check's, but
+    what can be installed together with these packages."""
 
     resolve: str
     new_base: bool
+    revdeps_of: tuple[str, ...] = ()
 
     def debug_hint(self) -> str:
         return self.resolve
@@ -116,6 +118,7 @@ async def lock_opam_health(
             RootSolutionsRequest(
                 debian_lock=locked,
                 packages=inputs.packages,
+                revdeps_of=request.revdeps_of,
                 latest=inputs.latest,
                 compilers=inputs.compilers,
                 constraints=inputs.constraints,

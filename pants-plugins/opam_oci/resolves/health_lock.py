@@ -21,7 +21,7 @@ _METADATA = ("packages", "compilers", "constraints", "options", "repositories")
 @dataclass(frozen=True)
 class HealthNode:
     """A package over its dependencies. id: "lwt.5.6.1/0123456789ab"; `depends`: ids; `later`: as of `OpamLock.later`. The fields
-    `depends` and `debs` of `package` are those of this node."""
+    `depends` and `debs` of `package` are those of this node. accept_failures: its opam file says that it may fail on the base."""
 
     id: str
     package: LockedPackage
@@ -29,6 +29,7 @@ class HealthNode:
     later: tuple[str, ...]
     with_test: bool
     with_doc: bool
+    accept_failures: bool
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ class HealthLock:
         order = ready_order({name: one.package.depends for name, one in named.items()})
         return tuple(named[name] for name in order)
 
+    def in_build_order(self, ids: Iterable[str]) -> list[str]:
+        """`ids` sorted so that dependencies come first."""
+        return ready_order({one: self.nodes[one].depends for one in ids})
+
     def needed(self, ids: Iterable[str]) -> set[str]:
         """`ids` and all that is below them."""
         return reachable(ids, lambda one: self.nodes[one].depends)
@@ -87,13 +92,17 @@ def _read(path: str, resolve: str, content: bytes) -> HealthLock:
     metadata.refuse_unknown("lock_version", "kind", "resolve", "base", "latest", *_METADATA)
     debs = read_debs(top)
     packages: dict[str, LockedPackage] = {}
+    accepted: set[str] = set()
     for table in top.tables("package"):
         values = {"depends": [], "post_depends": [], "debs": [], "depexts": [], **table.values}
+        may_fail = table.flag("accept_failures")
+        values.pop("accept_failures", None)
         package = read_package(LockTable(path, table.where, values))
         packages[package.full_name] = package
+        accepted.update([package.full_name] if may_fail else [])
     nodes: dict[str, HealthNode] = {}
     for table in top.tables("node"):
-        node = _node(table, packages)
+        node = _node(table, packages, accepted)
         if node.id in nodes:
             raise table.error(f"the node {node.id} is there twice")
         nodes[node.id] = node
@@ -115,7 +124,7 @@ def _read(path: str, resolve: str, content: bytes) -> HealthLock:
     )
 
 
-def _node(table: LockTable, packages: dict[str, LockedPackage]) -> HealthNode:
+def _node(table: LockTable, packages: dict[str, LockedPackage], accepted: set[str]) -> HealthNode:
     table.refuse_unknown(
         *("id", "package", "depends", "later", "debs", "depexts_out_of_reach", "with_test", "with_doc"),
     )
@@ -131,7 +140,13 @@ def _node(table: LockTable, packages: dict[str, LockedPackage]) -> HealthNode:
         depexts_out_of_reach=table.text("depexts_out_of_reach") if "depexts_out_of_reach" in table.values else "",
     )
     return HealthNode(
-        name, package, depends, table.optional_texts("later"), table.flag("with_test"), table.flag("with_doc")
+        name,
+        package,
+        depends,
+        table.optional_texts("later"),
+        table.flag("with_test"),
+        table.flag("with_doc"),
+        title in accepted,
     )
 
 

@@ -72,7 +72,12 @@ class Described:
             tuple(sorted({one for value in values for one, _ in formulas.atoms(value)})),
             formulas.depexts(depexts, self._variables) if depexts is not None else [],
             notes,
+            self._platform() in formulas.strings(fields.get("x-ci-accept-failures")),
         )
+
+    def _platform(self) -> str:
+        """As opam files name the base in `x-ci-accept-failures`: "debian-13"."""
+        return f"{self._variables.get('os-distribution', '')}-{self._variables.get('os-version', '')}"
 
     def dependencies(self, title: str, solution: Mapping[str, str], asked: Tuple[str, ...]) -> formulas.Dependencies:
         """What a package needs of a solution (name -> version). `asked`: "test", "doc", whose dependencies count."""
@@ -94,6 +99,7 @@ class _Facts:
     named: Tuple[str, ...]
     depexts: Sequence[str]
     notes: Sequence[str]
+    accept_failures: bool
 
 
 class Graph:
@@ -120,6 +126,10 @@ class Graph:
             later.update(numbers, *(self._below[number] for number in numbers))
             waiting = frozenset(title for number in numbers for title in self._post[number]) - seen
         return RootNodes(node, tuple(sorted(later - below)))
+
+    def accepts_failures(self, title: str) -> bool:
+        """Whether a package's opam file says that it may fail on the base."""
+        return self._described.facts(title).accept_failures
 
     def below(self, number: int) -> FrozenSet[int]:
         """A node and all that is below it."""

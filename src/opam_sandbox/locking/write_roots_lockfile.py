@@ -166,7 +166,7 @@ def _lockfile(
             "kind": "opam-health",
             "resolve": request["resolve"],
         },
-        "package": [_package(package) for package in packages],
+        "package": [_package(package, graph.accepts_failures(package.title)) for package in packages],
         "deb": [_deb(debs.all[name]) for name in sorted(used)],
         "node": sorted(nodes, key=lambda node: str(node["id"])),
         "root": sorted((_root(root, names) for root in roots), key=lambda root: (root["name"], root["version"], root["compiler"])),
@@ -193,7 +193,7 @@ def _deb(deb: LockedDeb) -> Dict[str, Any]:
     }
 
 
-def _package(package: PackageToLock) -> Dict[str, Any]:
+def _package(package: PackageToLock, accept_failures: bool) -> Dict[str, Any]:
     fields: Dict[str, Any] = {
         "name": package.name,
         "version": package.version,
@@ -215,5 +215,6 @@ def _package(package: PackageToLock) -> Dict[str, Any]:
             for path, content, executable in package.files
         ],
         "depexts": package.depexts,
+        "accept_failures": accept_failures,
     }
     return {key: value for key, value in fields.items() if value or key in ("name", "version", "opam", "opam_base64")}
