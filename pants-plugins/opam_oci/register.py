@@ -12,6 +12,7 @@ from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.goals import (
     generate_lockfiles,
     kept_output,
+    opam_health,
     package_image,
     package_image_index,
     package_image_layout,
@@ -20,12 +21,13 @@ from opam_oci.goals import (
     tailor,
     unpublish,
 )
+from opam_oci.health import clock, node, plan
 from opam_oci.host import checks, programs
 from opam_oci.images import image, packed_layer, parts, runtime_layer, stored_files
 from opam_oci.layers import base, build_logs, build_plan, foundation, package
-from opam_oci.locking import debian_lockfile, opam_inputs, opam_lockfile
+from opam_oci.locking import debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions
 from opam_oci.publishing import claims, image_layout, naming
-from opam_oci.resolves import debian_rootfs, inputs, locks, opam_repositories, targets
+from opam_oci.resolves import debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets
 from opam_oci.run_end import dist_links, full_disks, trace
 from opam_oci.sandbox import on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
@@ -35,14 +37,15 @@ from opam_oci.target_types_files import FILE_TARGET_TYPES
 _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules),
     *(debian_mirrors, fetch),
-    *(generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
+    *(generate_lockfiles, kept_output, opam_health, package_image, package_image_index, package_image_layout),
     *(publish, run_image, tailor, unpublish),
+    *(clock, node, plan),
     *(checks, programs),
     *(image, packed_layer, parts, runtime_layer, stored_files),
     *(base, build_logs, build_plan, foundation, package),
-    *(debian_lockfile, opam_inputs, opam_lockfile),
+    *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions),
     *(claims, image_layout, naming),
-    *(debian_rootfs, inputs, locks, opam_repositories, targets),
+    *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets),
     *(dist_links, full_disks, trace),
     *(on_demand, tool),
 )

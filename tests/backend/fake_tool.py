@@ -5,7 +5,7 @@ It has the tool's own reader check each request, and its own readers check what 
 tool in what it takes and in what others read of it (test_contract.py). But it builds nothing: a layer's blob is the text of its
 request. What packages do is said in their opam files: `fail` exits with an error, `corrupt` writes a blob under another
 name than its sha256, `environment` logs argv and the environment, `warn` warns, `note_in=FILE` adds a line to a file each time
-that the package is really built. Real builds are tested elsewhere.
+that the package is really built, `says=WORDS` (with `_` for blanks) ends in an error that says so. Real builds are tested elsewhere.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import pathlib
 import sys
 import time
 
+from opam_sandbox import cli
 from opam_sandbox.errors import RequestError
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.request import read_request
@@ -75,6 +76,8 @@ def build(request):
         if word.startswith("fail_if_missing="):
             if not os.path.exists(word.partition("=")[2]):
                 raise SystemExit("error: the file is missing")
+        if word.startswith("says="):
+            raise SystemExit(f"error: {word.partition('=')[2].replace('_', ' ')}")
     if "warn" in words:
         print(f"warning: {package['name']} is damaged", file=sys.stderr)
     if "fail" in words:
@@ -223,6 +226,8 @@ COMMANDS = {
 
 
 def main():
+    if os.environ.get(cli.ONLY_LOOK):
+        sys.exit(cli.NOT_KNOWN)
     command, path, *rest = sys.argv[1:]
     # By hand, a request comes without what it should be.
     sha256 = rest[1] if rest[:1] == ["--sha256"] else ""

@@ -104,3 +104,66 @@ def project(
 def image(*packages: str, name: str = "image", more: str = "") -> str:
     addresses = [f"3rdparty/opam:default#{package}" for package in packages]
     return f'oci_package_image(name="{name}", packages={addresses!r}, {more})\n'
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a health check's lockfile: `id` is NAME.VERSION/ and 12 hex digits; `depends`, `later`: ids, NAME.VERSION."""
+
+    id: str
+    depends: Sequence[str] = ()
+    later: Sequence[str] = ()
+    opam: str = ""
+    fields: "dict[str, object] | None" = None
+    package_fields: "dict[str, object] | None" = None
+
+    @property
+    def title(self) -> str:
+        return self.id.partition("/")[0]
+
+
+def node_id(title: str, number: int = 0) -> str:
+    return f"{title}/{number:012x}"
+
+
+def health_lock(
+    nodes: Sequence[Node],
+    roots: Sequence["dict[str, object]"],
+    resolve: str = "health",
+    base: str = "//3rdparty/debian:trixie",
+    repositories: Sequence[str] = (),
+    **metadata: object,
+) -> str:
+    packages = {}
+    for node in nodes:
+        name, _, version = node.title.partition(".")
+        packages[node.title] = {"name": name, "version": version, "opam": node.opam, **(node.package_fields or {})}
+    values = {
+        "metadata": {
+            "lock_version": 1,
+            "kind": "opam-health",
+            "resolve": resolve,
+            "base": base,
+            "packages": ["*"],
+            "latest": 1,
+            "compilers": [],
+            "constraints": [],
+            "options": [],
+            "repositories": list(repositories),
+            **metadata,
+        },
+        "package": list(packages.values()),
+        "deb": [],
+        "node": [
+            {
+                "id": node.id,
+                "package": node.title,
+                "depends": list(node.depends),
+                **({"later": list(node.later)} if node.later else {}),
+                **(node.fields or {}),
+            }
+            for node in nodes
+        ],
+        "root": [{"compiler": "", **root} for root in roots],
+    }
+    return json.dumps(values, indent=1, sort_keys=True) + "\n"

@@ -236,6 +236,27 @@ def test_unsolvable(rule_runner: RuleRunner) -> None:
     assert not Path(rule_runner.build_root, "3rdparty/opam/default.lock").exists()
 
 
+def test_one_that_fails_keeps_no_other_from_being_written(rule_runner: RuleRunner) -> None:
+    build = FILES["3rdparty/opam/BUILD"].replace('["o"]', '["unsolvable"]')
+    before = opam_lock(resolve="other")
+    rule_runner.write_files(
+        {
+            **FILES,
+            "3rdparty/opam/BUILD": build,
+            "3rdparty/opam/other.lock": before,
+            "3rdparty/debian/trixie.lock": debian_lock(),
+            "3rdparty/debian/second.lock": debian_lock("second"),
+        }
+    )
+    text = problem(rule_runner, "default", "other")
+    assert "resolve `other`" in text and "opam finds no solution" in text
+    assert "3rdparty/opam/other.lock was not written" in text
+    assert read(rule_runner, "3rdparty/opam/other.lock") == before
+    assert 'resolve = "default"' in read(rule_runner, "3rdparty/opam/default.lock")
+    # Alone, it is an error like any other.
+    assert "was not written" not in problem(rule_runner, "other")
+
+
 @pytest.fixture
 def git_repository(tmp_path: Path) -> Path:
     repository = tmp_path / "git"

@@ -29,7 +29,9 @@ from pants.util.logging import LogLevel
 from opam_oci.locking.debian_lockfile import DebianLockTextRequest, lock_debian
 from opam_oci.locking.opam_health_lockfile import OpamHealthLockTextRequest, lock_opam_health
 from opam_oci.locking.opam_lockfile import OpamLockTextRequest, lock_opam
+from opam_oci.locking.refused_lockfile import refused
 from opam_oci.locking.requests import GenerateDebianLockfile, GenerateOpamHealthLockfile, GenerateOpamLockfile
+from opam_oci.locking.steps import LockError
 from opam_oci.locking.versions import Version
 from opam_oci.pants_engine.calls import contents_of_globs, create_digest
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
@@ -188,6 +190,11 @@ def plan_opam_health_lockfiles(
     )
 
 
+def is_alone(generate: GenerateLockfilesSubsystem, opam: OpamSubsystem) -> bool:
+    """Whether no other lockfile of an opam resolve is generated in this run."""
+    return len(set(generate.resolve or opam.resolves).intersection(opam.resolves)) == 1
+
+
 async def result_of(
     request: GenerateLockfile, content: bytes, versions: Callable[[bytes], LockfilePackages]
 ) -> GenerateLockfileResult:
@@ -244,12 +251,18 @@ async def generate_debian_lockfile(request: GenerateDebianLockfile) -> GenerateL
 async def generate_opam_lockfile(
     request: GenerateOpamLockfile, opam: OpamSubsystem, generate: GenerateLockfilesSubsystem
 ) -> GenerateLockfileResult:
-    """An opam resolve's lockfile. Raises LockError, FetchError."""
+    """An opam resolve's lockfile. Raises LockError, FetchError; a LockError keeps no other lockfile from being written."""
     path, resolve = request.lockfile_dest, request.resolve_name
     new_base = request.with_base or await writes_base_of(
         opam.base_of(resolve), "`[opam].resolves_to_base`", generate
     )
-    text = await lock_opam(OpamLockTextRequest(resolve, new_base), **implicitly())
+    try:
+        text = await lock_opam(OpamLockTextRequest(resolve, new_base), **implicitly())
+    except LockError as error:
+        if is_alone(generate, opam):
+            raise
+        logger.error(f"The resolve `{resolve}`: {error}")
+        return refused(resolve, path, str(error))
     for note in text.notes:
         logger.warning(f"The resolve `{resolve}`: {note}")
     check_opam_lock_fresh(read_opam_lock(path, resolve, text.content), text.inputs, text.fingerprints)
