@@ -7,7 +7,7 @@ from pants.core.goals import tailor
 from pants.core.goals.tailor import PutativeTarget, PutativeTargets
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci.goals.tailor import PutativeOpamTargetsRequest
+from opam_oci.goals.tailor import _OPAM_VERSION, PutativeOpamTargetsRequest
 from opam_oci.target_types import OpamPackagesTarget, OpamRequirementTarget
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import DEBIAN_BUILD, opam_lock
@@ -51,6 +51,12 @@ def test_what_is_proposed(rule_runner: RuleRunner) -> None:
         packages("other", resolve="other"),
         requirement("src/mine", "mine"),
     ]
+
+
+def test_a_file_of_empty_lines_takes_no_time() -> None:
+    # Time that grows with the square of this would be minutes.
+    assert not _OPAM_VERSION.search(b"\n" * 400_000 + b"x")
+    assert _OPAM_VERSION.search(b"\n" * 400_000 + b' opam-version: "2.0"')
 
 
 def test_only_in_the_directories_asked_for(rule_runner: RuleRunner) -> None:

@@ -33,7 +33,7 @@ class PutativeOpamTargetsRequest(PutativeTargetsRequest):
 
 # The directory of a package in an opam repository, wherever it lies: packages/NAME/NAME.VERSION, or packages/NAME.VERSION.
 _OF_REPOSITORY = re.compile(r"(?:^|/)packages/(?:[^/]+/)?[^/]+\.[^/]+/")
-_OPAM_VERSION = re.compile(rb"(?m)^\s*opam-version\s*:")
+_OPAM_VERSION = re.compile(rb"(?m)^[ \t]*opam-version\s*:")
 
 
 async def opam_file_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> list[PutativeTarget]:

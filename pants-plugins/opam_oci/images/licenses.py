@@ -26,7 +26,7 @@ Autoconf-exception-3.0 Bison-exception-2.2 Font-exception-2.0 openvpn-openssl-ex
 """.split()
 _KNOWN = {name.lower(): name for name in _IDS}
 _KNOWN_EXCEPTIONS = {name.lower(): name for name in _EXCEPTIONS}
-_TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
+_TOKEN = re.compile(r"[()]|[^\s()]+")
 
 
 def expression(licenses: Iterable[str], references: Dict[str, str]) -> str:
