@@ -137,6 +137,12 @@ def lock_opam(request):
         packages = [{"name": name, "version": "2", "opam": seen, **nothing} for name in names]
         notes = ["old is deprecated."] if "old" in request["requirements"] else []
         pathlib.Path("solution.json").write_text(json.dumps({"packages": packages, "notes": notes}))
+    elif step == "lock-roots":
+        requests = importlib.import_module("opam_sandbox.locking.requests")
+        solutions = read_request(request["solutions"], requests.RootSolutions)
+        read_request(request["indexes"], requests.Indexes)
+        pathlib.Path("lockfile").write_text(health_lockfile(request, solutions["roots"]))
+        pathlib.Path("notes.json").write_text(json.dumps(["a.1: a note."]))
     else:
         assert os.listdir("prepared") == ["base.json"] and os.path.exists(request["sources"])
         requests = importlib.import_module("opam_sandbox.locking.requests")
@@ -178,6 +184,23 @@ debs = []
 opam = '''{seen}'''
 """
     return text
+
+
+def health_lockfile(request, roots):
+    """Each root is one node with nothing below it."""
+    metadata = {**request["metadata"], "lock_version": 1, "kind": "opam-health", "resolve": request["resolve"]}
+    packages, nodes, written = {}, {}, []
+    for root in roots:
+        said = {key: root[key] for key in ("name", "version", "compiler")}
+        if "packages" not in root:
+            written.append({**said, "reason": root["reason"]})
+            continue
+        title = f"{root['name']}.{root['version']}"
+        packages[title] = {"name": root["name"], "version": root["version"], "opam": json.dumps(request, sort_keys=True)}
+        nodes[title] = {"id": f"{title}/{0:012x}", "package": title, "depends": []}
+        written.append({**said, "node": f"{title}/{0:012x}"})
+    tables = {"package": list(packages.values()), "deb": [], "node": list(nodes.values()), "root": written}
+    return json.dumps({"metadata": metadata, **tables}) + "\n"
 
 
 def rootfs(request):

@@ -154,6 +154,23 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "solver": "",
         },
         OPAM_LOCK,
+        {
+            "step": "lock-roots",
+            "store": "store",
+            "resolve": "health",
+            "metadata": {"base": "//3rdparty/debian:trixie", "latest": 1},
+            "asked": ["test"],
+            "prepared": "prepared",
+            "solutions": "solutions.json",
+            "indexes": "indexes.json",
+            "sources": "sources.txt",
+            "mirrors": [],
+            "archive_mirrors": [],
+            "suite": "trixie",
+            "architecture": "amd64",
+            "record_out_of_reach": True,
+            "secrets": "",
+        },
     ],
 }
 CASES = [(command, number) for command, requests in REQUESTS.items() for number, _ in enumerate(requests)]

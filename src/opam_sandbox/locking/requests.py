@@ -216,4 +216,4 @@ class LockRootsRequest(_LockRootsRequest, total=False):
     secrets: str
 
 
-LockOpamRequest = Union[LockRootsRequest, RepositoriesRequest, IndexesRequest, SolveRequest, LockRequest]
+LockOpamRequest = Union[RepositoriesRequest, IndexesRequest, SolveRequest, LockRequest, LockRootsRequest]
