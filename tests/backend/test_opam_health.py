@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Mapping, Sequence
@@ -130,6 +131,20 @@ def test_a_dry_run_builds_nothing(tmp_path: Path) -> None:
     again = run(runner, "--opam-health-dry-run")
     assert sorted(notes(notes_file)) == ["bad.1", "good.1", "low.1"]
     assert "good.1" in again.stdout or "1 success" in again.stdout
+
+
+@pytest.mark.usefixtures("fake_tool")
+def test_a_daemon_forgets_what_was_not_known(rule_runner: RuleRunner, tmp_path: Path) -> None:
+    archive = tmp_path / "a.tgz"
+    archive.write_bytes(b"archive")
+    source = {"name": "", "urls": [archive.as_uri()], "sha256": hashlib.sha256(b"archive").hexdigest(), "size": 7}
+    nodes = [Node(node_id("a.1"), package_fields={"source": [source]}), Node(node_id("b.1"))]
+    rule_runner.write_files(project(nodes, [root("a.1"), root("b.1")]))
+    before = run(rule_runner, "--opam-health-dry-run").stdout
+    assert run(rule_runner).exit_code == 0
+    after = run(rule_runner, "--opam-health-dry-run").stdout
+    assert before != after
+    assert after.lower().count("not_built") == 0
 
 
 @pytest.mark.usefixtures("fake_tool")

@@ -16,20 +16,25 @@ from pants.util.logging import LogLevel
 from opam_oci.downloads.fetch import FetchRequest
 from opam_oci.health.classify import classify
 from opam_oci.health.clock import clock_of_this_run
-from opam_oci.health.plan import HealthPlanRequest, plan_health
+from opam_oci.health.plan import HealthPlan, HealthPlanRequest, plan_health
 from opam_oci.health.results import FailureKind, PackageResult, Status
-from opam_oci.layers.foundation import FoundationRequest, make_foundation
+from opam_oci.layers.foundation import (
+    Foundation,
+    FoundationRequest,
+    KnownFoundationRequest,
+    find_foundation,
+    make_foundation,
+)
 from opam_oci.layers.package import build_description, build_process_of
 from opam_oci.layers.requests import build_request, deb_requests, source_requests
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.health_lock import HealthNode
 from opam_oci.sandbox.failure import build_log, tool_message
 from opam_oci.sandbox.layer import Layer, layer_of
+from opam_oci.sandbox.look import look_up
 from opam_oci.sandbox.on_demand import OnDemandProcess, OnDemandRequest, run_on_demand
 from opam_oci.subsystems.opam import OpamSubsystem
 
-# A variable that the tool finds only where it really runs: Pants leaves it out of a process's key.
-ONLY_LOOK = "OPAM_OCI_ONLY_LOOK"
 # What the tool says of a build that took too long.
 TIME_LIMIT = "passed its time limit"
 
@@ -182,11 +187,7 @@ def came_from_cache(result: FallibleProcessResult) -> bool:
 async def run_node(request: NodeRequest, node: HealthNode, made: NodeProcess) -> OnDemandProcess:
     """The result of a node's process; none where it was only looked for and is not known, or where a file could not be had."""
     if request.mode == Mode.LOOK:
-        look = dataclasses.replace(made.process, execution_slot_variable=ONLY_LOOK)
-        found = await run_on_demand(OnDemandRequest(look, (), only_try=True), **implicitly())
-        if found.result is None or found.result.exit_code == 0:
-            return found
-        return OnDemandProcess(None, ())
+        return OnDemandProcess(await look_up(made.process), ())
     if request.mode == Mode.BUILD:
         # Failures count as well: to build what does not build takes as long as to build what does.
         remembered = dataclasses.replace(made.process, cache_scope=ProcessCacheScope.ALWAYS)
@@ -216,6 +217,14 @@ async def outcome_of(node: HealthNode, found: OnDemandProcess, below: Mapping[st
     return NodeOutcome(result, FrozenDict({**below, node.package.name: layer}), ended=time.time())
 
 
+async def ground_of(request: NodeRequest, plan: HealthPlan) -> Foundation | None:
+    """The base and opam's root; None where they are only looked for and not known."""
+    if request.mode == Mode.LOOK:
+        known = await find_foundation(KnownFoundationRequest(plan.debian_lock), **implicitly())
+        return known.foundation
+    return await make_foundation(FoundationRequest(plan.debian_lock), **implicitly())
+
+
 @rule(desc="Check opam package", level=LogLevel.DEBUG)
 async def check_node(request: NodeRequest) -> NodeOutcome:
     """Asks for what is below it itself, so that each package builds as soon as that is there. Never raises for a package."""
@@ -232,7 +241,9 @@ async def check_node(request: NodeRequest) -> NodeOutcome:
         return NodeOutcome(stopped)
     known = {name: layer for outcome in outcomes for name, layer in outcome.layers.items()}
     below = {one.package.name: known[one.package.name] for one in plan.lock.below(node.id)}
-    ground = await make_foundation(FoundationRequest(plan.debian_lock), **implicitly())
+    ground = await ground_of(request, plan)
+    if ground is None:
+        return NodeOutcome(result_of(node, Status.NOT_BUILT, reason="the base is not known"))
     layers = (*ground.layers, *below.values())
     made = await make_node_process(NodeProcessRequest(request.plan, node.id, layers), **implicitly())
     if request.limited:

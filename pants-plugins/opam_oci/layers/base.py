@@ -15,6 +15,7 @@ from opam_oci.pants_engine.calls import create_digest
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
+from opam_oci.sandbox.look import look_up
 from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
 from opam_oci.sandbox.process import STORE, Call, request_file, tool_process
 from opam_oci.sandbox.run_tool import check_result
@@ -70,8 +71,7 @@ async def start_base(request: BaseLayerRequest) -> BaseStart:
     inputs = await create_digest(CreateDigest([request_file(values), *deb_entries(debs)]))
     process = tool_process(tool, Call("rootfs", description, values, (), LAYER_OUTPUTS), inputs)
     files = deb_requests(f"the base {lock.resolve}", debs, lock.resolve)
-    tried = await run_on_demand(OnDemandRequest(process, files, only_try=True), **implicitly())
-    return BaseStart(OnDemandRequest(process, files), cached=tried.result is not None)
+    return BaseStart(OnDemandRequest(process, files), cached=await look_up(process) is not None)
 
 
 @rule(desc="Make Debian base", level=LogLevel.DEBUG)

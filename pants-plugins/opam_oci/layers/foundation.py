@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pants.engine.engine_aware import EngineAwareReturnType
+from pants.engine.fs import CreateDigest
 from pants.util.logging import LogLevel
 
-from opam_oci.layers.base import BaseLayerRequest, make_base_layer
+from opam_oci.layers.base import BaseLayerRequest, make_base_layer, start_base
+from opam_oci.pants_engine.calls import create_digest
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.lockfile import DebianLock
-from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
-from opam_oci.sandbox.process import STORE, Call, layer_paths
+from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
+from opam_oci.sandbox.look import look_up
+from opam_oci.sandbox.process import STORE, Call, layer_paths, request_file, tool_process
 from opam_oci.sandbox.run_tool import run_layer_tool
+from opam_oci.sandbox.tool import find_sandbox_tool
 
 if TYPE_CHECKING:
     from opam_sandbox.building.requests import OpamRootRequest
@@ -38,13 +43,48 @@ class Foundation:
         return (self.base, self.opam_root)
 
 
+@dataclass(frozen=True)
+class KnownFoundationRequest:
+    """Asks for what all packages over a base stand on, if it is known."""
+
+    debian_lock: DebianLock
+
+
+@dataclass(frozen=True)
+class KnownFoundation(EngineAwareReturnType):
+    """It; None if no cache has it."""
+
+    foundation: Foundation | None
+
+    def cacheable(self) -> bool:
+        return self.foundation is not None
+
+
+def opam_root_call(base: Layer) -> Call:
+    """The call that makes opam's root in a base."""
+    values: OpamRootRequest = {"store": STORE, "layers": layer_paths((base,))}
+    return Call("opam-root", f"Prepare opam in the base {base.name}", values, (base,), LAYER_OUTPUTS)
+
+
 @rule(desc="Prepare opam in the base", level=LogLevel.DEBUG)
 async def make_foundation(request: FoundationRequest) -> Foundation:
     """The base, and opam's root in it. Raises LayerError, FetchError."""
     base = await make_base_layer(BaseLayerRequest(request.debian_lock), **implicitly())
-    values: OpamRootRequest = {"store": STORE, "layers": layer_paths((base,))}
-    call = Call("opam-root", f"Prepare opam in the base {base.name}", values, (base,), LAYER_OUTPUTS)
-    return Foundation(base, await run_layer_tool(call))
+    return Foundation(base, await run_layer_tool(opam_root_call(base)))
+
+
+@rule
+async def find_foundation(request: KnownFoundationRequest) -> KnownFoundation:
+    """The same, but nothing is made or fetched for it."""
+    start = await start_base(BaseLayerRequest(request.debian_lock), **implicitly())
+    if not start.cached:
+        return KnownFoundation(None)
+    base = await make_base_layer(BaseLayerRequest(request.debian_lock), **implicitly())
+    call = opam_root_call(base)
+    tool = await find_sandbox_tool(**implicitly())
+    inputs = await create_digest(CreateDigest([request_file(call.request, call.layers)]))
+    found = await look_up(tool_process(tool, call, inputs))
+    return KnownFoundation(None if found is None else Foundation(base, await layer_of(found, call.description)))
 
 
 def rules() -> list[object]:

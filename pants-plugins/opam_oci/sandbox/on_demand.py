@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pants.engine.engine_aware import EngineAwareReturnType
 from pants.engine.process import FallibleProcessResult, Process
 
 from opam_oci.downloads.fetch import FetchRequest, fetch_file
@@ -35,11 +36,15 @@ class OnDemandRequest:
 
 
 @dataclass(frozen=True)
-class OnDemandProcess:
+class OnDemandProcess(EngineAwareReturnType):
     """The process's result; or none, and why which files could not be had."""
 
     result: FallibleProcessResult | None
     errors: tuple[str, ...]
+
+    def cacheable(self) -> bool:
+        # A daemon asks again in the next run: somebody may have made it meanwhile.
+        return self.result is not None
 
 
 def lacks_input(error: Exception) -> bool:
