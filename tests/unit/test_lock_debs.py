@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
+from pathlib import Path
 from typing import Dict, List, Sequence
 
 import pytest
@@ -13,6 +15,9 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.apt import Apt
 from opam_sandbox.locking.apt_lists import Lists
 from opam_sandbox.locking.lock_debs import Answer, resolve, smallest_conflict
+from opam_sandbox.locking.repositories import Packages
+from opam_sandbox.locking.root_nodes import Described, Graph
+from opam_sandbox.locking.write_roots_lockfile import Debs
 
 STATUS = """Package: base
 Status: install ok installed
@@ -144,3 +149,49 @@ def test_the_smallest_conflict(count: int, data: st.DataObject) -> None:
 
     found = smallest_conflict(items, fails)
     assert fails(found) and not any(fails([item for item in found if item != left_out]) for left_out in found)
+
+
+def node_debs(lists: Lists, directory: Path, opam_files: Dict[str, str], roots: Dict[str, Dict[str, str]]) -> Dict[str, object]:
+    """Per package of a health check: its .debs, or why it has none."""
+    with zipfile.ZipFile(directory / "packages.zip", "w") as archive:
+        for title, text in opam_files.items():
+            archive.writestr(f"{title}/opam", f'opam-version: "2.0"\n{text}\n')
+    described = Described(Packages(directory / "packages.zip"), {"os-family": "debian"})
+    graph = Graph(described)
+    for root, solution in roots.items():
+        graph.add(root, solution, ())
+    depexts = {node.title: described.facts(node.title).depexts for node in graph.nodes if described.facts(node.title).depexts}
+    with Apt(lists, STATUS) as apt:
+        debs = Debs(apt, depexts, graph)
+    return {node.title: debs.missing(number) or debs.of(number) for number, node in enumerate(graph.nodes)}
+
+
+def test_what_conflicts_with_other_roots_is_locked_alone(lists: Lists, tmp_path: Path) -> None:
+    conf = 'depexts: [["%s"] {os-family = "debian"}]'
+    files = {
+        "conf-two.1": conf % "two",
+        "conf-three.1": conf % "three",
+        "conf-none.1": conf % "not-there",
+        "a.1": 'depends: ["conf-two"]',
+        "b.1": 'depends: ["conf-three"]',
+        "c.1": 'depends: ["conf-two" "conf-three"]',
+    }
+    roots = {
+        "a": {"a": "1", "conf-two": "1"},
+        "b": {"b": "1", "conf-three": "1"},
+        "c": {"c": "1", "conf-two": "1", "conf-three": "1"},
+        "conf-none": {"conf-none": "1"},
+    }
+    found = node_debs(lists, tmp_path, files, roots)
+    assert found["conf-two.1"] == ["common", "lib", "two"]
+    # Together apt refuses them, and one of the two is asked for alone.
+    assert found["conf-three.1"] == ["three"]
+    assert "not-there" in str(found["conf-none.1"])
+    assert found["a.1"] == found["b.1"] == found["c.1"] == []
+
+
+def test_what_is_below_brings_its_own(lists: Lists, tmp_path: Path) -> None:
+    conf = 'depexts: [["%s"]]'
+    files = {"conf-one.1": conf % "one", "conf-two.1": conf % "two" + '\ndepends: ["conf-one"]'}
+    found = node_debs(lists, tmp_path, files, {"conf-two": {"conf-two": "1", "conf-one": "1"}})
+    assert found == {"conf-one.1": ["common", "lib", "one"], "conf-two.1": ["two"]}
