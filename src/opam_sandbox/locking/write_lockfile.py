@@ -9,7 +9,7 @@ import base64
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple, Union
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import write_json
@@ -18,7 +18,7 @@ from opam_sandbox.locking.apt import Apt, LockedDeb
 from opam_sandbox.locking.apt_lists import Lists, update
 from opam_sandbox.locking.indexes import read_source_index
 from opam_sandbox.locking.lock_debian import deb_text
-from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, Solution
+from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, Solution, SolverRequest
 from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.locking.sources import DEBIAN, Locked, OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
@@ -142,7 +142,7 @@ def _lock_debs(
     wanted = {package.title: package.depexts for package in packages if package.depexts}
     if not wanted:
         return []
-    with Apt(_lists(request, snapshot, known), status) as apt:
+    with Apt(lists_of(request, snapshot, known), status) as apt:
         found = lock_debs.resolve(apt, wanted, request.get("record_out_of_reach", False))
     by_name = {package.name: package for package in packages}
     for package in packages:
@@ -154,7 +154,8 @@ def _lock_debs(
     return found.debs
 
 
-def _lists(request: LockRequest, snapshot: str, known: Secrets) -> Lists:
+def lists_of(request: Union[LockRequest, SolverRequest], snapshot: str, known: Secrets) -> Lists:
+    """A mirror's lists, as they were read in this run."""
     apt = cache.directory(request["store"], "apt")
     architecture = request["architecture"]
     if (apt / snapshot).is_dir():
