@@ -7,15 +7,16 @@ writes solver.json: the package, or a note where the base's Debian has no such l
 from __future__ import annotations
 
 import base64
+import hashlib
 from pathlib import Path
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import write_json
 from opam_sandbox.locking import secrets
-from opam_sandbox.locking.apt import Apt
-from opam_sandbox.locking.requests import BaseFacts, Indexes, SolverPackage, SolverRequest
+from opam_sandbox.locking.apt import Apt, LockedDeb
+from opam_sandbox.locking.requests import BaseFacts, Indexes, KeptDeb, SolverPackage, SolverRequest
 from opam_sandbox.locking.write_lockfile import lists_of
-from opam_sandbox.opam.package import PackageFields
+from opam_sandbox.opam.package import PackageFields, PackageFile
 from opam_sandbox.opam.switch import OPAM_ROOT
 from opam_sandbox.request import read_request
 
@@ -30,15 +31,29 @@ name: "{NAME}"
 build: [
   ["ocamlfind" "ocamlopt" "-package" "cudf,opam-0install-cudf,unix" "-linkpkg" "{_SOURCE}" "-o" "{NAME}"]
 ]
-install: ["cp" "{NAME}" "%{{bin}}%/{NAME}"]
+install: ["cp" "{NAME}" "%%{{bin}}%%/{NAME}"]
+extra-files: ["{_SOURCE}" "sha256=%s"]
 """
 
 
 def package() -> PackageFields:
     """The program as a package of opam's, as requests have it."""
     source = Path(__file__).with_suffix(".ml").read_bytes()
-    file = {"path": _SOURCE, "content": base64.b64encode(source).decode()}
-    return {"name": NAME, "version": "1", "opam": _OPAM, "files": [{"path": file["path"], "content": file["content"]}]}
+    text = _OPAM % hashlib.sha256(source).hexdigest()
+    file: PackageFile = {"path": _SOURCE, "content": base64.b64encode(source).decode()}
+    return {"name": NAME, "version": "1", "opam": text, "files": [file]}
+
+
+def kept(deb: LockedDeb) -> KeptDeb:
+    """A .deb as JSON has it."""
+    return {
+        "name": deb.name,
+        "version": deb.version,
+        "architecture": deb.architecture,
+        "path": deb.path,
+        "sha256": deb.sha256,
+        "size": deb.size,
+    }
 
 
 def lock_solver(request: SolverRequest) -> int:
@@ -49,13 +64,7 @@ def lock_solver(request: SolverRequest) -> int:
     found: SolverPackage = {"package": package(), "debs": [], "note": ""}
     with Apt(lists_of(request, indexes["lists"], known), base["status"]) as apt:
         try:
-            found["debs"] = [
-                {
-                    **{"name": deb.name, "version": deb.version, "architecture": deb.architecture},
-                    **{"path": deb.path, "sha256": deb.sha256, "size": deb.size},
-                }  # type: ignore[typeddict-item]
-                for deb in apt.resolve(_DEBS)
-            ]
+            found["debs"] = [kept(deb) for deb in apt.resolve(_DEBS)]
         except ToolError as error:
             found["note"] = (
                 f"{request['suite']} has no opam solver as a library, so opam is asked for each root by itself, which takes "

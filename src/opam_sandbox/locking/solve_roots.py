@@ -63,13 +63,13 @@ def solve_roots(request: SolveRootsRequest, jobs: int) -> int:
             for compiler, roots, answers in zip(request["compilers"], chosen, found)
             for root, answer in zip(roots, answers)
         ]
-        counts = {"names": 0, "versions": 0}
-        for name in universe.names.values():
-            counts["names"] += bool(name.available)
-            counts["versions"] += len(name.available)
         solutions: RootSolutions = {
             "roots": roots,
-            "facts": {**counts, "solver": "solve_roots" if program else "opam"},  # type: ignore[typeddict-item]
+            "facts": {
+                "names": sum(bool(name.available) for name in universe.names.values()),
+                "versions": sum(len(name.available) for name in universe.names.values()),
+                "solver": "solve_roots" if program else "opam",
+            },
         }
         write_json(SOLUTIONS, solutions)
         return 0
@@ -134,17 +134,18 @@ def _by_opam(
     answers = []
     for name, version in roots:
         values: SolveRequest = {
-            **{
-                "step": "solve",
-                "store": request["store"],
-                "layers": request["layers"],
-                "prepared": request["prepared"],
-            },
-            **{"repositories": request["repositories"], "constraints": request["constraints"]},
+            "step": "solve",
+            "store": request["store"],
+            "layers": request["layers"],
+            "prepared": request["prepared"],
+            "repositories": request["repositories"],
+            "constraints": request["constraints"],
             "requirements": [f"{name}={version}" if version else name, *([compiler] if compiler else [])],
-            **{"with_test": request.get("with_test", False), "with_doc": request.get("with_doc", False)},
-            **{"prefer_oldest": request.get("prefer_oldest", False), "solver": "builtin-0install"},
-        }  # type: ignore[typeddict-item]
+            "with_test": request.get("with_test", False),
+            "with_doc": request.get("with_doc", False),
+            "prefer_oldest": request.get("prefer_oldest", False),
+            "solver": "builtin-0install",
+        }
         Path("build.log").unlink(missing_ok=True)  # a reason is what one run prints
         with mounted(store, layers) as view:
             try:
