@@ -90,19 +90,19 @@ def _listed_root(packages: Packages, name: str, version: str) -> ListedRoot:
 def _revdeps(
     solver: Solver, packages: Packages, available: Available, group: Group, asked: Sequence[str], more: bytes
 ) -> List[ReverseDependency]:
+    chosen = [root for text in asked for root in select({"packages": [text]}, packages, available)]
+    targets = list(dict.fromkeys(root for root in chosen if root in available.left))
+    together = [Group((*group.wanted, pinned(target)), group.bounds, group.oldest, ()) for target in targets]
+    if not targets:
+        return []
     found: List[_Found] = []
-    newest = select({"packages": ["*"]}, packages, available) if asked else []
-    for text in asked:
-        one = wanted(text)
-        chosen = select({"packages": [text]}, packages, available)
-        target = next((root for root in chosen if root[1] and root in available.left), None)
-        if target is None:
-            continue
+    for target, one, left in zip(targets, together, left_of(solver, together)):
+        # The newest versions that go with this one.
+        newest = select({"packages": ["*"]}, packages, Available(solver.universe, left))
         entries = reverse_dependencies(solver.universe, packages, newest, target, more)
-        together = Group((*group.wanted, pinned(target)), (*group.bounds, one), False, ())
         roots = [Root(pinned((entry["name"], entry["version"]))) for entry in entries]
-        found.append(_Found(entries, together.with_roots(roots)))
-    answers = solver.solve([item.group for item in found]) if found else []
+        found.append(_Found(entries, one.with_roots(roots)))
+    answers = solver.solve([item.group for item in found])
     return [entry for item, some in zip(found, answers) for entry in _solved(item.entries, some)]
 
 
