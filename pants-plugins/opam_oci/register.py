@@ -25,7 +25,7 @@ from opam_oci.health import clock, node, plan
 from opam_oci.host import checks, programs
 from opam_oci.images import image, packed_layer, parts, runtime_layer, stored_files
 from opam_oci.layers import base, build_logs, build_plan, foundation, package
-from opam_oci.locking import debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions
+from opam_oci.locking import debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer
 from opam_oci.publishing import claims, image_layout, naming
 from opam_oci.resolves import debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets
 from opam_oci.run_end import dist_links, full_disks, trace
@@ -43,7 +43,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(checks, programs),
     *(image, packed_layer, parts, runtime_layer, stored_files),
     *(base, build_logs, build_plan, foundation, package),
-    *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions),
+    *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer),
     *(claims, image_layout, naming),
     *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets),
     *(dist_links, full_disks, trace),

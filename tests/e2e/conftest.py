@@ -99,8 +99,8 @@ def clone(tmp_path: Path) -> Iterator[Pants]:
 USER, USER_ID = "opam-oci-tester", 47010
 
 
-def as_user(home: Path, before: str) -> List[str]:
-    """A command's prefix that runs it as an ordinary user with sub-ids, as distributions set users up.
+def as_user(home: Path, before: str, sub_ids: bool = True) -> List[str]:
+    """A command's prefix that runs it as an ordinary user, with sub-ids, as distributions set users up, or without.
 
     The user exists for that command alone: its /etc/passwd, group, subuid and subgid are its own. `before`: a shell
     command that is run as root in its mount namespace.
@@ -114,6 +114,8 @@ def as_user(home: Path, before: str) -> List[str]:
         ("subgid", f"{USER}:2100000000:65536"),
     ):
         host = Path("/etc", name)
+        if name.startswith("sub") and not sub_ids:
+            line = ""
         (accounts / name).write_text((host.read_text() if host.exists() else "") + line + "\n")
         if not host.exists():
             host.touch()

@@ -13,7 +13,7 @@ from typing import Iterator, List, Optional, Sequence
 
 import pytest
 
-from tests.e2e.conftest import USER_ID, as_user
+from tests.e2e.conftest import USER_ID, as_user, show_python
 from tests.faults import kills, processes, together
 from tests.faults.place import IMAGE, Place, copy_store
 from tests.faults.small_project import SmallProject
@@ -136,6 +136,28 @@ def test_a_clone_at_an_odd_path_with_files_of_the_future(odd: Odd, top: Path) ->
         for name in ("", *names):
             os.utime(os.path.join(directory, name), (future, future), follow_symlinks=False)
     assert odd.build(project=project) == odd.right
+
+
+def test_a_user_without_subordinate_ids(odd: Odd, store: Path, top: Path) -> None:
+    """Is told what is missing before work starts; who turns that check off gets the right image over a base from a cache."""
+    home = top / "without/home"
+    home.mkdir(parents=True)
+    place = Place(top / "without/place")
+    copy_store(store, place.lmdb_store)
+    place.project.change("odd")
+    python, show = show_python(top / "without/python")
+    top.chmod(0o755)
+    subprocess.run(["chown", "-R", f"{USER_ID}:{USER_ID}", str(home), str(place.top)], check=True)
+    prefix = as_user(home, show, sub_ids=False)
+    pants = replace(place.pants(False), home=home, python=python, prefix=prefix)
+    refused = pants.run("package", IMAGE, check=False)
+    assert refused.returncode == 1 and "/etc/subuid" in refused.stderr and "usermod --add-subuids" in refused.stderr
+    assert "Traceback" not in refused.stderr and not (place.project.root / "dist").exists()
+    unchecked = replace(pants, options=[*pants.options, "--no-opam-check-host"])
+    done = unchecked.run("package", IMAGE)
+    assert "Completed: Build opam package small0.1" in done.stderr
+    assert place.image() == odd.right
+    place.end()
 
 
 KILLED = """

@@ -215,7 +215,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ),
     ("locking/solve.py", "solve"): ({"read_request"}, "what the step before has written"),
     ("locking/solve.py", "solve.inside"): ({".write_text"}, "the process's own directory"),
-    ("locking/solve.py", "_ask_opam"): ({".glob", ".read_bytes"}, "what the step before has written"),
+    ("locking/solve.py", "ask_opam"): ({".glob", ".read_bytes"}, "what the step before has written"),
     ("running/run.py", "run"): (
         {"os.path.realpath", ".mkdir", "read_request"},
         "the store, the request",

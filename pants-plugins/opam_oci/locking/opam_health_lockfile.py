@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pants.engine.engine_aware import EngineAwareParameter
+from pants.engine.fs import CreateDigest, Digest, FileContent
 from pants.option.global_options import GlobalOptions
 from pants.util.logging import LogLevel
 
@@ -18,11 +19,13 @@ from opam_oci.locking.opam_inputs import (
     read_debian_indexes,
 )
 from opam_oci.locking.opam_lockfile import base_lock
-from opam_oci.locking.root_solutions import RootSolutionsRequest, solve_roots
+from opam_oci.locking.root_solutions import RootListRequest, RootSolutionsRequest, list_roots, solve_roots
 from opam_oci.locking.steps import lock_call, read_output, require_host, require_mirrors, run_step
+from opam_oci.pants_engine.calls import create_digest
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.debian_rootfs import DebianRootfs, DebianRootfsRequest, find_debian_rootfs
 from opam_oci.resolves.health_inputs import HealthInputs, HealthInputsRequest, find_health_inputs
+from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.resolves.opam_repositories import (
     InvalidRepositoryError,
     RepositoryFingerprints,
@@ -97,6 +100,50 @@ def write_call(
     return lock_call("lock-opam", description, values, ("lockfile", "notes.json"), network=True)
 
 
+def compilers_of(inputs: HealthInputs) -> tuple[str, ...]:
+    """The compilers to solve with; one that says nothing where the check names none."""
+    return inputs.compilers or ("",)
+
+
+def solutions_of_dependents(listed: bytes) -> bytes:
+    """roots.json with reverse dependencies as solutions.json has them."""
+    found = [
+        {"name": one["name"], "version": one["version"], "compiler": compiler["compiler"], "packages": one["packages"]}
+        for compiler in json.loads(listed)["compilers"]
+        for one in compiler["revdeps"]
+    ]
+    once = {(one["name"], one["version"], one["compiler"]): one for one in found}
+    roots = [one for _, one in sorted(once.items())]
+    return json.dumps({"roots": roots, "facts": {"names": 0, "versions": 0, "solver": "solve_roots"}}).encode()
+
+
+async def solutions_of(
+    inputs: HealthInputs, locked: DebianLock, revdeps_of: tuple[str, ...]
+) -> tuple[Digest, tuple[str, ...]]:
+    """solutions.json, and notes for the user. Raises LockError, FetchError, LayerError."""
+    compilers = compilers_of(inputs)
+    if revdeps_of:
+        request = RootListRequest(locked, compilers, revdeps_of=revdeps_of, constraints=inputs.constraints)
+        listed = await list_roots(request, **implicitly())
+        content = solutions_of_dependents(await read_output(listed.digest, "roots.json"))
+        return await create_digest(CreateDigest([FileContent("solutions.json", content)])), ()
+    options = inputs.options
+    solved = await solve_roots(
+        RootSolutionsRequest(
+            locked,
+            compilers,
+            inputs.packages,
+            latest=inputs.latest,
+            constraints=inputs.constraints,
+            with_test=options.with_test,
+            with_doc=options.with_doc,
+            prefer_oldest=options.prefer_oldest,
+        ),
+        **implicitly(),
+    )
+    return solved.digest, solved.notes
+
+
 @rule(desc="Lock opam packages of a health check", level=LogLevel.DEBUG)
 async def lock_opam_health(
     request: OpamHealthLockTextRequest, opam: OpamSubsystem, debian: DebianSubsystem, options: GlobalOptions
@@ -113,28 +160,17 @@ async def lock_opam_health(
     mirrors, archive_mirrors = places((await require_mirrors()).urls), places(opam.archive_mirrors)
     fingerprints = await find_fingerprints(**implicitly())
     locked = await base_lock(rootfs, debian, new=request.new_base)
-    solutions, prepared, indexes = await concurrently(
-        solve_roots(
-            RootSolutionsRequest(
-                debian_lock=locked,
-                packages=inputs.packages,
-                revdeps_of=request.revdeps_of,
-                latest=inputs.latest,
-                compilers=inputs.compilers,
-                constraints=inputs.constraints,
-                options=inputs.options,
-            ),
-            **implicitly(),
-        ),
+    prepared, indexes = await concurrently(
         prepare_repositories(PreparedRepositoriesRequest(locked), **implicitly()),
         read_debian_indexes(DebianIndexesRequest(rootfs.suite, rootfs.architecture), **implicitly()),
     )
+    solutions, notes = await solutions_of(inputs, locked, request.revdeps_of)
     purpose = f"generate the lockfile of the health check `{request.resolve}`"
     write = write_call(inputs, rootfs, fingerprints, mirrors, archive_mirrors)
     output = await run_step(
-        write, (solutions.digest, prepared.digest, indexes.digest), purpose, (*mirrors, *archive_mirrors)
+        write, (solutions, prepared.digest, indexes.digest), purpose, (*mirrors, *archive_mirrors)
     )
-    notes = tuple(json.loads(await read_output(output, "notes.json")))
+    notes += tuple(json.loads(await read_output(output, "notes.json")))
     return OpamHealthLockText(await read_output(output, "lockfile"), notes, inputs, fingerprints)
 
 

@@ -6,9 +6,12 @@ It goes in steps, of which most are the same for many resolves; the request's `s
 from __future__ import annotations
 
 from opam_sandbox.locking.indexes import make_indexes
+from opam_sandbox.locking.list_roots import list_roots
 from opam_sandbox.locking.repositories import prepare
 from opam_sandbox.locking.requests import LockOpamRequest
+from opam_sandbox.locking.root_solver import lock_solver
 from opam_sandbox.locking.solve import solve
+from opam_sandbox.locking.solve_roots import solve_roots
 from opam_sandbox.locking.write_lockfile import lock
 from opam_sandbox.locking.write_roots_lockfile import lock_roots
 
@@ -23,4 +26,10 @@ def run(request: LockOpamRequest, jobs: int) -> int:
         return solve(request)
     if request["step"] == "lock-roots":
         return lock_roots(request)
+    if request["step"] == "solver":
+        return lock_solver(request)
+    if request["step"] == "solve-roots":
+        return solve_roots(request, jobs)
+    if request["step"] == "list-roots":
+        return list_roots(request, jobs)
     return lock(request)

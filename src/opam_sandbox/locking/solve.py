@@ -106,7 +106,7 @@ def solve(request: SolveRequest) -> int:
 
     def inside() -> int:
         with mounted(Store(Path(request["store"]), rootless), layers) as view:
-            solution = _ask_opam(view, request, base["variables"], own, constraints)
+            solution = ask_opam(view, request, base["variables"], own, constraints)
             described = _described(solution, packages, base["variables"], request, own)
             check_by_opam(view, described["packages"])
         Path(SOLUTION).write_text(json.dumps(described, indent=1))
@@ -136,7 +136,7 @@ def check_known(requirements: Sequence[str], packages: Packages, repositories: S
         raise ToolError("\n".join(problems))
 
 
-def _ask_opam(
+def ask_opam(
     view: View,
     request: SolveRequest,
     variables: Mapping[str, str],

@@ -18,7 +18,7 @@ from opam_sandbox.locking.apt import Apt, LockedDeb
 from opam_sandbox.locking.apt_lists import Lists, update
 from opam_sandbox.locking.indexes import read_source_index
 from opam_sandbox.locking.lock_debian import deb_text
-from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, LockRootsRequest, Solution
+from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, LockRootsRequest, Solution, SolverRequest
 from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.locking.sources import DEBIAN, Locked, OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
@@ -148,7 +148,7 @@ def _lock_debs(
     wanted = {package.title: package.depexts for package in packages if package.depexts}
     if not wanted:
         return []
-    with Apt(debian_lists(request, snapshot, known), status) as apt:
+    with Apt(lists_of(request, snapshot, known), status) as apt:
         found = lock_debs.resolve(apt, wanted, request.get("record_out_of_reach", False))
     by_name = {package.name: package for package in packages}
     for package in packages:
@@ -160,8 +160,8 @@ def _lock_debs(
     return found.debs
 
 
-def debian_lists(request: Union[LockRequest, LockRootsRequest], snapshot: str, known: Secrets) -> Lists:
-    """The package lists of the step `indexes`; `snapshot` is their directory."""
+def lists_of(request: Union[LockRequest, LockRootsRequest, SolverRequest], snapshot: str, known: Secrets) -> Lists:
+    """A mirror's lists, as they were read in this run."""
     apt = cache.directory(request["store"], "apt")
     architecture = request["architecture"]
     if (apt / snapshot).is_dir():

@@ -18,7 +18,7 @@ from opam_sandbox.locking.apt import Apt, LockedDeb
 from opam_sandbox.locking.repositories import DAMAGED, Packages
 from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRootsRequest, RootSolution, RootSolutions
 from opam_sandbox.locking.root_nodes import CycleError, Described, Graph, RootNodes, titles, unusable
-from opam_sandbox.locking.write_lockfile import NOTES, PackageToLock, content_of, debian_lists, lock_sources
+from opam_sandbox.locking.write_lockfile import NOTES, PackageToLock, content_of, lists_of, lock_sources
 from opam_sandbox.request import read_request
 
 LOCK_VERSION = 1
@@ -44,7 +44,7 @@ def lock_roots(request: LockRootsRequest) -> int:
     notes = [note for title in titles(graph.nodes) for note in described.facts(title).notes]
     notes += lock_sources(to_lock, {**request, "record_out_of_reach": True}, indexes["session"], known)
     depexts = {package.title: package.depexts for package in to_lock if package.depexts}
-    with Apt(debian_lists(request, indexes["lists"], known), base["status"]) as apt:
+    with Apt(lists_of(request, indexes["lists"], known), base["status"]) as apt:
         debs = Debs(apt, depexts, graph)
     values = _lockfile(request, graph, roots, to_lock, debs)
     with open("lockfile", "w", encoding="utf-8") as out:
