@@ -158,7 +158,11 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "step": "lock-roots",
             "store": "store",
             "resolve": "health",
-            "metadata": {"base": "//3rdparty/debian:trixie", "latest": 1},
+            "metadata": {
+                "base": "//3rdparty/debian:trixie",
+                "latest": 1,
+                **{key: [] for key in ("packages", "compilers", "constraints", "options", "repositories")},
+            },
             "asked": ["test"],
             "prepared": "prepared",
             "solutions": "solutions.json",

@@ -69,19 +69,39 @@ def failed(report: HealthReport, comparison: Comparison | None, fail_on: FailOn)
     return False
 
 
-def directory_of(target: Target) -> str:
-    """Where a check's reports are, below the distribution directory."""
+def directory_of(target: Target, goal: str) -> str:
+    """Where the reports of a goal on a check are, below the distribution directory."""
     where = target.address.spec_path.replace("/", ".")
-    return "/".join(("opam-health", *([where] if where else []), target.address.target_name))
+    return "/".join((goal, *([where] if where else []), target.address.target_name))
 
 
 async def write_reports(
     run: HealthRun, comparison: Comparison | None, directory: str, dist: DistDir, workspace: Workspace
 ) -> None:
-    """Write the reports of a run below the distribution directory."""
+    """Write the reports of a run below the distribution directory, in the place of those of the run before."""
     files = report_files(run.report, run.logs, comparison)
     digest = await create_digest(CreateDigest([FileContent(path, content) for path, content in sorted(files.items())]))
     workspace.write_digest(digest, path_prefix=f"{dist.relpath}/{directory}", clear_paths=("",))
+
+
+async def report_run(
+    run: HealthRun,
+    before: HealthReport | None,
+    target: Target,
+    goal: str,
+    health: OpamHealthSubsystem,
+    dist: DistDir,
+    workspace: Workspace,
+    console: Console,
+) -> int:
+    """Write and print what a run found. Returns the exit status."""
+    comparison = compare(before, run.report) if before is not None else None
+    if not health.dry_run:
+        directory = directory_of(target, goal)
+        await write_reports(run, comparison, directory, dist, workspace)
+        console.print_stderr(f"Reports: {dist.relpath}/{directory}/index.html, and others beside it.")
+    console.print_stdout(summary(run.report, comparison).rstrip())
+    return 1 if failed(run.report, comparison, health.fail_on) else 0
 
 
 @goal_rule
@@ -94,15 +114,7 @@ async def opam_health(
     for target in checks_among(targets, OpamHealthSubsystem.name):
         resolve = target[OpamHealthResolveField].value_or_default(target.address)
         run = await run_check(HealthPlanRequest(resolve), mode_of(health), limited=health.time_limit is not None)
-        comparison = compare(before, run.report) if before is not None else None
-        directory = directory_of(target)
-        if not health.dry_run:
-            await write_reports(run, comparison, directory, dist, workspace)
-        console.print_stdout(summary(run.report, comparison).rstrip())
-        if not health.dry_run:
-            console.print_stderr(f"Reports: {dist.relpath}/{directory}/index.html and beside it.")
-        if failed(run.report, comparison, health.fail_on):
-            exit_code = 1
+        exit_code = max(exit_code, await report_run(run, before, target, "opam-health", health, dist, workspace, console))
     return OpamHealth(exit_code)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from pants.engine.process import FallibleProcessResult, Process
+from pants.util.logging import LogLevel
 
 from opam_oci.pants_engine.rules import implicitly
 from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
@@ -19,6 +20,11 @@ ONLY_LOOK = "OPAM_OCI_ONLY_LOOK"
 
 async def look_up(process: Process) -> FallibleProcessResult | None:
     """The result of a process of the tool that succeeded somewhere; None where no cache has one. Fetches nothing."""
-    asked = dataclasses.replace(process, execution_slot_variable=ONLY_LOOK)
+    asked = dataclasses.replace(
+        process,
+        execution_slot_variable=ONLY_LOOK,
+        description=f"Look for: {process.description}",
+        level=LogLevel.DEBUG,
+    )
     found = await run_on_demand(OnDemandRequest(asked, (), only_try=True), **implicitly())
     return found.result if found.result is not None and found.result.exit_code == 0 else None

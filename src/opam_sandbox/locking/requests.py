@@ -318,11 +318,23 @@ class LockRequest(_LockRequest, total=False):
     secrets: str
 
 
+class HealthMetadata(TypedDict):
+    """What a health check's lockfile was made for, as its backend has it."""
+
+    base: str
+    packages: List[str]
+    latest: int
+    compilers: List[str]
+    constraints: List[str]
+    options: List[str]
+    repositories: List[str]
+
+
 class _LockRootsRequest(TypedDict):
     step: Literal["lock-roots"]
     store: str
     resolve: str
-    metadata: Dict[str, Union[str, int, List[str]]]
+    metadata: HealthMetadata
     asked: List[str]
     prepared: str
     solutions: str

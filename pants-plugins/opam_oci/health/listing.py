@@ -1,0 +1,48 @@
+"""What could be checked on a base: packages that are available, and those that depend on others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from opam_oci.locking.opam_health_lockfile import compilers_of
+from opam_oci.locking.opam_lockfile import base_lock
+from opam_oci.locking.root_solutions import RootListRequest, list_roots
+from opam_oci.locking.steps import read_output, require_host
+from opam_oci.pants_engine.rules import implicitly
+from opam_oci.resolves.debian_rootfs import DebianRootfsRequest, find_debian_rootfs
+from opam_oci.resolves.health_inputs import HealthInputsRequest, find_health_inputs
+from opam_oci.resolves.targets import address_text
+from opam_oci.subsystems.debian import DebianSubsystem
+from opam_oci.subsystems.opam import OpamSubsystem
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Per compiler: {"compiler", "packages": [{"name", "version", "synopsis"}], "revdeps": [{"name", "version", "of", "distance",
+    "by", "packages"}]}, as the tool's `locking/requests.py` has them."""
+
+    compilers: tuple[dict[str, Any], ...]
+
+
+async def list_of(
+    resolve: str,
+    opam: OpamSubsystem,
+    debian: DebianSubsystem,
+    *,
+    all_versions: bool = False,
+    revdeps_of: tuple[str, ...] = (),
+) -> Listing:
+    """Ask opam in a check's base. Raises LockError, LockfileError, FetchError."""
+    inputs = await find_health_inputs(HealthInputsRequest(resolve), **implicitly())
+    rootfs = await find_debian_rootfs(
+        DebianRootfsRequest(address_text(inputs.base), f"the `base` field of {inputs.address}"), **implicitly()
+    )
+    await require_host(opam)
+    locked = await base_lock(rootfs, debian, new=False)
+    request = RootListRequest(
+        locked, compilers_of(inputs), all_versions=all_versions, revdeps_of=revdeps_of, constraints=inputs.constraints
+    )
+    listed = await list_roots(request, **implicitly())
+    return Listing(tuple(json.loads(await read_output(listed.digest, "roots.json"))["compilers"]))
