@@ -22,6 +22,7 @@ from opam_oci.goals.run_image import OciImageRunFieldSet
 from opam_oci.goals.tailor import PutativeOpamTargetsRequest
 from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest
 from opam_oci.layers.package import PackageLayerRequest, PackageOutcome
+from opam_oci.locking.root_solutions import RootList, RootListRequest, RootSolutions, RootSolutionsRequest
 from opam_oci.resolves.inputs import ResolveInputs, ResolveInputsRequest
 from opam_oci.resolves.lockfile import OpamLock
 from opam_oci.resolves.locks import OpamLockRequest
@@ -58,6 +59,8 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             QueryRule(OpamRepository, [OpamRepositoryRequest]),
             QueryRule(PackageOutcome, [PackageLayerRequest]),
             QueryRule(ResolveInputs, [ResolveInputsRequest]),
+            QueryRule(RootList, [RootListRequest]),
+            QueryRule(RootSolutions, [RootSolutionsRequest]),
             QueryRule(SandboxTool, []),
             QueryRule(package.BuiltPackage, [OciPackageImageFieldSet]),
             QueryRule(package.BuiltPackage, [OciImageLayoutFieldSet]),

@@ -143,6 +143,28 @@ def lock_opam(request):
         read_request(request["indexes"], requests.Indexes)
         pathlib.Path("lockfile").write_text(health_lockfile(request, solutions["roots"]))
         pathlib.Path("notes.json").write_text(json.dumps(["a.1: a note."]))
+    elif step == "solver":
+        assert os.listdir("prepared") == ["base.json"] and os.path.exists(request["indexes"])
+        package = {"name": "solver", "version": "1", "opam": "", "files": []}
+        # Debian before trixie has no such library.
+        note = "no solver here" if request["suite"] == "bookworm" else ""
+        pathlib.Path("solver.json").write_text(json.dumps({"package": package, "debs": [], "note": note}))
+    elif step in ("solve-roots", "list-roots"):
+        assert sorted(os.listdir("prepared")) == ["base.json", "big"]
+        layers = [*request["layers"], *([request["solver"]] if "solver" in request else [])]
+        kinds = [layer["kind"] for layer in read_layers({"layers": layers})]
+        seen = json.dumps({**request, "kinds": kinds})
+        if step == "solve-roots":
+            facts = {"names": 1, "versions": 1, "solver": "solve_roots" if "solver" in request else "opam"}
+            roots = [
+                {"name": name, "version": "1", "compiler": compiler, "packages": {name: "1", "seen": seen}}
+                for compiler in request["compilers"]
+                for name in request["selection"]["packages"]
+            ]
+            pathlib.Path("solutions.json").write_text(json.dumps({"roots": roots, "facts": facts}))
+        else:
+            listed = [{"compiler": one, "packages": [], "revdeps": []} for one in request["compilers"]]
+            pathlib.Path("roots.json").write_text(json.dumps({"compilers": listed}))
     else:
         assert os.listdir("prepared") == ["base.json"] and os.path.exists(request["sources"])
         requests = importlib.import_module("opam_sandbox.locking.requests")

@@ -16,7 +16,15 @@ from opam_sandbox.building import cli as building
 from opam_sandbox.imaging import cli as imaging
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.locking import cli as locking
-from opam_sandbox.locking.requests import BaseFacts, Indexes, LockOpamRequest, Solution
+from opam_sandbox.locking.requests import (
+    BaseFacts,
+    Indexes,
+    ListedRoots,
+    LockOpamRequest,
+    RootSolutions,
+    Solution,
+    SolverPackage,
+)
 from opam_sandbox.request import check, read_request
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -153,6 +161,42 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "prefer_oldest": False,
             "solver": "",
         },
+        {
+            "step": "solver",
+            "store": "store",
+            "base_json": "prepared/base.json",
+            "indexes": "indexes.json",
+            "mirrors": [],
+            "suite": "trixie",
+            "architecture": "amd64",
+            "secrets": "",
+        },
+        {
+            "step": "solve-roots",
+            "store": "store",
+            "layers": ["in/base"],
+            "prepared": "prepared",
+            "repositories": ["own"],
+            "compilers": ["ocaml=5.3.0", ""],
+            "selection": {"packages": ["*", "lwt>=5"], "latest": 2, "available": True},
+            "constraints": [],
+            "solver": "in/package",
+            "with_test": False,
+            "with_doc": False,
+            "prefer_oldest": False,
+        },
+        {
+            "step": "list-roots",
+            "store": "store",
+            "layers": ["in/base"],
+            "prepared": "prepared",
+            "repositories": ["own"],
+            "compilers": [""],
+            "solver": "in/package",
+            "all_versions": False,
+            "revdeps_of": ["lwt"],
+            "constraints": [],
+        },
         OPAM_LOCK,
         {
             "step": "lock-roots",
@@ -266,9 +310,15 @@ def test_lockfiles(here: Path) -> None:
     for request in REQUESTS["lock-opam"]:
         done = fake("lock-opam", request)
         assert done.returncode == 0, done.stderr
-        if request["step"] == "solve":
-            Path("prepared/big").unlink()  # as the backend does
-    for path, kind in (("prepared/base.json", BaseFacts), ("indexes.json", Indexes), ("solution.json", Solution)):
+        big = Path("prepared/big")
+        # As the backend does.
+        if request["step"] in ("solve", "list-roots"):
+            big.unlink()
+        elif request["step"] == "solver":
+            big.write_text("not for everybody")
+    kinds: Dict[str, Any] = {"prepared/base.json": BaseFacts, "indexes.json": Indexes, "solution.json": Solution}
+    kinds.update({"solver.json": SolverPackage, "solutions.json": RootSolutions, "roots.json": ListedRoots})
+    for path, kind in kinds.items():
         read_request(path, kind)
     assert 'name = "old"' in Path("lockfile").read_text()
     assert json.loads(Path("notes.json").read_text()) == ["old is deprecated."]

@@ -61,7 +61,10 @@ WHOLE = {
     "running/scratch.py": "the container's directory, which is removed",
     "running/user_namespace.py": "the host's maps",
 }
-VIEWS = ("locking/repositories.py", "locking/solve.py")
+VIEWS = (
+    *("locking/repositories.py", "locking/solve.py", "locking/ask_universe.py", "locking/run_root_solver.py"),
+    *("locking/solve_roots.py", "locking/list_roots.py"),
+)
 
 # (module, function) -> what it may call, and why.
 ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
@@ -216,6 +219,13 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("locking/solve.py", "solve"): ({"read_request"}, "what the step before has written"),
     ("locking/solve.py", "solve.inside"): ({".write_text"}, "the process's own directory"),
     ("locking/solve.py", "ask_opam"): ({".glob", ".read_bytes"}, "what the step before has written"),
+    ("locking/ask_universe.py", "read_prepared"): (
+        {"read_request", ".glob", ".read_bytes"},
+        "what the step before has written",
+    ),
+    ("locking/solve_roots.py", "solve_roots.inside"): ({"write_json"}, "the process's own directory"),
+    ("locking/list_roots.py", "list_roots.inside"): ({"write_json"}, "the process's own directory"),
+    ("locking/solve_roots.py", "_by_opam"): ({".unlink"}, "the process's own directory"),
     ("running/run.py", "run"): (
         {"os.path.realpath", ".mkdir", "read_request"},
         "the store, the request",

@@ -319,15 +319,17 @@ let solve universe oldest constraints wanted =
   in
   Opam_0install_cudf.solve context (List.map (fun name -> (name, `Essential)) wanted)
 
-(* CPU seconds for an answer, and for the library's own reason: either may take for ever, as in opam. *)
+(* CPU seconds for an answer at first, for one where each choice was tried before, and for the library's own reason. Any of them
+   may take for ever, as in opam. *)
+let impatience = 2.
 let patience = 10.
 
 exception Too_long
 
-let in_time work value =
+let in_time seconds work value =
   Sys.set_signal Sys.sigvtalrm (Sys.Signal_handle (fun _ -> raise Too_long));
   let clock seconds = ignore (Unix.setitimer Unix.ITIMER_VIRTUAL { it_interval = 0.; it_value = seconds }) in
-  clock patience;
+  clock seconds;
   match work value with
   | result ->
       clock 0.;
@@ -342,6 +344,20 @@ let answer_left out number group =
   let key i = (part.all.(i).Cudf.package, part.all.(i).Cudf.version) in
   print out "left" number (if part.empty = None then pairs (List.map key (left part)) else [])
 
+(* What is impossible of the versions that every answer has one of: for each, why. *)
+let tried state wanted constraints =
+  let packages = Array.of_list (List.map (fun i -> state.all.(i)) (left state)) in
+  let of_version (p : Cudf.package) =
+    let one = propagate packages wanted ((p.package, Some (`Eq, p.version)) :: constraints) in
+    Option.map (fun name -> (p, one, name)) one.empty
+  in
+  let of_name name _ found =
+    match List.filter (fun i -> state.causes.(i) = None) (all_of state.by_name name) with
+    | [] | [ _ ] -> found
+    | several -> List.filter_map (fun i -> of_version state.all.(i)) several @ found
+  in
+  Names.fold of_name state.forced []
+
 let answer_root universe more out root =
   let wanted = root.group.wanted @ [ root.name ] in
   let constraints = root.own @ root.group.common in
@@ -349,18 +365,34 @@ let answer_root universe more out root =
   let part = Lazy.force root.group.part in
   let instead = Names.create 1 in
   if root.more then Names.replace instead root.name (more root.name);
-  let state = propagate (reachable part wanted instead) wanted constraints in
   let bounds name = List.filter_map (fun (other, constr) -> if other = name then Some constr else None) constraints in
+  let attempt seconds state =
+    let kept = Cudf.load_universe (List.map (fun i -> shortened state state.all.(i)) (left state)) in
+    match in_time seconds (solve kept root.group.oldest constraints) wanted with
+    | Some (Ok selections) -> Some (fun () -> say "solved" (pairs (Opam_0install_cudf.packages_of_result selections)))
+    | Some (Error problem) ->
+        let reason = Option.value ~default:"" (in_time patience Opam_0install_cudf.diagnostics problem) in
+        Some (fun () -> say "clash" (String.split_on_char '\n' reason))
+    | None -> None
+  in
+  let state = propagate (reachable part wanted instead) wanted constraints in
+  let again () =
+    let impossible = tried state wanted constraints in
+    let others = List.map (fun ((p : Cudf.package), _, _) -> (p.package, Some (`Neq, p.version))) impossible in
+    let rest = propagate state.all wanted (others @ constraints) in
+    match rest.empty with
+    | None -> Option.value ~default:(fun () -> say "late" [ Printf.sprintf "%.0f" patience ]) (attempt patience rest) ()
+    | Some _ ->
+        let newest (p, _, _) (q, _, _) = compare q.Cudf.version p.Cudf.version in
+        let line text = "  " ^ text in
+        let told (p, one, name) =
+          Printf.sprintf "with %s:" (title universe p) :: List.map line (explain universe [ one ] name (bounds name))
+        in
+        say "none" (List.concat_map told (List.filteri (fun n _ -> n < most_kinds) (List.sort newest impossible)))
+  in
   match state.empty with
   | Some name -> say "none" (explain universe [ state; part ] name (bounds name))
-  | None -> (
-      let kept = Cudf.load_universe (List.map (fun i -> shortened state state.all.(i)) (left state)) in
-      match in_time (solve kept root.group.oldest constraints) wanted with
-      | Some (Ok selections) ->
-          say "solved" (pairs (Opam_0install_cudf.packages_of_result selections))
-      | Some (Error problem) ->
-          say "clash" (String.split_on_char '\n' (Option.value ~default:"" (in_time Opam_0install_cudf.diagnostics problem)))
-      | None -> say "late" [ Printf.sprintf "%.0f" patience ])
+  | None -> Option.value ~default:again (attempt impatience state) ()
 
 let answer universe more out = function
   | Root root -> answer_root universe more out root
