@@ -316,10 +316,13 @@ def test_lockfiles(here: Path) -> None:
             big.unlink()
         elif request["step"] == "solver":
             big.write_text("not for everybody")
+        elif request["step"] == "lock":
+            assert 'name = "old"' in Path("lockfile").read_text()
+            assert json.loads(Path("notes.json").read_text()) == ["old is deprecated."]
     kinds: Dict[str, Any] = {"prepared/base.json": BaseFacts, "indexes.json": Indexes, "solution.json": Solution}
     kinds.update({"solver.json": SolverPackage, "solutions.json": RootSolutions, "roots.json": ListedRoots})
     for path, kind in kinds.items():
         read_request(path, kind)
-    assert 'name = "old"' in Path("lockfile").read_text()
-    assert json.loads(Path("notes.json").read_text()) == ["old is deprecated."]
+    assert json.loads(Path("lockfile").read_text())["metadata"]["kind"] == "opam-health"
+    assert json.loads(Path("notes.json").read_text()) == ["a.1: a note."]
     assert fake("lock-debian", REQUESTS["lock-debian"][0]).returncode == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Mapping, Sequence
 
 import pytest
+from pants.core.goals.generate_lockfiles import GenerateLockfilesGoal
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
 from opam_oci.goals.opam_health import OpamHealth
@@ -237,5 +238,54 @@ def test_a_stale_lockfile(rule_runner: RuleRunner) -> None:
 )
 def test_a_damaged_lockfile(rule_runner: RuleRunner, lock: str, problem: str) -> None:
     rule_runner.write_files({**project([], []), "3rdparty/opam/health.lock": lock})
+    with pytest.raises(Exception, match=problem):
+        run(rule_runner)
+
+
+@pytest.mark.usefixtures("fake_tool")
+def test_the_lockfile_is_made_of_the_checks_fields(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files(
+        {
+            **project([], []),
+            "overlay/packages/a/a.1/opam": "",
+            "3rdparty/opam/more.json": '{"packages": ["b", "a"]}',
+            "3rdparty/opam/BUILD": (
+                'opam_health_check(name="health", base="//3rdparty/debian:trixie", packages_file="more.json",\n'
+                '    latest=2, compilers=["ocaml = 5.3.0"], constraints=["c<3"], with_test=True)\n'
+            ),
+        }
+    )
+    done = rule_runner.run_goal_rule(
+        GenerateLockfilesGoal,
+        global_args=[*HEALTH_OPTIONS, "--opam-repositories={'overlay': 'overlay'}"],
+        args=["--resolve=health"],
+        env_inherit={"PATH"},
+    )
+    assert done.exit_code == 0
+    lock = json.loads((Path(rule_runner.build_root) / "3rdparty/opam/health.lock").read_text())
+    metadata = lock["metadata"]
+    assert (metadata["packages"], metadata["latest"]) == (["a", "b"], 2)
+    assert (metadata["compilers"], metadata["constraints"]) == (["ocaml=5.3.0"], ["c<3"])
+    assert metadata["options"] == ["with_test"]
+    assert [one.partition(" ")[0] for one in metadata["repositories"]] == ["overlay"]
+    seen = json.loads(lock["package"][0]["opam"])
+    assert seen["asked"] == ["test"] and seen["suite"] == "trixie"
+    assert [(root["name"], root["compiler"]) for root in lock["root"]] == [("a", "ocaml=5.3.0"), ("b", "ocaml=5.3.0")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ('packages_file="no.json"', "does not exist"),
+        ('packages_file="bad.json"', 'is not of the form {"packages"'),
+        ('packages=["a b c"]', "packages"),
+        ("latest=0", "must be 1 or more"),
+        ('compilers=["5.3.0"]', "compilers"),
+        ('constraints=["c<"]', "constraints"),
+    ],
+)
+def test_fields_that_make_no_sense(rule_runner: RuleRunner, fields: str, problem: str) -> None:
+    build = f'opam_health_check(name="health", base="//3rdparty/debian:trixie", {fields})\n'
+    rule_runner.write_files({**project([], []), "3rdparty/opam/BUILD": build, "3rdparty/opam/bad.json": '{"packages": 1}'})
     with pytest.raises(Exception, match=problem):
         run(rule_runner)
