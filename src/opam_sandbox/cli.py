@@ -6,7 +6,7 @@ import gc
 import importlib
 import os
 import sys
-from typing import Any, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional
 
 from opam_sandbox import inherited, machine_errors
 from opam_sandbox.errors import RequestError, ToolError
@@ -31,8 +31,14 @@ class _Options(NamedTuple):
     sha256: str
 
 
-def run(description: str, commands: Mapping[str, Command], arguments: Optional[List[str]] = None) -> int:
-    """Call `run(request, number of jobs)` of a command's module. Returns the exit status.
+def run(
+    description: str,
+    commands: Mapping[str, Command],
+    arguments: Optional[List[str]] = None,
+    check: Callable[[str], None] = lambda command: None,
+) -> int:
+    """Call `run(request, number of jobs)` of a command's module. Returns the exit status. check: called before, with the
+    command's name; raises ToolError where it is not to run.
 
     The module is imported now and not before: a small package's build does not wait for the modules of other commands.
     An error is one message on standard error: status 2 for a request that makes no sense, 1 for anything else.
@@ -42,6 +48,7 @@ def run(description: str, commands: Mapping[str, Command], arguments: Optional[L
     command = commands[options.command]
     machine_errors.allow_usual_files()
     try:
+        check(options.command)
         request = read_request(options.request, command.request, options.sha256)
         module = importlib.import_module(command.module)
         if not gc.isenabled():  # see `start`

@@ -12,10 +12,10 @@ from typing import Optional, Sequence
 
 from opam_sandbox import dpkg, dpkg_union
 from opam_sandbox.beside.union import Union
-from opam_sandbox.building import prepare_opam, sorted_readdir, twice
+from opam_sandbox.building import asked, failures, prepare_opam, sorted_readdir, twice
 from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.building.requests import BuildRequest, Deb, Source
-from opam_sandbox.errors import BuildFailed, MemoryShort, RequestError
+from opam_sandbox.errors import BuildFailed, LimitReached, MemoryShort, RequestError
 from opam_sandbox.layer.description import DpkgFacts, Layer, installed_packages, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.mounted import mounted
@@ -26,6 +26,7 @@ from opam_sandbox.request import safe_name
 from opam_sandbox.sandbox import memory, view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
+from opam_sandbox.sandbox.watch import MEMORY
 
 
 def run(request: BuildRequest, jobs: int) -> int:
@@ -42,14 +43,18 @@ def run(request: BuildRequest, jobs: int) -> int:
         real_owners = RealOwners(view, store, layers, request.get("left_out", ()))
         return _Build(view, store, library, layers, package, request, jobs, real_owners)
 
+    bounds = asked.watch(Path(request["store"]))
+
     def make(store: Store, library: Optional[Path], room: int) -> None:
         def work(view: View) -> Facts:
+            view.overlay.watch = bounds
             return build(view, store, library).run(first)
 
         first = None
         if request.get("twice") and request["package"]["debs"]:
             start = time.monotonic()
             with mounted(store, layers, name="first", room=room) as view:
+                view.overlay.watch = bounds
                 first = build(view, store, library).install_only()
             twice.wait_for_another_time(start)
         make_layer(Identity("package", package.name, package.version), layers, store, work, room=room)
@@ -62,13 +67,18 @@ def run(request: BuildRequest, jobs: int) -> int:
             try:
                 make(store, library, room)
                 return 0
-            except (_OutOfMemory, MemoryShort):
-                if not room:
+            except (_OutOfMemory, MemoryShort, LimitReached) as error:
+                # What lies in memory counts as memory.
+                if not room or (isinstance(error, LimitReached) and error.limit != MEMORY):
                     raise
         make(store, library, 0)
         return 0
 
-    return run_isolated(inside, subordinates=bool(request["package"]["debs"]))
+    return failures.recorded(
+        Path(request["store"]),
+        package.title,
+        lambda told: run_isolated(lambda: told(inside), subordinates=bool(request["package"]["debs"])),
+    )
 
 
 class _OutOfMemory(BuildFailed):

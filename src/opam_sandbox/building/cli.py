@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import List, Optional
 
 from opam_sandbox import cli
+from opam_sandbox.building import asked
 from opam_sandbox.building.requests import BuildRequest, OpamRootRequest, RootfsRequest
 from opam_sandbox.cli import Command
+from opam_sandbox.errors import ToolError
 
 COMMANDS = {
     "rootfs": Command(
@@ -21,4 +24,10 @@ COMMANDS = {
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run one command; `arguments` are the process's own by default. Returns the exit status."""
-    return cli.run("Makes OCI layers out of opam and Debian packages.", COMMANDS, arguments)
+    return cli.run("Makes OCI layers out of opam and Debian packages.", COMMANDS, arguments, _refuse)
+
+
+def _refuse(command: str) -> None:
+    """Raise ToolError where Pants asks for what the caches have, and for nothing to be made."""
+    if asked.forbids(Path("store")):
+        raise ToolError(f"no cache has what `{command}` is to make here, and it was asked to make nothing")

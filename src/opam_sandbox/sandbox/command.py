@@ -15,8 +15,8 @@ import signal
 from pathlib import Path
 from typing import Callable, Dict, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
-from opam_sandbox.errors import ToolError
-from opam_sandbox.sandbox import control_group, limits, privileges, seccomp, syscalls
+from opam_sandbox.errors import LimitReached, ToolError
+from opam_sandbox.sandbox import control_group, limits, privileges, seccomp, syscalls, watch
 from opam_sandbox.sandbox.control_group import ControlGroup
 from opam_sandbox.sandbox.namespaces import become_mapped
 
@@ -45,13 +45,29 @@ class Command(NamedTuple):
         return self.user and not self.rootless
 
 
-def run(command: Command, mount: Callable[[], Path]) -> int:
+class Looks(NamedTuple):
+    """What is looked at while a command runs: see `Watch.look`."""
+
+    watch: watch.Watch
+    written: Sequence[Path]
+    memories: Sequence[Path]
+
+    def look(self, group: Optional[ControlGroup], last: bool = False) -> None:
+        """Raises LimitReached. group: the command's, which may know better."""
+        for limit in (watch.PROCESSES, watch.MEMORY):
+            if group and getattr(self.watch.bounds, limit) and group.problem(limit):
+                self.watch.raise_reached(limit)
+        self.watch.look(self.written, self.memories, last)
+
+
+def run(command: Command, mount: Callable[[], Path], looks: Optional[Looks] = None) -> int:
     """Run the command to its end, and end whatever it left; returns its exit status, 128 + N for a signal.
 
-    mount: called in a mount namespace of the command's own; gives the directory that is to be the root. Raises ToolError.
+    mount: called in a mount namespace of the command's own; gives the directory that is to be the root. looks: what ends it
+    before its end. Raises ToolError, LimitReached.
     """
     _know_beforehand(command)
-    group, ended = None if command.rootless else control_group.make(), control_group.ended_by_kernel()
+    group, ended = _group(command, looks), control_group.ended_by_kernel()
     told, tell = os.pipe()
     copies, out, log = _pipes(command)
     try:
@@ -61,12 +77,16 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
             for descriptor in {tell, out, log}:
                 os.close(descriptor)
         try:
-            _copy(copies)
-        except BaseException:
+            _copy(copies, (lambda: looks.look(group)) if looks else None)
+        except BaseException as error:
             os.kill(first, signal.SIGKILL)
             os.waitpid(first, 0)
+            if isinstance(error, LimitReached):
+                _copy(copies)  # what it had printed
             raise
         status = os.waitpid(first, 0)[1]
+        if looks:
+            looks.look(group, last=True)
         with open(told, "rb", closefd=False) as messages:
             message = messages.read().decode(errors="replace")
         problem = control_group.problem(group, ended)
@@ -80,6 +100,13 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
     if problem:
         raise control_group.error(command.argv, problem)
     return _exit_code(status)
+
+
+def _group(command: Command, looks: Optional[Looks]) -> Optional[ControlGroup]:
+    """Where there can be one. Without privileges, one is asked for only where there are bounds for it."""
+    if looks is None or not (looks.watch.bounds.memory or looks.watch.bounds.processes):
+        return None if command.rootless else control_group.make()
+    return control_group.make(memory=looks.watch.bounds.memory, processes=looks.watch.bounds.processes)
 
 
 def _know_beforehand(command: Command) -> None:
@@ -131,14 +158,18 @@ def _exit_code(status: int) -> int:
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def _copy(copies: Dict[int, int]) -> None:
-    """Copy what comes from pipes until nobody has their other ends. Raises ToolError."""
+def _copy(copies: Dict[int, int], look: Optional[Callable[[], None]] = None) -> None:
+    """Copy what comes from pipes until nobody has their other ends. look: called now and then. Raises ToolError, and what `look`
+    raises."""
     poll = select.poll()
     for descriptor in copies:
         poll.register(descriptor, select.POLLIN)
     left = len(copies)
     while left:
-        for descriptor, _ in poll.poll():
+        found = poll.poll(int(watch.TICK * 1000) if look else None)
+        if look:
+            look()
+        for descriptor, _ in found:
             data = os.read(descriptor, 1 << 16)
             if not data:
                 poll.unregister(descriptor)

@@ -22,6 +22,7 @@ from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox import closed, command, memory, stack, surroundings, syscalls, view_files
 from opam_sandbox.sandbox.command_view import Bind, Device, Shown, make_masks, show
 from opam_sandbox.sandbox.stack import Stack
+from opam_sandbox.sandbox.watch import Watch
 
 OPAM_UID = command.OPAM_UID
 # A view has two more directories than layers: what surrounds all commands, and opam's.
@@ -60,6 +61,8 @@ class Overlay(Stack):
         self._around_opam = surroundings.Surroundings(self.scratch / "around-opam")
         self._root_ran = False
         self._is_handed_over = False
+        # What its commands may take, if somebody bounds that.
+        self.watch: Optional[Watch] = None
 
     @property
     def root(self) -> Path:
@@ -176,8 +179,15 @@ class Overlay(Stack):
             if self._is_handed_over:
                 self._mount_again()
             self._root_ran = True
-            code = command.run(what, self._show_to_root)
+            code = command.run(what, self._show_to_root, self._looks())
         return subprocess.CompletedProcess(list(argv), code)
+
+    def _looks(self) -> Optional[command.Looks]:
+        if self.watch is None:
+            return None
+        self.watch.begin()
+        written = [self.upper] if self.room else [self.upper, self.scratch_files]
+        return command.Looks(self.watch, written, [self.scratch_files] if self.room else [])
 
     def _show_to_root(self) -> Path:
         show(self.merged, self._shown(["dev/shm"]))  # /tmp is there already
@@ -224,7 +234,7 @@ class Overlay(Stack):
         home = self._directories_of_home() if has_home else []
         # Here and not in the command's own process, which does not say which names it has taken.
         self.give_short_names([*around, *self._all, *home, os.fsencode(self.upper / HOME)])
-        return command.run(what, lambda: self._show_to_opam([*around, *self._all], home, hidden))
+        return command.run(what, lambda: self._show_to_opam([*around, *self._all], home, hidden), self._looks())
 
     def _surround_opam(self) -> List[bytes]:
         """The directories that are mounted over the view's own."""
