@@ -5,7 +5,7 @@ It has the tool's own reader check each request, and its own readers check what 
 tool in what it takes and in what others read of it (test_contract.py). But it builds nothing: a layer's blob is the text of its
 request. What packages do is said in their opam files: `fail` exits with an error, `corrupt` writes a blob under another
 name than its sha256, `environment` logs argv and the environment, `warn` warns, `note_in=FILE` adds a line to a file each time
-that the package is really built. Real builds are tested elsewhere.
+that the package is really built, `limit=time` fails as one that took too long. Real builds are tested elsewhere.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import pathlib
 import sys
 import time
 
-from opam_sandbox.errors import RequestError
+from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.request import read_request
 
@@ -75,6 +75,10 @@ def build(request):
         if word.startswith("fail_if_missing="):
             if not os.path.exists(word.partition("=")[2]):
                 raise SystemExit("error: the file is missing")
+        if word.startswith("limit="):
+            failure = {"kind": "limit", "limit": word.partition("=")[2], "seconds": 1.5, "running": ["make all", "cc"]}
+            pathlib.Path("failure.json").write_text(json.dumps(failure))
+            raise SystemExit(f"error: opam package {package['name']} was ended")
     if "warn" in words:
         print(f"warning: {package['name']} is damaged", file=sys.stderr)
     if "fail" in words:
@@ -231,9 +235,13 @@ def main():
     known = importlib.import_module(f"opam_sandbox.{part}.cli").COMMANDS
     try:
         request = read_request(path, known[command].request, sha256)
+        if part == "building":
+            importlib.import_module("opam_sandbox.building.cli")._refuse(command)
     except RequestError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except ToolError as error:
+        raise SystemExit(f"error: {error}") from None
     COMMANDS[part][command](request)
 
 

@@ -28,7 +28,9 @@ USER = 47010
 KINDS = ["root", "root-without-groups", "user"]
 
 # Ignores what can be ignored, in a session of its own, twice forked; and the build waits for it.
-SLEEPER = 'setsid sh -c \'trap "" HUP INT TERM; (trap "" TERM; sleep 4711) & sleep 4712\' & trap "" TERM; wait; exit 0\n'
+SLEEPER = (
+    'setsid sh -c \'trap "" HUP INT TERM; (trap "" TERM; sleep 4711) & sleep 4712\' & trap "" TERM; wait; exit 0\n'
+)
 BOMB = "perl -e 'while (1) { my $p = fork; if (defined $p && !$p) { sleep 60; exit } select undef, undef, undef, 0.001 }'\n"
 # A megabyte at a time, so that it is seen on the way.
 HOG = "perl -e 'my @x; for (1 .. 900) { push @x, q(x) x (1 << 20); select undef, undef, undef, 0.005 } sleep 60'\n"
@@ -282,7 +284,9 @@ def test_nothing_is_made_where_that_is_forbidden(tmp_path: Path) -> None:
             cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert done.returncode == 1
-        assert done.stderr == f"error: no cache has what `{command}` is to make here, and it was asked to make nothing\n"
+        assert (
+            done.stderr == f"error: no cache has what `{command}` is to make here, and it was asked to make nothing\n"
+        )
 
 
 def test_the_last_failures_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

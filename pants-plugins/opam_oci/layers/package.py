@@ -21,7 +21,7 @@ from opam_oci.layers.urgency import turn_of
 from opam_oci.pants_engine.calls import create_digest, get_digest_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.lockfile import LockedPackage, OpamLock
-from opam_oci.sandbox.failure import build_log, failure_text
+from opam_oci.sandbox.failure import FAILURE, BuildFailure, build_failure, build_log, failure_text
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
 from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
 from opam_oci.sandbox.process import Call, request_file, tool_process
@@ -45,13 +45,14 @@ class PackageOutcome(EngineAwareReturnType):
     """The layers of a package and of its transitive build dependencies by name; or why there are none.
 
     Either `layers` holds the package itself, or it `failed` (the message, several lines), or it was not tried because
-    the packages in `blocked_by` failed.
+    the packages in `blocked_by` failed. failure: of a build that ran and failed.
     """
 
     package: str
     layers: FrozenDict[str, Layer]
     failed: str | None = None
     blocked_by: tuple[str, ...] = ()
+    failure: BuildFailure | None = None
 
     @property
     def ok(self) -> bool:
@@ -77,9 +78,11 @@ def layers_below(lock: OpamLock, outcomes: Iterable[PackageOutcome]) -> dict[str
     return {name: found[name] for name in lock.in_build_order(found)}
 
 
-def failed_outcome(package: LockedPackage, messages: Iterable[str]) -> PackageOutcome:
+def failed_outcome(
+    package: LockedPackage, messages: Iterable[str], failure: BuildFailure | None = None
+) -> PackageOutcome:
     """What becomes of a package that cannot be built, and why."""
-    return PackageOutcome(package.full_name, FrozenDict(), failed="\n\n".join(messages))
+    return PackageOutcome(package.full_name, FrozenDict(), failed="\n\n".join(messages), failure=failure)
 
 
 async def fetch_early(files: Iterable[FetchRequest]) -> list[str]:
@@ -149,7 +152,7 @@ async def make_build_process(request: BuildProcessRequest, opam: OpamSubsystem) 
         )
     )
     tool = await find_sandbox_tool(**implicitly())
-    call = Call("build", build_description(package), values, request.layers, LAYER_OUTPUTS)
+    call = Call("build", build_description(package), values, request.layers, (*LAYER_OUTPUTS, FAILURE))
     return BuildProcess(tool_process(tool, call, inputs))
 
 
@@ -243,7 +246,7 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
         if opam.show_build_logs:
             await print_build_log(BuildLogRequest(package.full_name, log), **implicitly())
         if failed:
-            return failed_outcome(package, [failure_text(result, log)])
+            return failed_outcome(package, [failure_text(result, log)], await build_failure(result, log))
     layer = await layer_of(result, build_description(package))
     return PackageOutcome(package.full_name, FrozenDict({**below, package.name: layer}))
 

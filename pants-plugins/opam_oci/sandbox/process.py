@@ -19,7 +19,8 @@ REQUEST_FILE = "request.json"
 
 # Where processes find the unpacked layers: Pants' name of the cache, and the directory's name in a process.
 STORE = "store"
-_STORE_CACHE = {"opam_oci_layers": STORE}
+STORE_CACHE = "opam_oci_layers"
+_STORE_CACHE = {STORE_CACHE: STORE}
 
 # How long a remote cache may take to answer before a process is run here as well. (0, Pants' default, starts it at once
 # beside the question, which for want of sources fails at once.) One that is not reachable at all says so earlier.

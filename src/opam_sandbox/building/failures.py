@@ -120,7 +120,9 @@ def prune(directory: Path, days: float = _DAYS, kept: int = _KEPT) -> None:
         for entry in entries[:-kept] if kept else entries:
             remove_tree(entry)
         for entry in package.iterdir():
-            if entry.lstat().st_mtime < oldest or (entry.name.startswith(".") and entry.lstat().st_mtime < time.time() - 60):
+            if entry.lstat().st_mtime < oldest or (
+                entry.name.startswith(".") and entry.lstat().st_mtime < time.time() - 60
+            ):
                 remove_tree(entry)
         with suppress(OSError):
             package.rmdir()

@@ -106,7 +106,9 @@ def command_lines() -> List[str]:
     """What runs below this process, the first that a command has started in front: of opam, what it runs for the package."""
     depths = _depths(_all(), _own())
     # This process's child is process 1 of the command's namespace; below it is the command, and below that what it has started.
-    ordered = sorted((pid for pid, depth in depths.items() if depth > 1), key=lambda pid: (depths[pid] != 3, depths[pid], pid))
+    ordered = sorted(
+        (pid for pid, depth in depths.items() if depth > 1), key=lambda pid: (depths[pid] != 3, depths[pid], pid)
+    )
     return [line for line in map(_command_line, ordered[: 2 * _SHOWN]) if line][:_SHOWN]
 
 
