@@ -5,6 +5,7 @@ opam itself builds the package, but is shown a world in which there is nothing t
 
 from __future__ import annotations
 
+import subprocess
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -39,9 +40,9 @@ def run(request: BuildRequest, jobs: int) -> int:
     if len(layers) < 2 or layers[0].kind != "base" or layers[1].kind != "opam-root":
         raise RequestError("layers: the first should be a base, and the second an opam-root")
 
-    def build(view: View, store: Store, library: Optional[Path]) -> _Build:
+    def build(view: View, store: Store, library: Optional[Path]) -> Build:
         real_owners = RealOwners(view, store, layers, request.get("left_out", ()))
-        return _Build(view, store, library, layers, package, request, jobs, real_owners)
+        return Build(view, store, library, layers, package, request, jobs, real_owners)
 
     bounds = asked.watch(Path(request["store"]))
 
@@ -85,8 +86,8 @@ class _OutOfMemory(BuildFailed):
     """A build failed whose scratch files filled the memory they may take: on disk it may not."""
 
 
-class _Build:
-    """library: what sorts directories, if the base can have it."""
+class Build:
+    """A package's build in a mounted view. library: what sorts directories, if the base can have it."""
 
     def __init__(
         self,
@@ -124,6 +125,16 @@ class _Build:
 
         Raises BuildFailed, also where that was something else."""
         timer = self._view.timer
+        facts = self.prepare(first)
+        with timer.step("opam"):
+            self._install()
+        with timer.step("state"):
+            prepare_opam.put_opam_file_back(self._view, self._package)
+        return facts
+
+    def prepare(self, first: Optional[twice.Installed] = None) -> Facts:
+        """Do all that comes before opam, as `run` does. Raises BuildFailed."""
+        timer = self._view.timer
         with timer.step("state"):
             merged = self._unite()
         facts = Facts(opam={"package": self._package.title, "below": installed_packages(self._layers)})
@@ -138,10 +149,7 @@ class _Build:
         if self._union.triggers:
             facts.dpkg["triggered"] = self._union.triggers
         facts.given = self._real_owners.given
-        with timer.step("opam"):
-            self._install()
-        with timer.step("state"):
-            prepare_opam.put_opam_file_back(self._view, self._package)
+        self._preload()
         return facts
 
     # -- before --------------------------------------------------------------
@@ -196,6 +204,17 @@ class _Build:
     # -- the build -----------------------------------------------------------
 
     def _install(self) -> None:
+        done = self.run_opam()
+        # A build that found no room may go on without what it could not write, and say that all went well.
+        self._raise_if_memory_is_full()
+        if done.returncode != 0:
+            raise BuildFailed(
+                f"opam package {self._package.title} failed to build (opam's exit status {done.returncode}); "
+                f"what it printed is in {LOG}"
+            )
+
+    def run_opam(self, **variables: str) -> "subprocess.CompletedProcess[bytes]":
+        """Have opam install the package, in its environment and with these variables besides."""
         argv = [
             "opam",
             "install",
@@ -207,16 +226,8 @@ class _Build:
         ]
         if self._with_test:
             argv.insert(2, "--with-test")
-        env = environment(self._jobs)
-        self._preload()
-        done = self._overlay.run(argv, env, self._view.log, user=True, cwd=f"/{HOME}")
-        # A build that found no room may go on without what it could not write, and say that all went well.
-        self._raise_if_memory_is_full()
-        if done.returncode != 0:
-            raise BuildFailed(
-                f"opam package {self._package.title} failed to build (opam's exit status {done.returncode}); "
-                f"what it printed is in {LOG}"
-            )
+        env = {**environment(self._jobs), **variables}
+        return self._overlay.run(argv, env, self._view.log, user=True, cwd=f"/{HOME}")
 
     def _preload(self) -> None:
         """Have programs see directories in one order on every machine, if the base can do so."""

@@ -7,7 +7,7 @@ from typing import List, Optional
 
 from opam_sandbox import cli
 from opam_sandbox.building import asked
-from opam_sandbox.building.requests import BuildRequest, OpamRootRequest, RootfsRequest
+from opam_sandbox.building.requests import BuildRequest, OpamRootRequest, RootfsRequest, ShellRequest
 from opam_sandbox.cli import Command
 from opam_sandbox.errors import ToolError
 
@@ -19,6 +19,7 @@ COMMANDS = {
         "opam_sandbox.building.opam_root", OpamRootRequest, "make the layer with the user opam and an empty switch"
     ),
     "build": Command("opam_sandbox.building.build", BuildRequest, "build one opam package as a layer"),
+    "shell": Command("opam_sandbox.building.shell", ShellRequest, "run a command where a package is built"),
 }
 
 

@@ -29,7 +29,8 @@ _NAMESPACE = b"n"
 
 
 class Command(NamedTuple):
-    """user: it runs as opam, else as root. log, stdout: descriptors of this process; without `stdout`, all goes to the log."""
+    """user: it runs as opam, else as root. log, stdout: descriptors of this process; without `stdout`, all goes to the log.
+    person: it has this process's own three streams, by pipes, or by a terminal of its own where they are one."""
 
     argv: Sequence[str]
     env: Dict[str, str]
@@ -38,6 +39,7 @@ class Command(NamedTuple):
     rootless: bool
     log: int
     stdout: Optional[int] = None
+    person: bool = False
 
     @property
     def gives_up_root(self) -> bool:
@@ -67,6 +69,19 @@ def run(command: Command, mount: Callable[[], Path], looks: Optional[Looks] = No
     before its end. Raises ToolError, LimitReached.
     """
     _know_beforehand(command)
+    if command.person:
+        from opam_sandbox.sandbox import streams  # no build has any
+
+        group = _group(command, None)
+        try:
+            with streams.of_person() as own:
+                first = _fork_first(lambda: _first(command, mount, group, own.out, own.log, own.log, own.into), own.log)
+                own.start()
+                own.copy(first)
+                return _exit_code(os.waitpid(first, 0)[1])
+        finally:
+            if group:
+                group.remove()
     group, ended = _group(command, looks), control_group.ended_by_kernel()
     told, tell = os.pipe()
     copies, out, log = _pipes(command)
@@ -182,7 +197,13 @@ def _copy(copies: Dict[int, int], look: Optional[Callable[[], None]] = None) -> 
 
 
 def _first(
-    command: Command, mount: Callable[[], Path], group: Optional[ControlGroup], out: int, log: int, tell: int
+    command: Command,
+    mount: Callable[[], Path],
+    group: Optional[ControlGroup],
+    out: int,
+    log: int,
+    tell: int,
+    into: Optional[int] = None,
 ) -> int:
     syscalls.die_with_parent(signal.SIGKILL)
     if group:
@@ -194,7 +215,7 @@ def _first(
     asked, ask = os.pipe()
     answered, answer = os.pipe()
     # It gets ready while this process mounts.
-    child = _fork(lambda: _become(command, out, log, tell, ask, answered), tell)
+    child = _fork(lambda: _become(command, out, log, tell, ask, answered, into), tell)
     # By the caller's /proc: meanwhile, not when the child waits for it.
     ids = privileges.same_ids() if command.gives_up_root else {}
     root = mount()
@@ -229,8 +250,10 @@ def _first(
             return _exit_code(status)
 
 
-def _become(command: Command, out: int, log: int, tell: int, ask: int, answered: int) -> NoReturn:
-    """Become the command, once this process is in the view."""
+def _become(
+    command: Command, out: int, log: int, tell: int, ask: int, answered: int, into: Optional[int] = None
+) -> NoReturn:
+    """Become the command, once this process is in the view. into: what is its standard input."""
     limits.set_limits()
     own_namespace = True
     if command.user and command.rootless:
@@ -242,9 +265,12 @@ def _become(command: Command, out: int, log: int, tell: int, ask: int, answered:
     os.write(ask, _NAMESPACE if command.gives_up_root and own_namespace else b"x")
     if not os.read(answered, 1):
         os._exit(1)  # there is no view; the parent has said why
-    null = os.open("/dev/null", os.O_RDONLY)  # the view's: it cannot be changed
-    for descriptor, number in ((null, 0), (out, 1), (log, 2)):
+    if into is None:
+        into = os.open("/dev/null", os.O_RDONLY)  # the view's: it cannot be changed
+    for descriptor, number in ((into, 0), (out, 1), (log, 2)):
         os.dup2(descriptor, number)
+    if command.person:
+        _take_terminal()
     if command.gives_up_root:
         _become_opam()
     if own_namespace:
@@ -259,6 +285,16 @@ def _become(command: Command, out: int, log: int, tell: int, ask: int, answered:
     except OSError as error:
         os.write(2, f"{command.argv[0]}: {error.strerror}\n".encode())
         os._exit(_NOT_FOUND if isinstance(error, (FileNotFoundError, NotADirectoryError)) else _NOT_EXECUTABLE)
+
+
+def _take_terminal() -> None:
+    """Have the terminal that standard input is, if it is one, control this process: its keys send signals, shells have jobs."""
+    if os.isatty(0):
+        import fcntl
+        import termios
+
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _become_opam() -> None:

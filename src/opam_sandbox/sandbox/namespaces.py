@@ -32,8 +32,16 @@ def is_rootless() -> bool:
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class _Ended(Exception):
+class _Signal(Exception):
     """A signal came. Its number is the argument."""
+
+
+class Ended(ToolError):
+    """A signal, `number`, has ended what ran inside."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"this process was ended by {signal.Signals(number).name}")
+        self.number = number
 
 
 def run_isolated(
@@ -43,7 +51,7 @@ def run_isolated(
     network: bool = False,
     signals: Sequence[signal.Signals] = _ENDING,
 ) -> int:
-    """Run `main` inside and return its exit status. Raises ToolError where the kernel gives no namespaces, and where one of
+    """Run `main` inside and return its exit status. Raises ToolError where the kernel gives no namespaces, Ended where one of
     `signals` came: then all that runs inside is being killed.
 
     network: the machine's.
@@ -62,20 +70,20 @@ def run_isolated(
     try:
         _watch(child)
         return _wait(child)
-    except _Ended as ended:
+    except _Signal as came:
         for number in signals:
             signal.signal(number, signal.SIG_IGN)
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-        raise ToolError(f"this process was ended by {signal.Signals(ended.args[0]).name}") from None
+        raise Ended(came.args[0]) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _end(number: int, _: object) -> None:
-    raise _Ended(number)
+    raise _Signal(number)
 
 
 def _watch(child: int) -> None:

@@ -29,6 +29,7 @@ OPAM_UID = command.OPAM_UID
 MAX_LOWER = stack.MAX_LOWER - 2
 HOME = "home/opam"
 
+_RESOLVER = "/etc/resolv.conf"
 # Directories for scratch files that everybody may write to. root's commands see the layers' own /var/tmp and /run/lock.
 _PLACES = ("tmp", "dev/shm", "var/tmp", "run/lock")
 
@@ -56,6 +57,7 @@ class Overlay(Stack):
         self._trees: Dict[str, bytes] = {}
         self._devices: Dict[str, Device] = {}
         self._preloaded = ""
+        self._resolver = b""
         # On disk as the layers are: overlayfs numbers files otherwise where they are of several file systems.
         self._around = surroundings.Surroundings(self.scratch / "around")
         self._around_opam = surroundings.Surroundings(self.scratch / "around-opam")
@@ -150,6 +152,10 @@ class Overlay(Stack):
         library all the same, and those with another libc than the layers' do not."""
         self._preloaded = name
 
+    def show_network(self) -> None:
+        """Have opam's commands find names on the network as this machine does."""
+        self._resolver = Path(_RESOLVER).read_bytes() if os.path.exists(_RESOLVER) else b""
+
     def is_full(self) -> bool:
         """Whether the memory for scratch files is."""
         if not self.room:
@@ -166,13 +172,14 @@ class Overlay(Stack):
         user: bool,
         cwd: str = "/",
         stdout: Optional[int] = None,
+        person: bool = False,
     ) -> "subprocess.CompletedProcess[bytes]":
         """Run a command with the merged view as its root: as opam (1000:1000) if `user`, else as root without the
-        capabilities that could leave it. Output goes to `log` (standard output to `stdout` if given). What it leaves running is
-        ended. Raises ToolError where it cannot be run."""
+        capabilities that could leave it. Output goes to `log` (standard output to `stdout` if given), or all streams are
+        this process's (person). What it leaves running is ended. Raises ToolError where it cannot be run."""
         log.flush()
         self.give_short_names([*self._trees.values(), self._nothing])
-        what = command.Command(argv, env, cwd, user, self.rootless, log.fileno(), stdout)
+        what = command.Command(argv, env, cwd, user, self.rootless, log.fileno(), stdout, person)
         if user:
             code = self._run_as_opam(what)
         else:
@@ -239,9 +246,12 @@ class Overlay(Stack):
     def _surround_opam(self) -> List[bytes]:
         """The directories that are mounted over the view's own."""
         etc = self.merged_directories(self._all, surroundings.PLACE)
+        files = {surroundings.RESOLVER: self._resolver} if self._resolver else {}
         if self._preloaded:
             others = view_files.read(self.root, f"{surroundings.PLACE}/{surroundings.PRELOAD}") or b""
-            self._around_opam.make(etc, {surroundings.PRELOAD: others + b"\n%s\n" % os.fsencode(self._preloaded)})
+            files[surroundings.PRELOAD] = others + b"\n%s\n" % os.fsencode(self._preloaded)
+        if files:
+            self._around_opam.make(etc, files)
         # root's commands may have put something else in the place of /etc.
         return [*self._around_opam.directories, *self._around.directories] if etc else []
 
