@@ -13,6 +13,8 @@ from opam_oci.goals import (
     generate_lockfiles,
     kept_output,
     opam_log,
+    opam_shell,
+    opam_which,
     package_image,
     package_image_index,
     package_image_layout,
@@ -23,7 +25,7 @@ from opam_oci.goals import (
 )
 from opam_oci.host import checks, programs
 from opam_oci.images import image, packed_layer, parts, runtime_layer, stored_files
-from opam_oci.layers import base, build_logs, build_plan, cached_build, foundation, package
+from opam_oci.layers import base, build_logs, build_plan, cached_build, contents, foundation, package
 from opam_oci.locking import debian_lockfile, opam_inputs, opam_lockfile
 from opam_oci.publishing import claims, image_layout, naming
 from opam_oci.resolves import debian_rootfs, inputs, locks, opam_repositories, targets
@@ -36,12 +38,12 @@ from opam_oci.target_types_files import FILE_TARGET_TYPES
 _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules),
     *(debian_mirrors, fetch),
-    *(opam_log,),
+    *(opam_log, opam_shell, opam_which),
     *(generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
     *(publish, run_image, tailor, unpublish),
     *(checks, programs),
     *(image, packed_layer, parts, runtime_layer, stored_files),
-    *(base, build_logs, build_plan, cached_build, foundation, package),
+    *(base, build_logs, build_plan, cached_build, contents, foundation, package),
     *(debian_lockfile, opam_inputs, opam_lockfile),
     *(claims, image_layout, naming),
     *(debian_rootfs, inputs, locks, opam_repositories, targets),

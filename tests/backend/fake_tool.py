@@ -215,13 +215,37 @@ def made_of_layers(command):
     return make
 
 
+def shell(request):
+    """Writes what it is asked for where its command says, and ends as that says."""
+    below = [layer["name"] for layer in read_layers(request)]
+    for source in [*request["package"]["sources"], *request["package"]["debs"]]:
+        assert hashlib.sha256(pathlib.Path(source["file"]).read_bytes()).hexdigest() == source["sha256"], source
+    if request["command"]:
+        target, status = request["command"]
+        seen = {"request": request, "below": below, "env": dict(os.environ)}
+        pathlib.Path(target).write_text(json.dumps(seen))
+        sys.exit(int(status))
+
+
+def contents(request):
+    """A layer's one file, called as the layer is; packages have what their opam files say with `has=PATH` and `hides=PATH`."""
+    [layer] = read_layers(request)
+    [blob] = pathlib.Path(request["layers"][0], "blobs/sha256").iterdir()
+    words = json.loads(blob.read_text()).get("package", {}).get("opam", "").split()
+    has = [layer["name"], *(word.partition("=")[2] for word in words if word.startswith("has="))]
+    entries = [[path, "file", "0755", 1000, 1000, 7, ""] for path in has]
+    hides = [word.partition("=")[2] for word in words if word.startswith("hides=")]
+    pathlib.Path("contents.json").write_text(json.dumps({"entries": entries, "hides": hides}))
+
+
 COMMANDS = {
-    "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build},
+    "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build, "shell": shell},
     "imaging": {
         "state": state,
         **{command: made_of_layers(command) for command in ("repack", "merge", "runtime")},
         "archive": archive,
     },
+    "looking": {"contents": contents},
     "locking": {"lock-debian": lock_debian, "lock-opam": lock_opam},
 }
 

@@ -15,7 +15,10 @@ from pants.testutil.option_util import create_subsystem
 from pants.testutil.rule_runner import QueryRule, RuleRunner
 
 from opam_oci.layers.package import (
-    BuildProcess, BuildProcessRequest, PackageLayerRequest, PackageOutcome,
+    BuildProcess,
+    BuildProcessRequest,
+    PackageLayerRequest,
+    PackageOutcome,
 )  # fmt: skip
 from opam_oci.sandbox.asked import AskRequest, ask, nothing_made
 from opam_oci.subsystems.opam import BadLimitError, OpamSubsystem

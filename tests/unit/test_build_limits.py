@@ -21,7 +21,13 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.sandbox import control_group, memory, syscalls, watch
 from tests.unit.conftest import (
-    REPOSITORY, add_programs, build_request, directory_for_all, make_base_layer, make_opam_root, need_namespaces,
+    REPOSITORY,
+    add_programs,
+    build_request,
+    directory_for_all,
+    make_base_layer,
+    make_opam_root,
+    need_namespaces,
 )  # fmt: skip
 
 USER = 47010
@@ -34,7 +40,11 @@ SLEEPER = (
 BOMB = "perl -e 'while (1) { my $p = fork; if (defined $p && !$p) { sleep 60; exit } select undef, undef, undef, 0.001 }'\n"
 # A megabyte at a time, so that it is seen on the way.
 HOG = "perl -e 'my @x; for (1 .. 900) { push @x, q(x) x (1 << 20); select undef, undef, undef, 0.005 } sleep 60'\n"
-FILLER = "perl -e 'open F, q(>), q({place}) or die; for (1 .. 900) {{ print F q(x) x (1 << 20); select undef, undef, undef, 0.002 }} close F; sleep 60'\n"
+FILLER = """perl -e '
+    open F, q(>), q({place}) or die;
+    for (1 .. 900) {{ print F q(x) x (1 << 20); select undef, undef, undef, 0.002 }}
+    close F; sleep 60'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +209,7 @@ def test_a_build_that_ends_at_once_has_passed_a_limit_as_well(place: Place) -> N
 
 def test_a_build_sees_nothing_of_its_limits(place: Place) -> None:
     """And its layer is the same."""
-    script = "ulimit -a > /home/opam/limits; ulimit -Ha >> /home/opam/limits; cat /proc/self/limits /proc/self/cgroup >> /home/opam/limits; exit 0\n"
+    script = "{ ulimit -a; ulimit -Ha; cat /proc/self/limits /proc/self/cgroup; } > /home/opam/limits; exit 0\n"
     seen = []
     for asks in ({}, {"time": 99, "memory": 300 << 20, "processes": 99, "disk": 300 << 20}):
         place.ask(**asks)
@@ -252,9 +262,12 @@ def test_what_pants_asks_is_found_by_its_process(tmp_path: Path, started: int, b
     (tmp_path / "asked").mkdir()
     pid = os.getpid()
     (tmp_path / "asked" / str(pid)).write_text(json.dumps({"time": 7, "started": _started(pid) + started}))
-    code = f"from opam_sandbox.building import asked; from pathlib import Path; found = asked.watch(Path({str(tmp_path)!r})); print(found.bounds.seconds if found else 0)"
+    code = (
+        "import pathlib, sys; from opam_sandbox.building import asked; "
+        "found = asked.watch(pathlib.Path(sys.argv[1])); print(found.bounds.seconds if found else 0)"
+    )
     # A process between.
-    command = ["sh", "-c", f'"{sys.executable}" -c "$0"; exit $?', code]
+    command = ["sh", "-c", f'"{sys.executable}" -c "$0" "$1"; exit $?', code, os.fspath(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.fspath(REPOSITORY / "src")}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
     assert float(done.stdout) == bound
@@ -297,7 +310,7 @@ def test_the_last_failures_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Path("build.log").write_text(f"log {count}\n")
         return 3
 
-    for count in range(5):
+    for count in range(5):  # noqa: B007 (what `fail` logs)
         assert failures.recorded(store, "a.1", fail) == 3
         time.sleep(0.01)
     records = sorted((store / "failed/a.1").iterdir(), key=lambda path: path.stat().st_mtime_ns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import select
@@ -13,7 +12,7 @@ import termios as termios  # by now: the user of these tests cannot read this Py
 import time
 import tty as tty
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Tuple
 
 import filelock as filelock
 import pytest
@@ -21,9 +20,16 @@ import pytest
 from opam_sandbox.building import shell
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer
-from opam_sandbox.sandbox import memory, streams, syscalls
+from opam_sandbox.sandbox import memory, syscalls
 from tests.unit.conftest import (
-    add_programs, build_request, directory_for_all, make_base_layer, make_layer, make_tar, member, need_namespaces,
+    add_programs,
+    build_request,
+    directory_for_all,
+    make_base_layer,
+    make_layer,
+    make_tar,
+    member,
+    need_namespaces,
 )  # fmt: skip
 
 USER = 47010
@@ -63,7 +69,10 @@ def layers(top: Path, tiny_root: Path) -> List[Layer]:
         member("home/opam/.opam", b"5", **opam),
         member("home/opam/.opam/config", content=b'opam-version: "2.0"\n', **opam),
     ]
-    return [make_base_layer(top / "base", copy, {"opam": OPAM}), make_layer(top / "opam", make_tar(home), "opam-root", "")]
+    return [
+        make_base_layer(top / "base", copy, {"opam": OPAM}),
+        make_layer(top / "opam", make_tar(home), "opam-root", ""),
+    ]
 
 
 @pytest.fixture(params=["root", "user"])
@@ -133,7 +142,9 @@ def check_nothing_is_left(here: Path) -> None:
 
 def test_a_command(here: Path, layers: List[Layer]) -> None:
     """Directory, user, variables, input, both outputs, and the exit status are the command's."""
-    script = 'pwd; id -u; cat file; echo "$OPAM_PACKAGE_NAME $QUOTED $TERM $OPAMKEEPBUILDDIR"; cat; echo bad >&2; ls; exit 7'
+    script = (
+        'pwd; id -u; cat file; echo "$OPAM_PACKAGE_NAME $QUOTED $TERM $OPAMKEEPBUILDDIR"; cat; echo bad >&2; ls; exit 7'
+    )
     status, out, err = run(here, layers, "sh", "-c", script, given=b"given\n")
     assert out == f"{BUILD}\n1000\nsource\nt it's\ntwo lines dumb \ngiven\nfile\n"
     assert (status, err) == (7, "bad\n")
@@ -230,7 +241,7 @@ def test_on_a_terminal(here: Path, layers: List[Layer]) -> None:
     terminal.expect("What is written here is gone at the end.")
     terminal.type("[ -t 0 ] && [ -t 1 ] && echo is-a-$((40+2))-terminal\r")
     terminal.expect("is-a-42-terminal")
-    terminal.type("(echo star\"\"ted; exec sleep 99)\r")
+    terminal.type('(echo star""ted; exec sleep 99)\r')
     terminal.expect("started")
     time.sleep(0.3)
     terminal.type("\x03")

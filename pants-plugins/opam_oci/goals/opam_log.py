@@ -9,7 +9,7 @@ from pants.engine.goal import Goal, GoalSubsystem
 from pants.engine.target import Targets
 from pants.option.global_options import GlobalOptions
 from pants.option.option_types import BoolOption
-from pants.util.strutil import help_text, softwrap
+from pants.util.strutil import help_text
 
 from opam_oci.goals.asked_packages import AskedPackage, packages_of_targets
 from opam_oci.layers.cached_build import CachedBuild, CachedBuildRequest, find_cached_build
@@ -63,7 +63,9 @@ def report(console: Console, found: CachedBuild, store: Path, many: bool, built:
         return True
     failed = last_failure(store, name)
     if failed is not None:
-        console.print_stdout(f"==> {name}, a build that failed on {failed.time}: {failed.message}\n{failed.log.rstrip()}")
+        console.print_stdout(
+            f"==> {name}, a build that failed on {failed.time}: {failed.message}\n{failed.log.rstrip()}"
+        )
         return True
     advice = "it was not built, see above" if built else "no cache has it: `--opam-log-build` builds it"
     console.print_stderr(f"{console.sigil_failed()} {name}: there is no build log: {advice}.")

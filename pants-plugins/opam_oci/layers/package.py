@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, Mapping
+from typing import TYPE_CHECKING, Iterable, Mapping
 
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
 from pants.engine.fs import CreateDigest, FileDigest, FileEntry
@@ -27,6 +27,9 @@ from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
 from opam_oci.sandbox.process import Call, request_file, tool_process
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.opam import OpamSubsystem
+
+if TYPE_CHECKING:
+    from opam_sandbox.building import requests
 
 
 @dataclass(frozen=True)
@@ -124,33 +127,44 @@ class BuildProcess:
     process: Process
 
 
-@rule
-async def make_build_process(request: BuildProcessRequest, opam: OpamSubsystem) -> BuildProcess:
-    """Made by the package itself, and waited for by those that are less urgent."""
-    plan = await plan_build(BuildPlanRequest(request.resolve), **implicitly())
+def request_of(plan: BuildPlan, request: BuildProcessRequest, opam: OpamSubsystem) -> requests.BuildRequest:
+    """What the tool is asked for."""
     package = plan.lock.packages[request.package]
-    debs = tuple(plan.lock.debs[name] for name in package.debs)
-    values = build_request(
+    return build_request(
         package,
         plan.opam_texts[package.name],
-        debs,
+        tuple(plan.lock.debs[name] for name in package.debs),
         request.layers,
         plan.lock.later(package.name),
         opam.check_depexts,
         opam.depext_files_left_out,
         opam.overlapping_files,
     )
+
+
+def input_entries(plan: BuildPlan, package: LockedPackage) -> list[FileEntry]:
+    """What a build reads but its layers, by what the lockfile says."""
     # By checksum, as two sources of a package may be one file (the engine takes no path twice).
     sources = {source.sha256: source.size for source in package.sources}
-    inputs = await create_digest(
-        CreateDigest(
-            [
-                request_file(values, request.layers),
-                *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
-                *deb_entries(debs),
-            ]
-        )
-    )
+    return [
+        *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
+        *deb_entries(plan.lock.debs[name] for name in package.debs),
+    ]
+
+
+def files_of(plan: BuildPlan, package: LockedPackage, resolve: str) -> tuple[FetchRequest, ...]:
+    """How to fetch that."""
+    debs = tuple(plan.lock.debs[name] for name in package.debs)
+    return (*source_requests(package, resolve), *deb_requests(package.full_name, debs, resolve))
+
+
+@rule
+async def make_build_process(request: BuildProcessRequest, opam: OpamSubsystem) -> BuildProcess:
+    """Made by the package itself, and waited for by those that are less urgent."""
+    plan = await plan_build(BuildPlanRequest(request.resolve), **implicitly())
+    package = plan.lock.packages[request.package]
+    values = request_of(plan, request, opam)
+    inputs = await create_digest(CreateDigest([request_file(values, request.layers), *input_entries(plan, package)]))
     tool = await find_sandbox_tool(**implicitly())
     call = Call("build", build_description(package), values, request.layers, (*LAYER_OUTPUTS, FAILURE))
     return BuildProcess(tool_process(tool, call, inputs))
@@ -205,8 +219,7 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
     missing = out_of_reach(package, request.resolve)
     if missing:
         return failed_outcome(package, missing)
-    debs = tuple(plan.lock.debs[name] for name in package.debs)
-    files = (*source_requests(package, request.resolve), *deb_requests(package.full_name, debs, request.resolve))
+    files = files_of(plan, package, request.resolve)
     start = await start_base(BaseLayerRequest(plan.debian_lock), **implicitly())
     if not start.cached:
         # Nothing of this was ever built: all downloads run while the base is made, and fail early.

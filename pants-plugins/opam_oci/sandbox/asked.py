@@ -1,7 +1,8 @@
-"""Tells processes of the tool what is asked of builds beside their requests, of which it is no part: see `opam_sandbox/building/asked`.
+"""Tells processes of the tool what is asked of builds beside their requests: see `opam_sandbox/building/asked`.
 
-It is a file in the named cache that all these processes have, by the number of this process, which starts them. It is written when
-a run of Pants starts. A process on a remote worker, or in a container, has another named cache, and hears nothing of it.
+It is a file in the named cache that all these processes have, by the number of this process, which starts them. It is
+written when a run of Pants starts. A process on a remote worker, or in a container, has another named cache, and hears
+nothing of it.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ class _DamagedFailure(Exception):
 class BuildFailure:
     """Why a package's build failed, and how.
 
-    kind: "build" (its own commands), "limit" (of an option), "memory" (that the machine lacks), "killed" or "other". limit: "time",
-    "memory", "processes", "disk" or "". seconds: how long it took. command: what ran when a limit struck, or "". log: all that opam
-    and dpkg printed.
+    kind: "build" (its own commands), "limit" (of an option), "memory" (that the machine lacks), "killed" or "other". limit:
+    "time", "memory", "processes", "disk" or "". seconds: how long it took. command: what ran when a limit struck, or "". log:
+    all that opam and dpkg printed.
     """
 
     kind: str

@@ -101,6 +101,22 @@ def publishing_process(
     )
 
 
+def shell_process(
+    tool: SandboxTool, python: str, layers: Sequence[Layer], input_digest: Digest, *, env: Mapping[str, str]
+) -> InteractiveProcess:
+    """A run of the tool's `shell` in the foreground, by the host's `python`. `input_digest`: as of a build's process."""
+    return InteractiveProcess(
+        argv=[python, "-sSEB", "__tool", "shell", REQUEST_FILE],
+        env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **env},
+        input_digest=input_digest,
+        immutable_input_digests={
+            "__tool": tool.parts["shell"],
+            **dict(zip(layer_paths(layers), (layer.digest for layer in layers))),
+        },
+        append_only_caches=_STORE_CACHE,
+    )
+
+
 def running_request(
     tool: SandboxTool,
     python: str,

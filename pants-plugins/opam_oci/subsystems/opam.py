@@ -210,11 +210,11 @@ class OpamSubsystem(Subsystem):
         default=0,
         help=softwrap(
             f"""
-            How much memory one package's build may have, such as `4GiB`. What it has in memory of its scratch files counts, but a
-            build that has too little is tried once more with these on disk.
+            How much memory one package's build may have, such as `4GiB`. Its scratch files count where they are in memory, but
+            a build that has too little is tried once more with these on disk.
 
-            Default: 0, no limit of this kind; where root builds, 15/16 of the machine's, and builds are ended first when memory is
-            short. {_NOT_IN_KEY} Without a control group (as a user, mostly) it is looked at four times a second.
+            Default: 0, no limit of this kind; where root builds, 15/16 of the machine's, and builds are ended first when memory
+            is short. {_NOT_IN_KEY} Without a control group (as a user, mostly) it is looked at four times a second.
             """
         ),
     )
@@ -232,7 +232,8 @@ class OpamSubsystem(Subsystem):
         default=0,
         help=softwrap(
             f"""
-            How much one package's build may write, such as `10GiB`: what it installs, and its scratch files, on disk or in memory.
+            How much one package's build may write, such as `10GiB`: what it installs, and its scratch files, on disk or in
+            memory.
 
             Default: 0, no limit. {_NOT_IN_KEY}
             """

@@ -5,9 +5,9 @@
     {"package": "lwt.5.6.1", "kind": "build" | "limit" | "memory" | "other", "message": "...", "seconds": 12.3,
      "limit": "time" | "memory" | "processes" | "disk" | "", "value": 1800.0, "running": ["dune build -p lwt", ...]}
 
-kind: what the package's own commands made of it; a limit that somebody set; memory that the machine lacks; anything else. Pants keeps
-no result of a process that failed. So the store has `failed/<package>/<time>-<number>/` with both files, of each package the last
-few, for some days.
+kind: what the package's own commands made of it; a limit that somebody set; memory that the machine lacks; anything else.
+Pants keeps no result of a process that failed. So the store has `failed/<package>/<time>-<number>/` with both files, of each
+package the last few, for some days.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ _PATIENCE = 300
 
 
 class Streams(NamedTuple):
-    """into, out, log: the command's ends. reads: by the end to read, where it goes to, of this process's. writes: the other end of
-    `into`. Where it is a terminal, all are one."""
+    """into, out, log: the command's ends. reads: by the end to read, where it goes to, of this process's. writes: the other end
+    of `into`. Where it is a terminal, all are one."""
 
     into: int
     out: int
