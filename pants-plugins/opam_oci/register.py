@@ -15,6 +15,9 @@ from opam_oci.goals import (
     opam_health,
     opam_list,
     opam_revdeps,
+    opam_log,
+    opam_shell,
+    opam_which,
     package_image,
     package_image_index,
     package_image_layout,
@@ -26,12 +29,12 @@ from opam_oci.goals import (
 from opam_oci.health import clock, node, plan
 from opam_oci.host import checks, programs
 from opam_oci.images import image, packed_layer, parts, runtime_layer, stored_files
-from opam_oci.layers import base, build_logs, build_plan, foundation, package
+from opam_oci.layers import base, build_logs, build_plan, cached_build, contents, foundation, package
 from opam_oci.locking import debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer
 from opam_oci.publishing import claims, image_layout, naming
 from opam_oci.resolves import debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets
 from opam_oci.run_end import dist_links, full_disks, trace
-from opam_oci.sandbox import on_demand, tool
+from opam_oci.sandbox import asked, on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
 
@@ -39,18 +42,19 @@ from opam_oci.target_types_files import FILE_TARGET_TYPES
 _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules),
     *(debian_mirrors, fetch),
+    *(opam_log, opam_shell, opam_which),
     *(generate_lockfiles, kept_output, opam_health, package_image, package_image_index, package_image_layout),
     *(opam_list, opam_revdeps),
     *(publish, run_image, tailor, unpublish),
     *(clock, node, plan),
     *(checks, programs),
     *(image, packed_layer, parts, runtime_layer, stored_files),
-    *(base, build_logs, build_plan, foundation, package),
+    *(base, build_logs, build_plan, cached_build, contents, foundation, package),
     *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer),
     *(claims, image_layout, naming),
     *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets),
     *(dist_links, full_disks, trace),
-    *(on_demand, tool),
+    *(asked, on_demand, tool),
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Sequence
+
 
 class ToolError(Exception):
     """Something that the user can mend: the message says what is wrong, where, and what to do. Exit status 1."""
@@ -17,3 +19,14 @@ class MemoryShort(ToolError):
 
 class BuildFailed(ToolError):
     """A package's own build failed; build.log holds what it printed. Exit status 1."""
+
+
+class LimitReached(ToolError):
+    """A build took more than it may. `limit`: "time", "memory", "processes" or "disk"; `value`: what it may take, in seconds,
+    bytes or processes; `running`: the command lines that ran then, the build's own command first. Exit status 1."""
+
+    def __init__(self, text: str, limit: str, value: float, running: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.limit = limit
+        self.value = value
+        self.running = list(running)

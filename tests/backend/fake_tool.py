@@ -5,7 +5,8 @@ It has the tool's own reader check each request, and its own readers check what 
 tool in what it takes and in what others read of it (test_contract.py). But it builds nothing: a layer's blob is the text of its
 request. What packages do is said in their opam files: `fail` exits with an error, `corrupt` writes a blob under another
 name than its sha256, `environment` logs argv and the environment, `warn` warns, `note_in=FILE` adds a line to a file each time
-that the package is really built, `says=WORDS` (with `_` for blanks) ends in an error that says so. Real builds are tested elsewhere.
+that the package is really built, `limit=time` fails as one that took too long, `says=WORDS` (with `_` for blanks) ends in an
+error that says so. Real builds are tested elsewhere.
 """
 
 import hashlib
@@ -78,6 +79,10 @@ def build(request):
                 raise SystemExit("error: the file is missing")
         if word.startswith("says="):
             raise SystemExit(f"error: {word.partition('=')[2].replace('_', ' ')}")
+        if word.startswith("limit="):
+            failure = {"kind": "limit", "limit": word.partition("=")[2], "seconds": 1.5, "running": ["make all", "cc"]}
+            pathlib.Path("failure.json").write_text(json.dumps(failure))
+            raise SystemExit(f"error: opam package {package['name']} was ended")
     if "warn" in words:
         print(f"warning: {package['name']} is damaged", file=sys.stderr)
     if "fail" in words:
@@ -259,13 +264,37 @@ def made_of_layers(command):
     return make
 
 
+def shell(request):
+    """Writes what it is asked for where its command says, and ends as that says."""
+    below = [layer["name"] for layer in read_layers(request)]
+    for source in [*request["package"]["sources"], *request["package"]["debs"]]:
+        assert hashlib.sha256(pathlib.Path(source["file"]).read_bytes()).hexdigest() == source["sha256"], source
+    if request["command"]:
+        target, status = request["command"]
+        seen = {"request": request, "below": below, "env": dict(os.environ)}
+        pathlib.Path(target).write_text(json.dumps(seen))
+        sys.exit(int(status))
+
+
+def contents(request):
+    """A layer's one file, called as the layer is; packages have what their opam files say with `has=PATH` and `hides=PATH`."""
+    [layer] = read_layers(request)
+    [blob] = pathlib.Path(request["layers"][0], "blobs/sha256").iterdir()
+    words = json.loads(blob.read_text()).get("package", {}).get("opam", "").split()
+    has = [layer["name"], *(word.partition("=")[2] for word in words if word.startswith("has="))]
+    entries = [[path, "file", "0755", 1000, 1000, 7, ""] for path in has]
+    hides = [word.partition("=")[2] for word in words if word.startswith("hides=")]
+    pathlib.Path("contents.json").write_text(json.dumps({"entries": entries, "hides": hides}))
+
+
 COMMANDS = {
-    "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build},
+    "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build, "shell": shell},
     "imaging": {
         "state": state,
         **{command: made_of_layers(command) for command in ("repack", "merge", "runtime")},
         "archive": archive,
     },
+    "looking": {"contents": contents},
     "locking": {"lock-debian": lock_debian, "lock-opam": lock_opam},
 }
 

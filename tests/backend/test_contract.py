@@ -25,11 +25,12 @@ from opam_sandbox.locking.requests import (
     Solution,
     SolverPackage,
 )
+from opam_sandbox.looking import cli as looking
 from opam_sandbox.request import check, read_request
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
-COMMANDS = {command: part for part in (building, imaging, locking) for command in part.COMMANDS}
+COMMANDS = {command: part for part in (building, imaging, locking, looking) for command in part.COMMANDS}
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
 EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
@@ -89,6 +90,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "later": ["post.1"],
         }
     ],
+    "contents": [{"layers": ["in/package"]}],
     "state": [
         {
             "store": "store",
@@ -221,6 +223,9 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
         },
     ],
 }
+REQUESTS["shell"] = [
+    {**REQUESTS["build"][0], "command": [], "after_build": False, "network": False, "keep": ""},
+]
 CASES = [(command, number) for command, requests in REQUESTS.items() for number, _ in enumerate(requests)]
 
 
@@ -247,7 +252,7 @@ def fake(command: str, request: Dict[str, Any]) -> "subprocess.CompletedProcess[
 
 def test_the_commands_are_those_that_processes_run() -> None:
     parts = json.loads((REPOSITORY / "src/opam_sandbox/parts.json").read_text())
-    asked = {command for name in ("building", "imaging", "locking") for command in parts[name]["commands"]}
+    asked = {command for name in ("building", "imaging", "locking", "looking") for command in parts[name]["commands"]}
     assert set(REQUESTS) == set(COMMANDS) == asked
 
 

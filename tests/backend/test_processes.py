@@ -64,6 +64,7 @@ def test_parts_are_apart() -> None:
         "building": ("rootfs", "opam-root", "build"),
         "imaging": ("state", "repack", "merge", "runtime", "archive"),
         "locking": ("lock-debian", "lock-opam"),
+        "looking": ("contents",),
         "publishing": ("push", "run", "load", "add", "remove"),
     }
     for part, commands in parts.items():

@@ -58,7 +58,11 @@ def test_the_error_is_the_packages(
     assert capfd.readouterr().err == (
         "error: opam package t.1 failed to build (opam's exit status 3); what it printed is in build.log\n"
     )
-    assert left(here, tmp_path) == {"build.log", "timings.json"}
+    assert left(here, tmp_path) == {"build.log", "timings.json", "failure.json"}
+    told = json.loads((here / "failure.json").read_text())
+    assert (told["kind"], told["limit"], told["package"]) == ("build", "", "t.1")
+    [record] = (tmp_path / "store/failed/t.1").iterdir()
+    assert (record / "build.log").read_text() == log and json.loads((record / "failure.json").read_text()) == told
 
 
 @pytest.mark.parametrize("place", [BUILD, "/tmp", "/dev/shm"])

@@ -35,6 +35,7 @@ WHOLE = {
     "cli.py": "requests",
     "compiled.py": "the tool's own sources, and a directory of the store's own",
     "publishing/": "layouts",
+    "looking/": "blobs, and files of the process",
     "oci/": "layouts",
     "locking/": "the network's and the process's files, but for the modules of VIEWS",
     "layer/description.py": "layer directories: what a process wrote",
@@ -42,6 +43,9 @@ WHOLE = {
     "beside/overlaps.py": "the inventories in the store's own directories",
     "sandbox/control_group.py": "the kernel's files of control groups",
     "sandbox/limits.py": "the process's own /proc",
+    "sandbox/watch.py": "/proc; what is written is looked at by descriptors of open_in_root",
+    "building/asked.py": "/proc, and a file of Pants' in the store's own directories",
+    "building/failures.py": "the process's own files, and records in the store's own directories",
     "sandbox/privileges.py": "the process's own maps in /proc",
     "inherited.py": "/dev/null, in the place of streams",
     "layer/inventory.py": "the store's own directories, by descriptors or without following links",
@@ -135,6 +139,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         "the child: from there on inside; pipes",
     ),
     ("sandbox/command.py", "_become"): ({"os.open", "os.chdir"}, "the child, inside"),
+    ("sandbox/streams.py", "_no_more_input"): ({"os.open"}, "/dev/null, outside of views"),
     ("sandbox/command_view.py", "show"): (
         {"os.path.samefile", "syscalls.mount"},
         "a directory that was looked at just before, while nothing runs in the view; descriptors",
@@ -163,6 +168,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("sandbox/overlay.py", "_mount_again"): ({"syscalls.mount"}, "a directory that was looked at just before"),
     ("sandbox/overlay.py", "bind"): ({"os.path.realpath"}, "the source, which is the process's own"),
     ("sandbox/overlay.py", "bind_tree"): ({".resolve"}, "the source, which is the process's own"),
+    ("sandbox/overlay.py", "show_network"): ({".read_bytes", "os.path.exists"}, "the machine's own /etc/resolv.conf"),
     ("sandbox/overlay.py", "is_full"): ({"os.statvfs"}, "the mount itself"),
     ("sandbox/overlay.py", "_take_from_root"): (
         {".iterdir", ".is_dir", ".is_symlink", ".unlink", "remove_tree"},
@@ -184,6 +190,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         {"os.path.realpath", "os.link", "shutil.copyfile"},
         "the request's .debs; the scratch directory, before it is shown",
     ),
+    ("building/shell.py", "_check_keep"): ({".mkdir", ".iterdir"}, "a directory of a person's, before it is shown"),
     ("building/build.py", "_bind_memory"): ({".mkdir"}, "the scratch directory's memory, before it is bound"),
     ("building/sorted_readdir.py", "show"): ({".read_bytes"}, "the library of the store"),
     ("building/prepare_opam.py", "_write_below"): (

@@ -29,14 +29,11 @@ from opam_oci.layers.package import build_description, build_process_of
 from opam_oci.layers.requests import build_request, deb_requests, source_requests
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.health_lock import HealthNode
-from opam_oci.sandbox.failure import build_log, tool_message
+from opam_oci.sandbox.failure import BuildFailure, build_failure, build_log
 from opam_oci.sandbox.layer import Layer, layer_of
 from opam_oci.sandbox.look import look_up
 from opam_oci.sandbox.on_demand import OnDemandProcess, OnDemandRequest, run_on_demand
 from opam_oci.subsystems.opam import OpamSubsystem
-
-# What the tool says of a build that took too long.
-TIME_LIMIT = "passed its time limit"
 
 
 class Mode(Enum):
@@ -124,13 +121,16 @@ def blocked(node: HealthNode, outcomes: Iterable[NodeOutcome]) -> PackageResult 
     return result_of(node, Status.DEPENDENCY_FAILED, blocked_by=tuple(sorted(culprits)))
 
 
-def failure_of(node: HealthNode, result: FallibleProcessResult, log: str) -> PackageResult:
+async def failure_of(node: HealthNode, result: FallibleProcessResult) -> tuple[PackageResult, BuildFailure]:
     """Why a build failed."""
-    said = tool_message(result)
-    if TIME_LIMIT in said:
-        return result_of(node, Status.TIMED_OUT, kind=FailureKind.TRANSIENT, reason=said.splitlines()[0])
-    kind, line = classify(f"{log}\n{said}" if log else said)
-    return result_of(node, Status.FAILURE, kind=kind, reason=line)
+    failure = await build_failure(result, await build_log(result))
+    if failure.timed_out:
+        said = result_of(node, Status.TIMED_OUT, kind=FailureKind.TRANSIENT, reason=failure.message.splitlines()[0])
+        return said, failure
+    kind, line = classify(f"{failure.log}\n{failure.message}")
+    if failure.kind in ("limit", "memory", "killed"):
+        kind, line = FailureKind.TRANSIENT, failure.message.splitlines()[0]
+    return result_of(node, Status.FAILURE, kind=kind, reason=line), failure
 
 
 def is_passing(result: PackageResult) -> bool:
@@ -194,7 +194,8 @@ async def run_node(request: NodeRequest, node: HealthNode, made: NodeProcess) ->
         found = await run_on_demand(OnDemandRequest(remembered, made.files), **implicitly())
         if found.result is None or not came_from_cache(found.result) or found.result.exit_code == 0:
             return found
-        if not is_passing(failure_of(node, found.result, await build_log(found.result))):
+        result, _ = await failure_of(node, found.result)
+        if not is_passing(result):
             return found
     return await run_on_demand(OnDemandRequest(made.process, made.files), **implicitly())
 
@@ -208,10 +209,9 @@ async def outcome_of(node: HealthNode, found: OnDemandProcess, below: Mapping[st
     elapsed = done.metadata.total_elapsed_ms
     facts = {"seconds": None if elapsed is None else elapsed / 1000, "cached": came_from_cache(done)}
     if done.exit_code != 0:
-        log = await build_log(done)
-        said = tool_message(done)
-        result = dataclasses.replace(failure_of(node, done, log), **facts)
-        return NodeOutcome(result, log=f"{log}{said}\n", ended=time.time())
+        result, failure = await failure_of(node, done)
+        log = f"{failure.log}\n{failure.message}\n".lstrip("\n")
+        return NodeOutcome(dataclasses.replace(result, **facts), log=log, ended=time.time())
     layer = await layer_of(done, build_description(node.package))
     result = result_of(node, Status.SUCCESS, layer=layer.blob, size=layer.size, **facts)
     return NodeOutcome(result, FrozenDict({**below, node.package.name: layer}), ended=time.time())

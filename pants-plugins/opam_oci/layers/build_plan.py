@@ -43,6 +43,7 @@ class BuildPlan:
 @rule
 async def plan_build(request: BuildPlanRequest, opam: OpamSubsystem) -> BuildPlan:
     """Everything that can be wrong before work starts is found here."""
+    opam.build_limits()
     lock = await read_opam_lockfile(OpamLockRequest(request.resolve), **implicitly())
     inputs = await find_resolve_inputs(ResolveInputsRequest(request.resolve), **implicitly())
     fingerprints: RepositoryFingerprints | None = None

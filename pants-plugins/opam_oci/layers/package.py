@@ -21,7 +21,7 @@ from opam_oci.layers.urgency import turn_of
 from opam_oci.pants_engine.calls import create_digest, get_digest_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.lockfile import Deb, LockedPackage, OpamLock
-from opam_oci.sandbox.failure import build_log, failure_text
+from opam_oci.sandbox.failure import FAILURE, BuildFailure, build_failure, build_log, failure_text
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
 from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
 from opam_oci.sandbox.process import Call, request_file, tool_process
@@ -29,7 +29,7 @@ from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.opam import OpamSubsystem
 
 if TYPE_CHECKING:
-    from opam_sandbox.building.requests import BuildRequest
+    from opam_sandbox.building import requests
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ class PackageOutcome(EngineAwareReturnType):
     """The layers of a package and of its transitive build dependencies by name; or why there are none.
 
     Either `layers` holds the package itself, or it `failed` (the message, several lines), or it was not tried because
-    the packages in `blocked_by` failed.
+    the packages in `blocked_by` failed. failure: of a build that ran and failed.
     """
 
     package: str
     layers: FrozenDict[str, Layer]
     failed: str | None = None
     blocked_by: tuple[str, ...] = ()
+    failure: BuildFailure | None = None
 
     @property
     def ok(self) -> bool:
@@ -80,9 +81,11 @@ def layers_below(lock: OpamLock, outcomes: Iterable[PackageOutcome]) -> dict[str
     return {name: found[name] for name in lock.in_build_order(found)}
 
 
-def failed_outcome(package: LockedPackage, messages: Iterable[str]) -> PackageOutcome:
+def failed_outcome(
+    package: LockedPackage, messages: Iterable[str], failure: BuildFailure | None = None
+) -> PackageOutcome:
     """What becomes of a package that cannot be built, and why."""
-    return PackageOutcome(package.full_name, FrozenDict(), failed="\n\n".join(messages))
+    return PackageOutcome(package.full_name, FrozenDict(), failed="\n\n".join(messages), failure=failure)
 
 
 async def fetch_early(files: Iterable[FetchRequest]) -> list[str]:
@@ -124,23 +127,45 @@ class BuildProcess:
     process: Process
 
 
-async def build_process_of(
-    package: LockedPackage, values: BuildRequest, debs: tuple[Deb, ...], layers: tuple[Layer, ...]
-) -> Process:
-    """The process of a request to build a package over layers. Neither its sources nor its .debs need be there."""
+def request_of(plan: BuildPlan, request: BuildProcessRequest, opam: OpamSubsystem) -> requests.BuildRequest:
+    """What the tool is asked for."""
+    package = plan.lock.packages[request.package]
+    return build_request(
+        package,
+        plan.opam_texts[package.name],
+        tuple(plan.lock.debs[name] for name in package.debs),
+        request.layers,
+        plan.lock.later(package.name),
+        opam.check_depexts,
+        opam.depext_files_left_out,
+        opam.overlapping_files,
+    )
+
+
+def input_entries(package: LockedPackage, debs: Iterable[Deb]) -> list[FileEntry]:
+    """What a build reads but its layers, by what the lockfile says."""
     # By checksum, as two sources of a package may be one file (the engine takes no path twice).
     sources = {source.sha256: source.size for source in package.sources}
-    inputs = await create_digest(
-        CreateDigest(
-            [
-                request_file(values, layers),
-                *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
-                *deb_entries(debs),
-            ]
-        )
-    )
+    return [
+        *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
+        *deb_entries(debs),
+    ]
+
+
+def files_of(plan: BuildPlan, package: LockedPackage, resolve: str) -> tuple[FetchRequest, ...]:
+    """How to fetch that."""
+    debs = tuple(plan.lock.debs[name] for name in package.debs)
+    return (*source_requests(package, resolve), *deb_requests(package.full_name, debs, resolve))
+
+
+async def build_process_of(
+    package: LockedPackage, values: requests.BuildRequest, debs: tuple[Deb, ...], layers: tuple[Layer, ...]
+) -> Process:
+    """The process of a request to build a package over layers. Neither its sources nor its .debs need be there."""
+    inputs = await create_digest(CreateDigest([request_file(values, layers), *input_entries(package, debs)]))
     tool = await find_sandbox_tool(**implicitly())
-    return tool_process(tool, Call("build", build_description(package), values, layers, LAYER_OUTPUTS), inputs)
+    call = Call("build", build_description(package), values, layers, (*LAYER_OUTPUTS, FAILURE))
+    return tool_process(tool, call, inputs)
 
 
 @rule
@@ -149,17 +174,7 @@ async def make_build_process(request: BuildProcessRequest, opam: OpamSubsystem) 
     plan = await plan_build(BuildPlanRequest(request.resolve), **implicitly())
     package = plan.lock.packages[request.package]
     debs = tuple(plan.lock.debs[name] for name in package.debs)
-    values = build_request(
-        package,
-        plan.opam_texts[package.name],
-        debs,
-        request.layers,
-        plan.lock.later(package.name),
-        opam.check_depexts,
-        opam.depext_files_left_out,
-        opam.overlapping_files,
-    )
-    return BuildProcess(await build_process_of(package, values, debs, request.layers))
+    return BuildProcess(await build_process_of(package, request_of(plan, request, opam), debs, request.layers))
 
 
 @rule
@@ -211,8 +226,7 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
     missing = out_of_reach(package, request.resolve)
     if missing:
         return failed_outcome(package, missing)
-    debs = tuple(plan.lock.debs[name] for name in package.debs)
-    files = (*source_requests(package, request.resolve), *deb_requests(package.full_name, debs, request.resolve))
+    files = files_of(plan, package, request.resolve)
     start = await start_base(BaseLayerRequest(plan.debian_lock), **implicitly())
     if not start.cached:
         # Nothing of this was ever built: all downloads run while the base is made, and fail early.
@@ -252,7 +266,7 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
         if opam.show_build_logs:
             await print_build_log(BuildLogRequest(package.full_name, log), **implicitly())
         if failed:
-            return failed_outcome(package, [failure_text(result, log)])
+            return failed_outcome(package, [failure_text(result, log)], await build_failure(result, log))
     layer = await layer_of(result, build_description(package))
     return PackageOutcome(package.full_name, FrozenDict({**below, package.name: layer}))
 

@@ -3,13 +3,61 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
 
 from pants.engine.process import FallibleProcessResult
 
 from opam_oci.pants_engine.digests import read_files
+from opam_oci.sandbox.foreign_json import parse_object
 
 # Lines of a failed build's log that go into the error.
 _LOG_TAIL = 60
+
+
+# What a build that failed writes, see `opam_sandbox/building/failures`.
+FAILURE = "failure.json"
+
+
+class _DamagedFailure(Exception):
+    """A failure.json that says nothing."""
+
+
+@dataclass(frozen=True)
+class BuildFailure:
+    """Why a package's build failed, and how.
+
+    kind: "build" (its own commands), "limit" (of an option), "memory" (that the machine lacks), "killed" or "other". limit:
+    "time", "memory", "processes", "disk" or "". seconds: how long it took. command: what ran when a limit struck, or "". log:
+    all that opam and dpkg printed.
+    """
+
+    kind: str
+    message: str
+    seconds: float = 0.0
+    limit: str = ""
+    command: str = ""
+    log: str = ""
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it took longer than `[opam].build_timeout`."""
+        return self.limit == "time"
+
+
+async def build_failure(result: FallibleProcessResult, log: str) -> BuildFailure:
+    """What a failed build's own file says of it, or the tool's message where it could write none."""
+    contents = await read_files(result.output_digest, FAILURE)
+    message = tool_message(result)
+    kind = "killed" if result.exit_code < 0 or result.exit_code > 128 else "other"
+    try:
+        told = parse_object(contents.get(FAILURE, b""), FAILURE, _DamagedFailure)
+        kind, limit, seconds, running = told["kind"], told["limit"], told["seconds"], told["running"]
+        command = running[0] if running else ""
+        if all(isinstance(one, str) for one in (kind, limit, command)) and isinstance(seconds, (int, float)):
+            return BuildFailure(kind, message, float(seconds), limit, command, log)
+    except (_DamagedFailure, KeyError, TypeError):
+        pass
+    return BuildFailure(kind, message, log=log)
 
 
 async def build_log(result: FallibleProcessResult) -> str:

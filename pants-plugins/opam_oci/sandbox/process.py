@@ -19,7 +19,8 @@ REQUEST_FILE = "request.json"
 
 # Where processes find the unpacked layers: Pants' name of the cache, and the directory's name in a process.
 STORE = "store"
-_STORE_CACHE = {"opam_oci_layers": STORE}
+STORE_CACHE = "opam_oci_layers"
+_STORE_CACHE = {STORE_CACHE: STORE}
 
 # How long a remote cache may take to answer before a process is run here as well. (0, Pants' default, starts it at once
 # beside the question, which for want of sources fails at once.) One that is not reachable at all says so earlier.
@@ -97,6 +98,22 @@ def publishing_process(
         env=env,
         input_digest=input_digest,
         immutable_input_digests={"__tool": tool.parts["publishing"], **layouts},
+    )
+
+
+def shell_process(
+    tool: SandboxTool, python: str, layers: Sequence[Layer], input_digest: Digest, *, env: Mapping[str, str]
+) -> InteractiveProcess:
+    """A run of the tool's `shell` in the foreground, by the host's `python`. `input_digest`: as of a build's process."""
+    return InteractiveProcess(
+        argv=[python, "-sSEB", "__tool", "shell", REQUEST_FILE],
+        env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **env},
+        input_digest=input_digest,
+        immutable_input_digests={
+            "__tool": tool.parts["shell"],
+            **dict(zip(layer_paths(layers), (layer.digest for layer in layers))),
+        },
+        append_only_caches=_STORE_CACHE,
     )
 
 

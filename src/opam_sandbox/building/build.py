@@ -5,6 +5,7 @@ opam itself builds the package, but is shown a world in which there is nothing t
 
 from __future__ import annotations
 
+import subprocess
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import Optional, Sequence
 
 from opam_sandbox import dpkg, dpkg_union
 from opam_sandbox.beside.union import Union
-from opam_sandbox.building import prepare_opam, sorted_readdir, twice
+from opam_sandbox.building import asked, failures, prepare_opam, sorted_readdir, twice
 from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.building.requests import BuildRequest, Deb, Source
-from opam_sandbox.errors import BuildFailed, MemoryShort, RequestError
+from opam_sandbox.errors import BuildFailed, LimitReached, MemoryShort, RequestError
 from opam_sandbox.layer.description import DpkgFacts, Layer, installed_packages, read_layers
 from opam_sandbox.layer.make import Facts, Identity, make_layer
 from opam_sandbox.layer.mounted import mounted
@@ -26,6 +27,7 @@ from opam_sandbox.request import safe_name
 from opam_sandbox.sandbox import memory, view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
+from opam_sandbox.sandbox.watch import MEMORY
 
 
 def run(request: BuildRequest, jobs: int) -> int:
@@ -38,18 +40,22 @@ def run(request: BuildRequest, jobs: int) -> int:
     if len(layers) < 2 or layers[0].kind != "base" or layers[1].kind != "opam-root":
         raise RequestError("layers: the first should be a base, and the second an opam-root")
 
-    def build(view: View, store: Store, library: Optional[Path]) -> _Build:
+    def build(view: View, store: Store, library: Optional[Path]) -> Build:
         real_owners = RealOwners(view, store, layers, request.get("left_out", ()))
-        return _Build(view, store, library, layers, package, request, jobs, real_owners)
+        return Build(view, store, library, layers, package, request, jobs, real_owners)
+
+    bounds = asked.watch(Path(request["store"]))
 
     def make(store: Store, library: Optional[Path], room: int) -> None:
         def work(view: View) -> Facts:
+            view.overlay.watch = bounds
             return build(view, store, library).run(first)
 
         first = None
         if request.get("twice") and request["package"]["debs"]:
             start = time.monotonic()
             with mounted(store, layers, name="first", room=room) as view:
+                view.overlay.watch = bounds
                 first = build(view, store, library).install_only()
             twice.wait_for_another_time(start)
         make_layer(Identity("package", package.name, package.version), layers, store, work, room=room)
@@ -62,21 +68,26 @@ def run(request: BuildRequest, jobs: int) -> int:
             try:
                 make(store, library, room)
                 return 0
-            except (_OutOfMemory, MemoryShort):
-                if not room:
+            except (_OutOfMemory, MemoryShort, LimitReached) as error:
+                # What lies in memory counts as memory.
+                if not room or (isinstance(error, LimitReached) and error.limit != MEMORY):
                     raise
         make(store, library, 0)
         return 0
 
-    return run_isolated(inside, subordinates=bool(request["package"]["debs"]))
+    return failures.recorded(
+        Path(request["store"]),
+        package.title,
+        lambda told: run_isolated(lambda: told(inside), subordinates=bool(request["package"]["debs"])),
+    )
 
 
 class _OutOfMemory(BuildFailed):
     """A build failed whose scratch files filled the memory they may take: on disk it may not."""
 
 
-class _Build:
-    """library: what sorts directories, if the base can have it."""
+class Build:
+    """A package's build in a mounted view. library: what sorts directories, if the base can have it."""
 
     def __init__(
         self,
@@ -114,6 +125,16 @@ class _Build:
 
         Raises BuildFailed, also where that was something else."""
         timer = self._view.timer
+        facts = self.prepare(first)
+        with timer.step("opam"):
+            self._install()
+        with timer.step("state"):
+            prepare_opam.put_opam_file_back(self._view, self._package)
+        return facts
+
+    def prepare(self, first: Optional[twice.Installed] = None) -> Facts:
+        """Do all that comes before opam, as `run` does. Raises BuildFailed."""
+        timer = self._view.timer
         with timer.step("state"):
             merged = self._unite()
         facts = Facts(opam={"package": self._package.title, "below": installed_packages(self._layers)})
@@ -128,10 +149,7 @@ class _Build:
         if self._union.triggers:
             facts.dpkg["triggered"] = self._union.triggers
         facts.given = self._real_owners.given
-        with timer.step("opam"):
-            self._install()
-        with timer.step("state"):
-            prepare_opam.put_opam_file_back(self._view, self._package)
+        self._preload()
         return facts
 
     # -- before --------------------------------------------------------------
@@ -186,6 +204,17 @@ class _Build:
     # -- the build -----------------------------------------------------------
 
     def _install(self) -> None:
+        done = self.run_opam()
+        # A build that found no room may go on without what it could not write, and say that all went well.
+        self._raise_if_memory_is_full()
+        if done.returncode != 0:
+            raise BuildFailed(
+                f"opam package {self._package.title} failed to build (opam's exit status {done.returncode}); "
+                f"what it printed is in {LOG}"
+            )
+
+    def run_opam(self, **variables: str) -> "subprocess.CompletedProcess[bytes]":
+        """Have opam install the package, in its environment and with these variables besides."""
         argv = [
             "opam",
             "install",
@@ -197,16 +226,8 @@ class _Build:
         ]
         if self._with_test:
             argv.insert(2, "--with-test")
-        env = environment(self._jobs)
-        self._preload()
-        done = self._overlay.run(argv, env, self._view.log, user=True, cwd=f"/{HOME}")
-        # A build that found no room may go on without what it could not write, and say that all went well.
-        self._raise_if_memory_is_full()
-        if done.returncode != 0:
-            raise BuildFailed(
-                f"opam package {self._package.title} failed to build (opam's exit status {done.returncode}); "
-                f"what it printed is in {LOG}"
-            )
+        env = {**environment(self._jobs), **variables}
+        return self._overlay.run(argv, env, self._view.log, user=True, cwd=f"/{HOME}")
 
     def _preload(self) -> None:
         """Have programs see directories in one order on every machine, if the base can do so."""

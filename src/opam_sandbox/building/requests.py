@@ -71,3 +71,16 @@ class BuildRequest(_BuildRequest, total=False):
     twice: bool
     left_out: List[str]
     later: List[str]
+
+
+class _Shell(BuildRequest):
+    command: List[str]
+
+
+class ShellRequest(_Shell, total=False):
+    """`shell`: as `build`. command: its words, none for a shell. after_build: the build's commands run before. network: the
+    machine's is to be had. keep: an absolute path, of an empty directory that is to hold the build's directory, "" for none."""
+
+    after_build: bool
+    network: bool
+    keep: str

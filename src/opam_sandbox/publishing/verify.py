@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     if os.geteuid() == 0:
         return _verify(directory, rootless=False)
     # As those who unpacked: files of modes that keep their owner out can be read.
-    return run_isolated(lambda: _verify(directory, rootless=True))
+    return run_isolated(lambda: _verify(directory, rootless=True), signals=())
 
 
 def _verify(directory: Path, rootless: bool) -> int:

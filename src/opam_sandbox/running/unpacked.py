@@ -21,7 +21,7 @@ def unpacked(store: Store, layers: Sequence[LayerBlob]) -> List[Path]:
                 store.get(layer)
             return 0
 
-        code = namespaces.run_isolated(inside)
+        code = namespaces.run_isolated(inside, signals=())
         if code:
             raise ToolError(f"the image's layers cannot be unpacked (exit status {code}), see above")
         return [store.path(layer.diff_id) for layer in layers]

@@ -15,8 +15,8 @@ import signal
 from pathlib import Path
 from typing import Callable, Dict, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
-from opam_sandbox.errors import ToolError
-from opam_sandbox.sandbox import control_group, limits, privileges, seccomp, syscalls
+from opam_sandbox.errors import LimitReached, ToolError
+from opam_sandbox.sandbox import control_group, limits, privileges, seccomp, syscalls, watch
 from opam_sandbox.sandbox.control_group import ControlGroup
 from opam_sandbox.sandbox.namespaces import become_mapped
 
@@ -29,7 +29,8 @@ _NAMESPACE = b"n"
 
 
 class Command(NamedTuple):
-    """user: it runs as opam, else as root. log, stdout: descriptors of this process; without `stdout`, all goes to the log."""
+    """user: it runs as opam, else as root. log, stdout: descriptors of this process; without `stdout`, all goes to the log.
+    person: it has this process's own three streams, by pipes, or by a terminal of its own where they are one."""
 
     argv: Sequence[str]
     env: Dict[str, str]
@@ -38,6 +39,7 @@ class Command(NamedTuple):
     rootless: bool
     log: int
     stdout: Optional[int] = None
+    person: bool = False
 
     @property
     def gives_up_root(self) -> bool:
@@ -45,13 +47,42 @@ class Command(NamedTuple):
         return self.user and not self.rootless
 
 
-def run(command: Command, mount: Callable[[], Path]) -> int:
+class Looks(NamedTuple):
+    """What is looked at while a command runs: see `Watch.look`."""
+
+    watch: watch.Watch
+    written: Sequence[Path]
+    memories: Sequence[Path]
+
+    def look(self, group: Optional[ControlGroup], last: bool = False) -> None:
+        """Raises LimitReached. group: the command's, which may know better."""
+        for limit in (watch.PROCESSES, watch.MEMORY):
+            if group and getattr(self.watch.bounds, limit) and group.problem(limit):
+                self.watch.raise_reached(limit)
+        self.watch.look(self.written, self.memories, last)
+
+
+def run(command: Command, mount: Callable[[], Path], looks: Optional[Looks] = None) -> int:
     """Run the command to its end, and end whatever it left; returns its exit status, 128 + N for a signal.
 
-    mount: called in a mount namespace of the command's own; gives the directory that is to be the root. Raises ToolError.
+    mount: called in a mount namespace of the command's own; gives the directory that is to be the root. looks: what ends it
+    before its end. Raises ToolError, LimitReached.
     """
     _know_beforehand(command)
-    group, ended = None if command.rootless else control_group.make(), control_group.ended_by_kernel()
+    if command.person:
+        from opam_sandbox.sandbox import streams  # no build has any
+
+        group = _group(command, None)
+        try:
+            with streams.of_person() as own:
+                first = _fork_first(lambda: _first(command, mount, group, own.out, own.log, own.log, own.into), own.log)
+                own.start()
+                own.copy(first)
+                return _exit_code(os.waitpid(first, 0)[1])
+        finally:
+            if group:
+                group.remove()
+    group, ended = _group(command, looks), control_group.ended_by_kernel()
     told, tell = os.pipe()
     copies, out, log = _pipes(command)
     try:
@@ -61,12 +92,16 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
             for descriptor in {tell, out, log}:
                 os.close(descriptor)
         try:
-            _copy(copies)
-        except BaseException:
+            _copy(copies, (lambda: looks.look(group)) if looks else None)
+        except BaseException as error:
             os.kill(first, signal.SIGKILL)
             os.waitpid(first, 0)
+            if isinstance(error, LimitReached):
+                _copy(copies)  # what it had printed
             raise
         status = os.waitpid(first, 0)[1]
+        if looks:
+            looks.look(group, last=True)
         with open(told, "rb", closefd=False) as messages:
             message = messages.read().decode(errors="replace")
         problem = control_group.problem(group, ended)
@@ -80,6 +115,13 @@ def run(command: Command, mount: Callable[[], Path]) -> int:
     if problem:
         raise control_group.error(command.argv, problem)
     return _exit_code(status)
+
+
+def _group(command: Command, looks: Optional[Looks]) -> Optional[ControlGroup]:
+    """Where there can be one. Without privileges, one is asked for only where there are bounds for it."""
+    if looks is None or not (looks.watch.bounds.memory or looks.watch.bounds.processes):
+        return None if command.rootless else control_group.make()
+    return control_group.make(memory=looks.watch.bounds.memory, processes=looks.watch.bounds.processes)
 
 
 def _know_beforehand(command: Command) -> None:
@@ -131,14 +173,18 @@ def _exit_code(status: int) -> int:
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def _copy(copies: Dict[int, int]) -> None:
-    """Copy what comes from pipes until nobody has their other ends. Raises ToolError."""
+def _copy(copies: Dict[int, int], look: Optional[Callable[[], None]] = None) -> None:
+    """Copy what comes from pipes until nobody has their other ends. look: called now and then. Raises ToolError, and what `look`
+    raises."""
     poll = select.poll()
     for descriptor in copies:
         poll.register(descriptor, select.POLLIN)
     left = len(copies)
     while left:
-        for descriptor, _ in poll.poll():
+        found = poll.poll(int(watch.TICK * 1000) if look else None)
+        if look:
+            look()
+        for descriptor, _ in found:
             data = os.read(descriptor, 1 << 16)
             if not data:
                 poll.unregister(descriptor)
@@ -151,7 +197,13 @@ def _copy(copies: Dict[int, int]) -> None:
 
 
 def _first(
-    command: Command, mount: Callable[[], Path], group: Optional[ControlGroup], out: int, log: int, tell: int
+    command: Command,
+    mount: Callable[[], Path],
+    group: Optional[ControlGroup],
+    out: int,
+    log: int,
+    tell: int,
+    into: Optional[int] = None,
 ) -> int:
     syscalls.die_with_parent(signal.SIGKILL)
     if group:
@@ -163,7 +215,7 @@ def _first(
     asked, ask = os.pipe()
     answered, answer = os.pipe()
     # It gets ready while this process mounts.
-    child = _fork(lambda: _become(command, out, log, tell, ask, answered), tell)
+    child = _fork(lambda: _become(command, out, log, tell, ask, answered, into), tell)
     # By the caller's /proc: meanwhile, not when the child waits for it.
     ids = privileges.same_ids() if command.gives_up_root else {}
     root = mount()
@@ -198,8 +250,10 @@ def _first(
             return _exit_code(status)
 
 
-def _become(command: Command, out: int, log: int, tell: int, ask: int, answered: int) -> NoReturn:
-    """Become the command, once this process is in the view."""
+def _become(
+    command: Command, out: int, log: int, tell: int, ask: int, answered: int, into: Optional[int] = None
+) -> NoReturn:
+    """Become the command, once this process is in the view. into: what is its standard input."""
     limits.set_limits()
     own_namespace = True
     if command.user and command.rootless:
@@ -211,9 +265,12 @@ def _become(command: Command, out: int, log: int, tell: int, ask: int, answered:
     os.write(ask, _NAMESPACE if command.gives_up_root and own_namespace else b"x")
     if not os.read(answered, 1):
         os._exit(1)  # there is no view; the parent has said why
-    null = os.open("/dev/null", os.O_RDONLY)  # the view's: it cannot be changed
-    for descriptor, number in ((null, 0), (out, 1), (log, 2)):
+    if into is None:
+        into = os.open("/dev/null", os.O_RDONLY)  # the view's: it cannot be changed
+    for descriptor, number in ((into, 0), (out, 1), (log, 2)):
         os.dup2(descriptor, number)
+    if command.person:
+        _take_terminal()
     if command.gives_up_root:
         _become_opam()
     if own_namespace:
@@ -228,6 +285,16 @@ def _become(command: Command, out: int, log: int, tell: int, ask: int, answered:
     except OSError as error:
         os.write(2, f"{command.argv[0]}: {error.strerror}\n".encode())
         os._exit(_NOT_FOUND if isinstance(error, (FileNotFoundError, NotADirectoryError)) else _NOT_EXECUTABLE)
+
+
+def _take_terminal() -> None:
+    """Have the terminal that standard input is, if it is one, control this process: its keys send signals, shells have jobs."""
+    if os.isatty(0):
+        import fcntl
+        import termios
+
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _become_opam() -> None:

@@ -40,10 +40,10 @@ class ControlGroup:
             with suppress(OSError):
                 (tasks if tasks.exists() else directory / "cgroup.procs").write_text("0")
 
-    def problem(self) -> str:
-        """What a command in it ran out of, "" if nothing."""
+    def problem(self, what: str = "") -> str:
+        """What a command in it ran out of, "" if nothing. what: "processes" or "memory", and nothing else is looked at."""
         for controller, files, key, problem in _COUNTED:
-            for name in files:
+            for name in files if what in ("", _LIMITS[controller]) else ():
                 with suppress(KeyError, OSError, ValueError):
                     lines = (self._directories[controller] / name).read_text().splitlines()
                     if any(line.split()[:1] == [key] and int(line.split()[1]) for line in lines):
@@ -67,6 +67,7 @@ _MORE = (
     "Give the machine or its control group more memory, or run fewer builds at once (Pants' "
     "[GLOBAL].process_execution_local_parallelism)"
 )
+_LIMITS = {"pids": "processes", "memory": "memory"}
 _COUNTED = (
     ("pids", ("pids.events",), "max", "it had more processes at once than a build may have"),
     ("memory", _MEMORY_FILES, _ENDED, f"{_SHORT}. {_MORE}"),
@@ -104,11 +105,15 @@ def error(argv: Sequence[str], found: str) -> ToolError:
     return MemoryShort(text) if found.startswith(_SHORT) else ToolError(text)
 
 
-def make(top: Path = TOP) -> Optional[ControlGroup]:
-    """A new group with bounds; None where there can be none. `top`: where control groups are mounted."""
+def make(top: Path = TOP, memory: int = 0, processes: int = 0) -> Optional[ControlGroup]:
+    """A new group with bounds; None where there can be none. `top`: where control groups are mounted. memory (bytes), processes:
+    bounds that are tighter than those of all commands; 0: these."""
+    # One process is not the command's: the one that mounts its view.
+    most = min(limits.processes()[1], processes + 1 if processes else limits.processes()[1])
+    room = min(limits.memory(), memory or limits.memory())
     bounds = (
-        ("pids", ("pids.max",), str(limits.processes()[1])),
-        ("memory", ("memory.max", "memory.limit_in_bytes"), str(limits.memory())),
+        ("pids", ("pids.max",), str(most)),
+        ("memory", ("memory.max", "memory.limit_in_bytes"), str(room)),
     )
     name = _PREFIX + os.urandom(8).hex()
     directories: Dict[str, Path] = {}

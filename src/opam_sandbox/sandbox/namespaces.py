@@ -13,8 +13,9 @@ import signal
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Sequence
 
 from opam_sandbox import machine_errors
 from opam_sandbox.errors import RequestError, ToolError
@@ -27,8 +28,33 @@ def is_rootless() -> bool:
     return os.geteuid() != 0
 
 
-def run_isolated(main: Callable[[], int], foreign: bool = False, subordinates: bool = False) -> int:
-    """Run `main` inside and return its exit status. Raises ToolError where the kernel gives no namespaces.
+# What a terminal, a supervisor or Pants sends to end this process.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Signal(Exception):
+    """A signal came. Its number is the argument."""
+
+
+class Ended(ToolError):
+    """A signal, `number`, has ended what ran inside."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"this process was ended by {signal.Signals(number).name}")
+        self.number = number
+
+
+def run_isolated(
+    main: Callable[[], int],
+    foreign: bool = False,
+    subordinates: bool = False,
+    network: bool = False,
+    signals: Sequence[signal.Signals] = _ENDING,
+) -> int:
+    """Run `main` inside and return its exit status. Raises ToolError where the kernel gives no namespaces, Ended where one of
+    `signals` came: then all that runs inside is being killed.
+
+    network: the machine's.
 
     foreign: in a user namespace whose ids own nothing of the host's, for root as well, and in a control group namespace.
     `main` still has its old ids there, and is to become root once it needs them no more (`os.setresuid(0, 0, 0)`).
@@ -39,9 +65,25 @@ def run_isolated(main: Callable[[], int], foreign: bool = False, subordinates: b
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        os._exit(_guarded(lambda: _enter(parent, main, foreign, subordinates)))
-    _watch(child)
-    return _wait(child)
+        os._exit(_guarded(lambda: _enter(parent, main, foreign, subordinates, network)))
+    before = {number: signal.signal(number, _end) for number in signals}
+    try:
+        _watch(child)
+        return _wait(child)
+    except _Signal as came:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        raise Ended(came.args[0]) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: object) -> None:
+    raise _Signal(number)
 
 
 def _watch(child: int) -> None:
@@ -109,14 +151,10 @@ def _die_with(parent: int) -> None:
         os._exit(137)  # the parent ended before the line above
 
 
-def _enter(parent: int, main: Callable[[], int], foreign: bool, subordinates: bool) -> int:
-    flags = (
-        syscalls.CLONE_NEWNS
-        | syscalls.CLONE_NEWPID
-        | syscalls.CLONE_NEWIPC
-        | syscalls.CLONE_NEWUTS
-        | syscalls.CLONE_NEWNET
-    )
+def _enter(parent: int, main: Callable[[], int], foreign: bool, subordinates: bool, network: bool) -> int:
+    flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
+    if not network:
+        flags |= syscalls.CLONE_NEWNET
     rootless = is_rootless()
     uid, gid = os.geteuid(), os.getegid()
     many = own_and_subordinate_ids(uid, gid) if rootless and subordinates else None
@@ -140,7 +178,7 @@ def _enter(parent: int, main: Callable[[], int], foreign: bool, subordinates: bo
 
         def inner() -> int:
             try:
-                _settle_in()
+                _settle_in(network)
             except OSError as error:
                 raise ToolError(_no_use_of_namespaces(error)) from None
             # What has no handler does not come to process 1 from inside.
@@ -152,13 +190,14 @@ def _enter(parent: int, main: Callable[[], int], foreign: bool, subordinates: bo
     return _wait(child)
 
 
-def _settle_in() -> None:
+def _settle_in(network: bool) -> None:
     # In the new PID namespace the parent has no number: 0 means that it is alive but outside.
     syscalls.die_with_parent(signal.SIGKILL)
     syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     syscalls.set_host_name(b"localhost")
     os.umask(0o022)  # modes of what is made here end up in layers
-    _loopback_up()
+    if not network:
+        _loopback_up()
     privileges.leave_keyring()
 
 

@@ -22,12 +22,14 @@ from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox import closed, command, memory, stack, surroundings, syscalls, view_files
 from opam_sandbox.sandbox.command_view import Bind, Device, Shown, make_masks, show
 from opam_sandbox.sandbox.stack import Stack
+from opam_sandbox.sandbox.watch import Watch
 
 OPAM_UID = command.OPAM_UID
 # A view has two more directories than layers: what surrounds all commands, and opam's.
 MAX_LOWER = stack.MAX_LOWER - 2
 HOME = "home/opam"
 
+_RESOLVER = "/etc/resolv.conf"
 # Directories for scratch files that everybody may write to. root's commands see the layers' own /var/tmp and /run/lock.
 _PLACES = ("tmp", "dev/shm", "var/tmp", "run/lock")
 
@@ -55,11 +57,14 @@ class Overlay(Stack):
         self._trees: Dict[str, bytes] = {}
         self._devices: Dict[str, Device] = {}
         self._preloaded = ""
+        self._resolver = b""
         # On disk as the layers are: overlayfs numbers files otherwise where they are of several file systems.
         self._around = surroundings.Surroundings(self.scratch / "around")
         self._around_opam = surroundings.Surroundings(self.scratch / "around-opam")
         self._root_ran = False
         self._is_handed_over = False
+        # What its commands may take, if somebody bounds that.
+        self.watch: Optional[Watch] = None
 
     @property
     def root(self) -> Path:
@@ -147,6 +152,10 @@ class Overlay(Stack):
         library all the same, and those with another libc than the layers' do not."""
         self._preloaded = name
 
+    def show_network(self) -> None:
+        """Have opam's commands find names on the network as this machine does."""
+        self._resolver = Path(_RESOLVER).read_bytes() if os.path.exists(_RESOLVER) else b""
+
     def is_full(self) -> bool:
         """Whether the memory for scratch files is."""
         if not self.room:
@@ -163,21 +172,29 @@ class Overlay(Stack):
         user: bool,
         cwd: str = "/",
         stdout: Optional[int] = None,
+        person: bool = False,
     ) -> "subprocess.CompletedProcess[bytes]":
         """Run a command with the merged view as its root: as opam (1000:1000) if `user`, else as root without the
-        capabilities that could leave it. Output goes to `log` (standard output to `stdout` if given). What it leaves running is
-        ended. Raises ToolError where it cannot be run."""
+        capabilities that could leave it. Output goes to `log` (standard output to `stdout` if given), or all streams are
+        this process's (person). What it leaves running is ended. Raises ToolError where it cannot be run."""
         log.flush()
         self.give_short_names([*self._trees.values(), self._nothing])
-        what = command.Command(argv, env, cwd, user, self.rootless, log.fileno(), stdout)
+        what = command.Command(argv, env, cwd, user, self.rootless, log.fileno(), stdout, person)
         if user:
             code = self._run_as_opam(what)
         else:
             if self._is_handed_over:
                 self._mount_again()
             self._root_ran = True
-            code = command.run(what, self._show_to_root)
+            code = command.run(what, self._show_to_root, self._looks())
         return subprocess.CompletedProcess(list(argv), code)
+
+    def _looks(self) -> Optional[command.Looks]:
+        if self.watch is None:
+            return None
+        self.watch.begin()
+        written = [self.upper] if self.room else [self.upper, self.scratch_files]
+        return command.Looks(self.watch, written, [self.scratch_files] if self.room else [])
 
     def _show_to_root(self) -> Path:
         show(self.merged, self._shown(["dev/shm"]))  # /tmp is there already
@@ -224,14 +241,17 @@ class Overlay(Stack):
         home = self._directories_of_home() if has_home else []
         # Here and not in the command's own process, which does not say which names it has taken.
         self.give_short_names([*around, *self._all, *home, os.fsencode(self.upper / HOME)])
-        return command.run(what, lambda: self._show_to_opam([*around, *self._all], home, hidden))
+        return command.run(what, lambda: self._show_to_opam([*around, *self._all], home, hidden), self._looks())
 
     def _surround_opam(self) -> List[bytes]:
         """The directories that are mounted over the view's own."""
         etc = self.merged_directories(self._all, surroundings.PLACE)
+        files = {surroundings.RESOLVER: self._resolver} if self._resolver else {}
         if self._preloaded:
             others = view_files.read(self.root, f"{surroundings.PLACE}/{surroundings.PRELOAD}") or b""
-            self._around_opam.make(etc, {surroundings.PRELOAD: others + b"\n%s\n" % os.fsencode(self._preloaded)})
+            files[surroundings.PRELOAD] = others + b"\n%s\n" % os.fsencode(self._preloaded)
+        if files:
+            self._around_opam.make(etc, files)
         # root's commands may have put something else in the place of /etc.
         return [*self._around_opam.directories, *self._around.directories] if etc else []
 

@@ -14,7 +14,7 @@ from opam_sandbox.files import remove_tree
 
 # The one directory that has such files, and their names in it.
 PLACE = "etc"
-HOSTS, PRELOAD = "hosts", "ld.so.preload"
+HOSTS, PRELOAD, RESOLVER = "hosts", "ld.so.preload", "resolv.conf"
 
 # As container engines have it. The sandbox itself is called `localhost`, too (see `namespaces`).
 NAMES = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"

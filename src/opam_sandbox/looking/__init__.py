@@ -1,0 +1,1 @@
+"""Looks into layers, for people. Changes nothing, and nothing is made of what it says."""

@@ -1,0 +1,9 @@
+"""The requests of this part."""
+
+from typing import List, TypedDict
+
+
+class ContentsRequest(TypedDict):
+    """`contents`: `layers` is one layer directory."""
+
+    layers: List[str]

@@ -1,0 +1,136 @@
+"""What a build may take: options, how the tool hears of them, and what becomes of a build that passes one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pants.engine.internals.scheduler import ExecutionError
+from pants.engine.process import Process
+from pants.engine.streaming_workunit_handler import WorkunitsCallbackFactory
+from pants.testutil.option_util import create_subsystem
+from pants.testutil.rule_runner import QueryRule, RuleRunner
+
+from opam_oci.layers.package import (
+    BuildProcess,
+    BuildProcessRequest,
+    PackageLayerRequest,
+    PackageOutcome,
+)  # fmt: skip
+from opam_oci.sandbox.asked import AskRequest, ask
+from opam_oci.subsystems.opam import BadLimitError, OpamSubsystem
+from tests.backend.backend_runner import OPTIONS, new_runner
+from tests.backend.locktext import Pkg, project
+from tests.backend.test_processes import LAYER
+
+LIMITS = (
+    "--opam-build-timeout=1h30m", "--opam-build-memory-limit=4GiB", "--opam-build-processes-limit=500",
+    "--opam-build-disk-limit=10GiB",
+)  # fmt: skip
+
+
+def limits(**options: Any) -> Any:
+    defaults = {"build_timeout": "", "build_memory_limit": 0, "build_processes_limit": 0, "build_disk_limit": 0}
+    return create_subsystem(OpamSubsystem, **{**defaults, **options}).build_limits()
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [("30m", 1800), ("1h30m", 5400), ("90s", 90), ("90", 90), ("1H 5m 3s", 3903), ("2h", 7200)],
+)
+def test_times(text: str, seconds: int) -> None:
+    assert limits(build_timeout=text) == {"time": seconds}
+
+
+@pytest.mark.parametrize("text", ["half an hour", "-5", "1.5h", "30x", "s", "5m1h"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(BadLimitError, match=r"`\[opam\].build_timeout` is .*; it takes `30m`"):
+        assert limits(build_timeout=text) is None
+
+
+def test_what_is_no_limit() -> None:
+    assert limits() == {} and limits(build_timeout="0") == {}
+    with pytest.raises(BadLimitError, match=r"`\[opam\].build_processes_limit` is -1"):
+        limits(build_processes_limit=-1)
+
+
+def test_a_bad_limit_is_an_error_of_a_build(rule_runner: RuleRunner, fake_tool: None) -> None:
+    rule_runner.write_files(project(Pkg("a")))
+    rule_runner.set_options([*OPTIONS, "--opam-build-timeout=soon"])
+    with pytest.raises(ExecutionError, match=r"`\[opam\].build_timeout` is 'soon'"):
+        rule_runner.request(PackageOutcome, [PackageLayerRequest("default", "a")])
+
+
+def runner_with_caches(tmp_path: Path, *rules: Any) -> RuleRunner:
+    return new_runner(f"--named-caches-dir={tmp_path}", f"--local-store-dir={tmp_path / 'store'}")
+
+
+def test_limits_are_in_no_process(tmp_path: Path, fake_tool: None) -> None:
+    made = []
+    for options in ((), LIMITS):
+        runner = new_runner()
+        runner.rules  # noqa: B018
+        runner = RuleRunner(
+            rules=[*runner.rules, QueryRule(BuildProcess, [BuildProcessRequest])],
+            target_types=runner.target_types, isolated_local_store=True,
+        )  # fmt: skip
+        runner.set_options([*OPTIONS, *options])
+        runner.write_files(project(Pkg("a")))
+        built = runner.request(BuildProcess, [BuildProcessRequest("default", "a", (LAYER, LAYER))])
+        made.append(built.process)
+    assert isinstance(made[0], Process) and made[0] == made[1]
+
+
+def test_a_run_tells_the_tool(tmp_path: Path) -> None:
+    """At its start, in a file of this process's; a run without limits takes it back."""
+    runner = new_runner(f"--named-caches-dir={tmp_path}")
+    runner = RuleRunner(
+        rules=[*runner.rules, QueryRule(WorkunitsCallbackFactory, [AskRequest])],
+        target_types=runner.target_types, bootstrap_args=[f"--named-caches-dir={tmp_path}"],
+    )  # fmt: skip
+    file = tmp_path / "opam_oci_layers/asked" / str(os.getpid())
+    for options, expected in (
+        (LIMITS, {"time": 5400, "memory": 4 << 30, "processes": 500, "disk": 10 << 30}),
+        ((), None),
+        (("--opam-build-timeout=soon",), None),
+    ):
+        runner.set_options([*OPTIONS, f"--named-caches-dir={tmp_path}", *options])
+        factory = runner.request(WorkunitsCallbackFactory, [AskRequest()])
+        assert factory.callback_factory() is None
+        found = json.loads(file.read_text()) if file.exists() else None
+        if found is not None:
+            started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+            assert found.pop("started") == started
+        assert found == expected
+    assert oct(file.parent.stat().st_mode & 0o777) == "0o700"
+
+
+def test_what_ended_processes_asked_goes(tmp_path: Path) -> None:
+    ask(tmp_path / "none", {})
+    assert not (tmp_path / "none").exists()
+    ask(tmp_path, {"time": 3})
+    mine = tmp_path / "asked" / str(os.getpid())
+    for name in ("4194400", ".4194400", "default"):
+        (tmp_path / "asked" / name).write_text("{}")
+    ask(tmp_path, {"time": 4})
+    assert sorted(os.listdir(tmp_path / "asked")) == sorted([str(os.getpid()), "default"])
+    assert json.loads(mine.read_text())["time"] == 4
+    ask(tmp_path, {})
+    assert not mine.exists()
+
+
+def test_an_outcome_says_which_limit_struck(rule_runner: RuleRunner, fake_tool: None) -> None:
+    rule_runner.write_files(project(Pkg("a", opam="limit=time"), Pkg("b", opam="fail"), Pkg("c", depends=["a"])))
+    outcome = rule_runner.request(PackageOutcome, [PackageLayerRequest("default", "a")])
+    failure = outcome.failure
+    assert failure is not None and failure.timed_out
+    assert (failure.kind, failure.limit, failure.seconds, failure.command) == ("limit", "time", 1.5, "make all")
+    assert failure.message == "error: opam package a was ended" and "line 100 of a" in failure.log
+    assert outcome.failed is not None and "line 100 of a" in outcome.failed
+    other = rule_runner.request(PackageOutcome, [PackageLayerRequest("default", "b")]).failure
+    assert other is not None and (other.kind, other.limit, other.timed_out) == ("other", "", False)
+    blocked = rule_runner.request(PackageOutcome, [PackageLayerRequest("default", "c")])
+    assert blocked.failure is None and blocked.blocked_by == ("a.1",)
