@@ -14,8 +14,8 @@ from opam_oci.goals import (
     kept_output,
     opam_health,
     opam_list,
-    opam_revdeps,
     opam_log,
+    opam_revdeps,
     opam_shell,
     opam_which,
     package_image,
@@ -30,7 +30,14 @@ from opam_oci.health import clock, node, plan
 from opam_oci.host import checks, programs
 from opam_oci.images import image, packed_layer, parts, runtime_layer, stored_files
 from opam_oci.layers import base, build_logs, build_plan, cached_build, contents, foundation, package
-from opam_oci.locking import debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer
+from opam_oci.locking import (
+    debian_lockfile,
+    opam_health_lockfile,
+    opam_inputs,
+    opam_lockfile,
+    root_solutions,
+    solver_layer,
+)
 from opam_oci.publishing import claims, image_layout, naming
 from opam_oci.resolves import debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets
 from opam_oci.run_end import dist_links, full_disks, trace

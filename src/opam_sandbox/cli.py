@@ -12,7 +12,6 @@ from opam_sandbox import inherited, machine_errors
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.request import read_request
 
-
 # Set by Pants for a process that really runs, where its caller only wants to know whether its result is known.
 ONLY_LOOK = "OPAM_OCI_ONLY_LOOK"
 NOT_KNOWN = 75

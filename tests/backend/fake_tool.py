@@ -223,7 +223,11 @@ def health_lockfile(request, roots):
             written.append({**said, "reason": root["reason"]})
             continue
         title = f"{root['name']}.{root['version']}"
-        packages[title] = {"name": root["name"], "version": root["version"], "opam": json.dumps(request, sort_keys=True)}
+        packages[title] = {
+            "name": root["name"],
+            "version": root["version"],
+            "opam": json.dumps(request, sort_keys=True),
+        }
         nodes[title] = {"id": f"{title}/{0:012x}", "package": title, "depends": []}
         written.append({**said, "node": f"{title}/{0:012x}"})
     tables = {"package": list(packages.values()), "deb": [], "node": list(nodes.values()), "root": written}

@@ -34,7 +34,13 @@ def project(nodes: Sequence[Node], roots: Sequence[Mapping[str, object]], **meta
 
 def root(title: str, later: Sequence[str] = (), **more: object) -> "dict[str, object]":
     name, _, version = title.partition(".")
-    return {"name": name, "version": version, "node": node_id(title), **({"later": list(later)} if later else {}), **more}
+    return {
+        "name": name,
+        "version": version,
+        "node": node_id(title),
+        **({"later": list(later)} if later else {}),
+        **more,
+    }
 
 
 def run(runner: RuleRunner, *options: str) -> GoalRuleResult:
@@ -89,7 +95,7 @@ def test_a_failure_stops_only_what_stands_on_it(rule_runner: RuleRunner, tmp_pat
 @pytest.mark.usefixtures("fake_tool")
 def test_what_is_known_is_not_built_again(tmp_path: Path) -> None:
     store, notes_file = tmp_path / "store", tmp_path / "notes"
-    for number in range(2):
+    for _number in range(2):
         runner = new_runner(f"--local-store-dir={store}")
         runner.write_files(project(noting(notes_file), [root("good.1"), root("bad.1")]))
         assert run(runner).exit_code == 1
@@ -286,6 +292,8 @@ def test_the_lockfile_is_made_of_the_checks_fields(rule_runner: RuleRunner) -> N
 )
 def test_fields_that_make_no_sense(rule_runner: RuleRunner, fields: str, problem: str) -> None:
     build = f'opam_health_check(name="health", base="//3rdparty/debian:trixie", {fields})\n'
-    rule_runner.write_files({**project([], []), "3rdparty/opam/BUILD": build, "3rdparty/opam/bad.json": '{"packages": 1}'})
+    rule_runner.write_files(
+        {**project([], []), "3rdparty/opam/BUILD": build, "3rdparty/opam/bad.json": '{"packages": 1}'}
+    )
     with pytest.raises(Exception, match=problem):
         run(rule_runner)

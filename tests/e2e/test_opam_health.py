@@ -1,4 +1,4 @@
-"""`opam-health`, `opam-list` and `opam-revdeps` with the base's real opam, over a small repository with one of each kind of trouble."""
+"""`opam-health`, `opam-list` and `opam-revdeps` with the base's real opam: a repository with one of each kind of trouble."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.scratch_project import Run, ScratchProject
 FAILS = 'build: ["sh" "-c" "echo Error: it is broken; exit 2"]'
 PACKAGES = {
     "good.1": 'install: ["sh" "-c" "echo good > %{lib}%/good"]',
-    "good.2": 'available: false',
+    "good.2": "available: false",
     "above.1": 'depends: ["good"]\nbuild: ["test" "-e" "%{lib}%/good"]',
     "optional.1": 'depopts: ["good"]',
     "broken.1": FAILS,

@@ -335,3 +335,11 @@ def test_groups_have_the_tighter_bound(root_user: None) -> None:
         group.remove()
     assert found.pop("pids.max", "11") == "11"
     assert set(found.values()) <= {str(64 << 20)}
+
+
+@pytest.mark.parametrize("part, command", [("building", "build"), ("locking", "lock-opam"), ("imaging", "state")])
+def test_what_is_only_looked_for_is_not_made(tmp_path: Path, part: str, command: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.fspath(REPOSITORY / "src"), "OPAM_OCI_ONLY_LOOK": "1"}
+    argv = [sys.executable, "-m", f"opam_sandbox.{part}", command, "no-such-request.json"]
+    done = subprocess.run(argv, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (75, b"", b"")

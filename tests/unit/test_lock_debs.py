@@ -151,7 +151,9 @@ def test_the_smallest_conflict(count: int, data: st.DataObject) -> None:
     assert fails(found) and not any(fails([item for item in found if item != left_out]) for left_out in found)
 
 
-def node_debs(lists: Lists, directory: Path, opam_files: Dict[str, str], roots: Dict[str, Dict[str, str]]) -> Dict[str, object]:
+def node_debs(
+    lists: Lists, directory: Path, opam_files: Dict[str, str], roots: Dict[str, Dict[str, str]]
+) -> Dict[str, object]:
     """Per package of a health check: its .debs, or why it has none."""
     with zipfile.ZipFile(directory / "packages.zip", "w") as archive:
         for title, text in opam_files.items():
@@ -160,7 +162,9 @@ def node_debs(lists: Lists, directory: Path, opam_files: Dict[str, str], roots: 
     graph = Graph(described)
     for root, solution in roots.items():
         graph.add(root, solution, ())
-    depexts = {node.title: described.facts(node.title).depexts for node in graph.nodes if described.facts(node.title).depexts}
+    depexts = {
+        node.title: described.facts(node.title).depexts for node in graph.nodes if described.facts(node.title).depexts
+    }
     with Apt(lists, STATUS) as apt:
         debs = Debs(apt, depexts, graph)
     return {node.title: debs.missing(number) or debs.of(number) for number, node in enumerate(graph.nodes)}

@@ -27,7 +27,9 @@ def names(graph: Graph, numbers: "List[int] | frozenset[int] | tuple[int, ...]")
 
 
 def test_equal_packages_over_equal_dependencies_are_one_node(tmp_path: Path) -> None:
-    packages = described(tmp_path, {"a.1": "", "a.2": "", "b.1": 'depends: ["a"]', "x.1": 'depends: ["b"]', "y.1": 'depends: ["b"]'})
+    packages = described(
+        tmp_path, {"a.1": "", "a.2": "", "b.1": 'depends: ["a"]', "x.1": 'depends: ["b"]', "y.1": 'depends: ["b"]'}
+    )
     graph = Graph(packages)
     x = graph.add("x", {"x": "1", "b": "1", "a": "1"}, ())
     y = graph.add("y", {"y": "1", "b": "1", "a": "1"}, ())
@@ -39,7 +41,9 @@ def test_equal_packages_over_equal_dependencies_are_one_node(tmp_path: Path) -> 
 
 
 def test_an_optional_dependency_makes_another_node(tmp_path: Path) -> None:
-    packages = described(tmp_path, {"o.1": "", "a.1": 'depopts: ["o"]', "x.1": 'depends: ["a"]', "y.1": 'depends: ["a" "o"]'})
+    packages = described(
+        tmp_path, {"o.1": "", "a.1": 'depopts: ["o"]', "x.1": 'depends: ["a"]', "y.1": 'depends: ["a" "o"]'}
+    )
     graph = Graph(packages)
     x = graph.add("x", {"x": "1", "a": "1"}, ())
     y = graph.add("y", {"y": "1", "a": "1", "o": "1"}, ())
@@ -106,8 +110,8 @@ def test_a_long_chain_needs_no_recursion(tmp_path: Path) -> None:
 
 def test_accepted_failures_are_those_of_the_base(tmp_path: Path) -> None:
     packages = described(
-        tmp_path, {"a.1": 'x-ci-accept-failures: ["debian-13" "centos-7"]', "b.1": 'x-ci-accept-failures: ["debian-12"]'}
+        tmp_path,
+        {"a.1": 'x-ci-accept-failures: ["debian-13" "centos-7"]', "b.1": 'x-ci-accept-failures: ["debian-12"]'},
     )
     assert packages.facts("a.1").accept_failures
     assert not packages.facts("b.1").accept_failures
-

@@ -99,7 +99,9 @@ class OpamHealthLatestField(IntField):
     def compute_value(cls, raw_value: Optional[int], address: Address) -> Optional[int]:
         value = super().compute_value(raw_value, address)
         if value is not None and value < 1:
-            raise InvalidFieldException(f"The `{cls.alias}` field in target {address} is {value}; it must be 1 or more.")
+            raise InvalidFieldException(
+                f"The `{cls.alias}` field in target {address} is {value}; it must be 1 or more."
+            )
         return value
 
 

@@ -253,9 +253,7 @@ async def generate_opam_lockfile(
 ) -> GenerateLockfileResult:
     """An opam resolve's lockfile. Raises LockError, FetchError; a LockError keeps no other lockfile from being written."""
     path, resolve = request.lockfile_dest, request.resolve_name
-    new_base = request.with_base or await writes_base_of(
-        opam.base_of(resolve), "`[opam].resolves_to_base`", generate
-    )
+    new_base = request.with_base or await writes_base_of(opam.base_of(resolve), "`[opam].resolves_to_base`", generate)
     try:
         text = await lock_opam(OpamLockTextRequest(resolve, new_base), **implicitly())
     except LockError as error:

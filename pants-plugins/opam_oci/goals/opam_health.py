@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pants.core.util_rules.distdir import DistDir
 from pants.engine.console import Console
 from pants.engine.fs import CreateDigest, FileContent, PathGlobs, Workspace
@@ -63,7 +61,10 @@ async def read_baseline(path: str) -> HealthReport:
 def failed(report: HealthReport, comparison: Comparison | None, fail_on: FailOn) -> bool:
     """Whether the run's exit status is 1."""
     if fail_on == FailOn.FAILURES:
-        return any(result.status.value in ("failure","timed_out") and not result.accept_failures for result in report.packages.values())
+        return any(
+            result.status.value in ("failure", "timed_out") and not result.accept_failures
+            for result in report.packages.values()
+        )
     if fail_on == FailOn.REGRESSIONS:
         return comparison is not None and comparison.broke_something
     return False
@@ -114,7 +115,9 @@ async def opam_health(
     for target in checks_among(targets, OpamHealthSubsystem.name):
         resolve = target[OpamHealthResolveField].value_or_default(target.address)
         run = await run_check(HealthPlanRequest(resolve), mode_of(health), limited=health.time_limit is not None)
-        exit_code = max(exit_code, await report_run(run, before, target, "opam-health", health, dist, workspace, console))
+        exit_code = max(
+            exit_code, await report_run(run, before, target, "opam-health", health, dist, workspace, console)
+        )
     return OpamHealth(exit_code)
 
 

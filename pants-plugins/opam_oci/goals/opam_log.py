@@ -72,9 +72,7 @@ def report(console: Console, found: CachedBuild, store: Path, many: bool, built:
 
 
 @goal_rule
-async def opam_log(
-    console: Console, targets: Targets, subsystem: OpamLogSubsystem, options: GlobalOptions
-) -> OpamLog:
+async def opam_log(console: Console, targets: Targets, subsystem: OpamLogSubsystem, options: GlobalOptions) -> OpamLog:
     """Print logs in order."""
     asked = await packages_of_targets(targets, "opam-log")
     store = store_directory(options)

@@ -57,7 +57,9 @@ async def opam_revdeps(
 ) -> OpamRevdeps:
     """List, or build, what depends on the packages that are named. Exit status 1 as of `opam-health`."""
     if not options.of:
-        raise NothingAskedError("`opam-revdeps` wants the packages whose dependents are asked for: `--opam-revdeps-of=NAME`.")
+        raise NothingAskedError(
+            "`opam-revdeps` wants the packages whose dependents are asked for: `--opam-revdeps-of=NAME`."
+        )
     of = tuple(options.of)
     exit_code = 0
     values = []
@@ -75,7 +77,9 @@ async def opam_revdeps(
             continue
         request = HealthPlanRequest(resolve, of)
         run = await run_check(request, mode_of(health), limited=health.time_limit is not None)
-        exit_code = max(exit_code, await report_run(run, before, target, "opam-revdeps", health, dist, workspace, console))
+        exit_code = max(
+            exit_code, await report_run(run, before, target, "opam-revdeps", health, dist, workspace, console)
+        )
     if options.json and not options.build:
         console.print_stdout(json.dumps(values, indent=1))
     return OpamRevdeps(exit_code)

@@ -61,8 +61,8 @@ class NodeRequest(EngineAwareParameter):
 
 @dataclass(frozen=True)
 class NodeOutcome(EngineAwareReturnType):
-    """What became of a node. layers: its own and those of all below it, by the packages' names, if it is built. log: of a build that
-    failed. ended: when it was known, in seconds of the epoch; 0 of what was not built."""
+    """What became of a node. layers: its own and those of all below it, by the packages' names, if it is built. log: of a
+    build that failed. ended: when it was known, in seconds of the epoch; 0 of what was not built."""
 
     result: PackageResult
     layers: FrozenDict[str, Layer] = FrozenDict()

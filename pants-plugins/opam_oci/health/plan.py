@@ -33,8 +33,8 @@ class HealthLockRequest:
 
 @dataclass(frozen=True)
 class HealthPlanRequest:
-    """Asks whether a health check can run here and now. revdeps_of: instead of the check's own packages, those that can be installed
-    together with these are solved, now, and no lockfile is read."""
+    """Asks whether a health check can run here and now. revdeps_of: instead of the check's own packages, those that can be
+    installed together with these are solved, now, and no lockfile is read."""
 
     resolve: str
     revdeps_of: tuple[str, ...] = ()

@@ -26,8 +26,8 @@ class HealthRun:
 
 
 def stages_of(lock: HealthLock, changed: tuple[str, ...]) -> list[list[str]]:
-    """The ids of all nodes that roots need, in stages. changed: names of packages whose dependents are looked at: those that depend
-    on one of them themselves come first, then those that depend on these; without, there is one stage."""
+    """The ids of all nodes that roots need, in stages. changed: names of packages whose dependents are looked at: those that
+    depend on one of them themselves come first, then those that depend on these; without, there is one stage."""
     needed = lock.needed({one for root in lock.roots for one in (root.node, *root.later) if one})
     if not changed:
         return [sorted(needed)]
@@ -58,7 +58,9 @@ def root_result(root: HealthRoot, packages: Mapping[str, PackageResult]) -> Root
         for one in root.later:
             later = packages[one]
             if later.status != Status.SUCCESS:
-                status = later.status if later.status in (Status.CANCELLED, Status.NOT_BUILT) else Status.DEPENDENCY_FAILED
+                status = (
+                    later.status if later.status in (Status.CANCELLED, Status.NOT_BUILT) else Status.DEPENDENCY_FAILED
+                )
                 reason = f"{later.full_name}, which opam installs along with it: {later.status.value}"
                 break
     return RootResult(root.name, root.version, status, root.compiler, root.node, root.later, reason)

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpamHealthLockTextRequest(EngineAwareParameter):
-    """Asks for the lockfile of a health check. `new_base`: as of OpamLockTextRequest. revdeps_of: the roots are not the check's, but
-    what can be installed together with these packages."""
+    """Asks for the lockfile of a health check. `new_base`: as of OpamLockTextRequest. revdeps_of: the roots are not the
+    check's, but what can be installed together with these packages."""
 
     resolve: str
     new_base: bool
@@ -167,9 +167,7 @@ async def lock_opam_health(
     solutions, notes = await solutions_of(inputs, locked, request.revdeps_of)
     purpose = f"generate the lockfile of the health check `{request.resolve}`"
     write = write_call(inputs, rootfs, fingerprints, mirrors, archive_mirrors)
-    output = await run_step(
-        write, (solutions, prepared.digest, indexes.digest), purpose, (*mirrors, *archive_mirrors)
-    )
+    output = await run_step(write, (solutions, prepared.digest, indexes.digest), purpose, (*mirrors, *archive_mirrors))
     notes += tuple(json.loads(await read_output(output, "notes.json")))
     return OpamHealthLockText(await read_output(output, "lockfile"), notes, inputs, fingerprints)
 

@@ -1,7 +1,8 @@
 """A lockfile that cannot be made, among others that can.
 
-Pants writes all lockfiles of a run at once, and none where one raises. So one that cannot be made is a result like the others, with
-nothing in it, and its error is raised when Pants comes to print what changed, which is after it has written the others.
+Pants writes all lockfiles of a run at once, and none where one raises. So one that cannot be made is a result like the
+others, with nothing in it, and its error is raised when Pants comes to print what changed, which is after it has written the
+others.
 """
 
 from __future__ import annotations

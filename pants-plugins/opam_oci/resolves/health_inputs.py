@@ -74,7 +74,9 @@ async def _packages(target: Target) -> tuple[str, ...]:
             f"The `{OpamHealthPackagesFileField.alias}` field in target {target.address} names {path}, which does not exist."
         )
     more = named.value if named.value != named.default else ()
-    return tuple(sorted({"".join(one.split()) for one in (*more, *_of_file(contents[0].content, path, target.address))}))
+    return tuple(
+        sorted({"".join(one.split()) for one in (*more, *_of_file(contents[0].content, path, target.address))})
+    )
 
 
 @rule

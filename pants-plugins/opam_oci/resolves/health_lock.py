@@ -47,8 +47,8 @@ class HealthRoot:
 
 @dataclass(frozen=True)
 class HealthLock:
-    """The contents of a lockfile of `[opam-health].resolves`. `base`: the base's address; the tuples of strings: what the lockfile
-    was made for."""
+    """The contents of a lockfile of `[opam-health].resolves`. `base`: the base's address; the tuples of strings: what the
+    lockfile was made for."""
 
     path: str
     resolve: str
@@ -173,7 +173,9 @@ def _checked(lock: HealthLock) -> HealthLock:
                 raise LockfileError(lock.path, f"the node {node.id} depends on {one}, which is not in this lockfile.")
         for deb in node.package.debs:
             if deb not in lock.debs:
-                raise LockfileError(lock.path, f"the node {node.id} names the Debian package {deb}, for which there is no `deb`.")
+                raise LockfileError(
+                    lock.path, f"the node {node.id} names the Debian package {deb}, for which there is no `deb`."
+                )
     for root in lock.roots:
         for one in (*([root.node] if root.node else []), *root.later):
             if one not in lock.nodes:

@@ -1,7 +1,7 @@
 """Looks a process up in the caches, without running it.
 
-Pants has no question for that. But it sets a variable for a process that really runs, if the process names one, and leaves its name
-out of the cache's key: so the tool, where it finds the variable, ends at once, with a status that no cache keeps.
+Pants has no question for that. But it sets a variable for a process that really runs, if the process names one, and leaves
+its name out of the cache's key: so the tool, where it finds the variable, ends at once, with a status that no cache keeps.
 """
 
 from __future__ import annotations

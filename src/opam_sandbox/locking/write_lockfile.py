@@ -93,8 +93,8 @@ def _read_packages(answer: Solution) -> List[PackageToLock]:
 def lock_sources(
     packages: Sequence[PackageToLock], request: Union[LockRequest, LockRootsRequest], session: str, known: Secrets
 ) -> List[str]:
-    """Find each package's sources. Returns notes for the user; raises ToolError where one is out of reach, unless the request says
-    to record that."""
+    """Find each package's sources. Returns notes for the user; raises ToolError where one is out of reach, unless the
+    request says to record that."""
     wanted = [
         (package, source)
         for package in packages

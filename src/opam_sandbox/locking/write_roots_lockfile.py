@@ -81,8 +81,8 @@ def _to_lock(described: Described, title: str) -> PackageToLock:
 class Debs:
     """The .debs of each node: what its depexts need and neither the base nor its dependencies have.
 
-    apt is asked once for all packages, so that those that share a Debian package have the same one. Depexts that do not go together
-    with others' may do for the node alone, with what is below it: so apt is asked for these again.
+    apt is asked once for all packages, so that those that share a Debian package have the same one. Depexts that do not go
+    together with others' may do for the node alone, with what is below it: so apt is asked for these again.
     """
 
     def __init__(self, apt: Apt, depexts: Mapping[str, Sequence[str]], graph: Graph) -> None:
@@ -110,7 +110,9 @@ class Debs:
             self._missing[number] = answer.out_of_reach.get(title, why)
             return
         changed = sorted(
-            f"{deb.name} {deb.version}" for deb in answer.debs if self.all.setdefault(deb.name, deb).version != deb.version
+            f"{deb.name} {deb.version}"
+            for deb in answer.debs
+            if self.all.setdefault(deb.name, deb).version != deb.version
         )
         there = self._of_dependencies(number)
         lost = sorted(there - {deb.name for deb in answer.debs})
@@ -169,8 +171,14 @@ def _lockfile(
         "package": [_package(package, graph.accepts_failures(package.title)) for package in packages],
         "deb": [_deb(debs.all[name]) for name in sorted(used)],
         "node": sorted(nodes, key=lambda node: str(node["id"])),
-        "root": sorted((_root(root, names) for root in roots), key=lambda root: (root["name"], root["version"], root["compiler"])),
+        "root": sorted(
+            (_root(root, names) for root in roots), key=lambda root: (root["name"], root["version"], root["compiler"])
+        ),
     }
+
+
+def _by_name(root: Mapping[str, Any]) -> Tuple[str, str, str]:
+    return root["name"], root["version"], root["compiler"]
 
 
 def _root(root: _Root, names: Sequence[str]) -> Dict[str, Any]:
