@@ -10,7 +10,7 @@ from opam_oci.health.log_text import clean, one_line
 from opam_oci.health.results import FailureKind
 
 # Of a longer log its begin and its end are looked at, this many characters of each.
-_MOST = 2_000_000
+_MOST = 500_000
 # Hints before the end of a log are of its failure; further up, of something that the build went on without.
 _NEAR = 80
 _LONGEST = 300

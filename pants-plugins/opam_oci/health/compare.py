@@ -47,11 +47,11 @@ class Blocked:
 class Comparison:
     """What differs. Each is sorted by name, and a root is in one of them, but that one with several causes is below each.
 
-    regressions: built before, and now their own builds fail, or they have no solution or no depexts. blocked: built before, now
-    stopped by a failure of another package, which is where it is listed. missing_sources: built before, now a source of it, or of
-    all that stops it, is nowhere: that is not the change's fault. untried: built before, not tried now. accepted: built before, now
-    failing as their opam files accept. fixes: built now only. changed: fail in both, for another reason. still_failing: fail in both
-    for the same reason. new, gone: in one run only.
+    regressions: built before, and now their own builds fail, or they have no solution or no depexts. blocked: built before,
+    now stopped by a failure of another package, which is where it is listed. missing_sources: built before, now a source of
+    it, or of all that stops it, is nowhere: that is not the change's fault. untried: built before, not tried now. accepted:
+    built before, now failing as their opam files accept. fixes: built now only. changed: fail in both, for another reason.
+    still_failing: fail in both for the same reason. new, gone: in one run only.
     """
 
     regressions: tuple[Change, ...] = ()

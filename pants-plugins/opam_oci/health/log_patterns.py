@@ -34,7 +34,8 @@ TEST_FAILED = re.compile(
 
 # Lines of checks that went well, of probes, and what make was told to go on after.
 HARMLESS = re.compile(
-    r"\(ignored\)\s*$|\[\s*(?:OK|PASS|SKIP)\s*\]|^(?:ok|PASS|not ok .*# TODO)\b|(?:\.\.\. ?|: )(?:ok|passed|PASS|skipped|yes|no)\s*$"
+    r"\(ignored\)\s*$|\[\s*(?:OK|PASS|SKIP)\s*\]|^(?:ok|PASS|not ok .*# TODO)\b"
+    r"|(?:\.\.\. ?|: )(?:ok|passed|PASS|skipped|yes|no)\s*$"
     r"|conftest|ocaml-configurator|^checking |^\+ |^\s*(?://|\(\*|#include|#define)|^Warning\b|\bwarning: "
 )
 
@@ -69,15 +70,17 @@ _CONFIGURE = re.compile(
     r"^(?:configure|\S*/configure): error: |^configure\.\w+:\d+: error: |^CMake Error|^meson\.build:\d+:\d+: ERROR"
 )
 _OTHER = re.compile(
-    r"^error(?:\[E\d+\])?: |^[\w.]*(?:Error|Exception): |^\S+\.(?:ml[iyl]?|opam|v|mly):\d+.*: [Ee]rror|^E: (?!Unable to locate)|^ocamlfind: (?!.*not found)"
+    r"^error(?:\[E\d+\])?: |^[\w.]*(?:Error|Exception): |^\S+\.(?:ml[iyl]?|opam|v|mly):\d+.*: [Ee]rror"
+    r"|^E: (?!Unable to locate)|^ocamlfind: (?!.*not found)"
     r"|^\*\*\* OCaml.*error|^\S+: internal (?:compiler )?error|^Assertion .* failed|^Fatal error: exception |^Uncaught exception"
-    r"|^Exception: |^Segmentation fault|core dumped|^\s*\d+ tests? failed|^FAIL(?:ED)?[: ]|^\s*\[FAIL\]|^Test .*failed|^SyntaxError"
+    r"|^Exception: |^Segmentation fault|core dumped|^\s*\d+ tests? failed|^FAIL(?:ED)?[: ]"
+    r"|^\s*\[FAIL\]|^Test .*failed|^SyntaxError"
 )
 _PLAIN_ERROR = re.compile(r"^(?:\S+: )?(?:Error|ERROR)(?: \([^)]*\))?: |^Error \(|^Error: ")
 
 GENERAL = re.compile(
-    r"\*\*\* |^\[ERROR\]|^collect2: error|exited with code [1-9]|^(?:=|#)+ ERROR|[Bb]uild failed|^E: |returned non-zero exit status"
-    r"|^\s*error\b|: error: | failed with exit|^Failed\b"
+    r"\*\*\* |^\[ERROR\]|^collect2: error|exited with code [1-9]|^(?:=|#)+ ERROR|[Bb]uild failed|^E: "
+    r"|returned non-zero exit status|^\s*error\b|: error: | failed with exit|^Failed\b"
 )
 # Errors that say no more than that a program failed.
 REPEATS = re.compile(
@@ -87,15 +90,18 @@ REPEATS = re.compile(
 
 # Hints.
 _PKG_CONFIG = re.compile(
-    r"No package '[^']+' found|Package '?\S+?'?,? (?:was not found|required by .*not found)|Requested '.+' but version of|not found in the pkg-config"
+    r"No package '[^']+' found|Package '?\S+?'?,? (?:was not found|required by .*not found)|Requested '.+' but version of"
+    r"|not found in the pkg-config"
 )
 _NO_COMMAND = re.compile(
-    r"(?:^|: )(?P<command>[\w.+/-]+): (?:command )?not found\s*$|^make(?:\[\d+\])?: (?P<made>[\w.+/-]+): (?:No such file or directory|Command not found)"
+    r"(?:^|: )(?P<command>[\w.+/-]+): (?:command )?not found\s*$"
+    r"|^make(?:\[\d+\])?: (?P<made>[\w.+/-]+): (?:No such file or directory|Command not found)"
     r"|env: ['‘](?P<env>[\w.+/-]+)['’]: No such file|\"(?P<opam>[\w.+/-]+)\": command not found"
     r"|Program (?P<dune>[\w.+/-]+) not found in the tree or in PATH|execvp: (?P<exec>[\w.+/-]+): No such file"
 )
 _NO_MODULE = re.compile(
-    r"No module named|Can't locate \S+\.pm in @INC|Could NOT find \w+|Could not find a package configuration file|possibly undefined macro: (?:AM|AC|AX|PKG)_"
+    r"No module named|Can't locate \S+\.pm in @INC|Could NOT find \w+|Could not find a package configuration file"
+    r"|possibly undefined macro: (?:AM|AC|AX|PKG)_"
 )
 _SHARED = re.compile(r"error while loading shared libraries: (?P<shared>\S+?): cannot open")
 _NO_OCAML = re.compile(r"ocamlfind: Package .* not found|Library \"[^\"]+\" (?:in .* )?not found")
@@ -111,7 +117,8 @@ _QUOTED_HEADERS = re.compile(
     r"^(?:(?:openssl|SDL2?|X11|GL|mysql|curl|libxml|python\d|boost|gtk|glib|cairo)[/\d]|(?:gmp|mpfr|zlib|ncurses|readline|ffi|sqlite3|pcre2?|ev|expat|event)\.h$)"
 )
 _CONFIGURE_LACKS = re.compile(
-    r"not found|missing|required|requirements|not met|could not find|cannot find|can't find|no \S+ (?:found|in)|install|unable to find|need(?:s|ed)? ",
+    r"not found|missing|required|requirements|not met|could not find|cannot find|can't find|no \S+ (?:found|in)|install"
+    r"|unable to find|need(?:s|ed)? ",
     re.IGNORECASE,
 )
 _OCAML_LACKS = re.compile(r"ocaml|camlp\d|findlib|dune|menhir|opam\b|coq|rocq", re.IGNORECASE)

@@ -28,6 +28,8 @@ _SLACK = 4
 def clean(text: str) -> str:
     """The text without terminal escapes. A character that cannot be seen becomes U+FFFD. Lines end by "\\n"; of what a line's
     progress display wrote over itself ("\\r") the last is kept."""
+    if text.isascii() and text.isprintable():
+        return text
     text = _ESCAPES.sub("", text.replace("\r\n", "\n"))
     if "\r" in text:
         text = "\n".join(_last_written(line) for line in text.split("\n"))
