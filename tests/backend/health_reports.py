@@ -25,12 +25,12 @@ def package(name: str, status: Status = Status.SUCCESS, version: str = "1.0", **
         fields = {"kind": FailureKind.BUILD, "reason": "Error: Unbound module Fox", **fields}
     if status in OWN_FAILURES and "log" not in fields:
         fields = {"log": LOG.format(name=name), **fields}
-    return replace(PackageResult(f"{name}.{version}/0", name, version, status), **fields)  # type: ignore[arg-type]
+    return replace(PackageResult(f"{name}.{version}/0", name, version, status), **fields)
 
 
 def root(of: PackageResult, **fields: object) -> RootResult:
     made = RootResult(of.name, of.version, of.status, package=of.id, reason=of.reason)
-    return replace(made, **fields)  # type: ignore[arg-type]
+    return replace(made, **fields)
 
 
 def report(*packages: PackageResult, roots: "List[RootResult] | None" = None, **fields: object) -> HealthReport:
@@ -43,11 +43,11 @@ def report(*packages: PackageResult, roots: "List[RootResult] | None" = None, **
         packages=FrozenDict({each.id: each for each in packages}),
         seconds=3723.5,
     )
-    return replace(made, **fields)  # type: ignore[arg-type]
+    return replace(made, **fields)
 
 
 def unsolved(name: str, reason: str, **fields: object) -> RootResult:
-    return replace(RootResult(name, "", Status.NO_SOLUTION, reason=reason), **fields)  # type: ignore[arg-type]
+    return replace(RootResult(name, "", Status.NO_SOLUTION, reason=reason), **fields)
 
 
 def small() -> HealthReport:

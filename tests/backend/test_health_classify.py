@@ -1,5 +1,8 @@
 """classify: the kind of a failed build, and the line of its log that says so."""
 
+# Lines of logs are as long as they are.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import pytest

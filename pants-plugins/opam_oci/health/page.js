@@ -53,8 +53,10 @@
   // One row is reached by Tab, the others from it by arrows, Home and End; Enter follows its link.
   let current = null;
   function enter(row) {
-    if (current) current.removeAttribute("tabindex");
-    current = row || Array.from(body.rows).find((other) => !other.hidden) || null;
+    const next = row || Array.from(body.rows).find((other) => !other.hidden) || null;
+    // A row that loses its tabindex loses the focus.
+    if (current && current !== next) current.removeAttribute("tabindex");
+    current = next;
     if (current) current.tabIndex = 0;
   }
 
