@@ -12,9 +12,9 @@ from opam_oci.fields.health import OpamHealthBaseField, OpamHealthResolveField
 from opam_oci.health.compare import Comparison, compare
 from opam_oci.health.node import Mode
 from opam_oci.health.plan import HealthPlanRequest
-from opam_oci.health.reports import report_files
-from opam_oci.health.results import HealthReport
-from opam_oci.health.results_file import ResultsError, read_results
+from opam_oci.health.read_results import ResultsError, read_results
+from opam_oci.health.reports import write_reports
+from opam_oci.health.results import HealthReport, Status
 from opam_oci.health.run import HealthRun, run_check
 from opam_oci.health.summary import summary
 from opam_oci.pants_engine.calls import contents_of_globs, create_digest
@@ -61,10 +61,8 @@ async def read_baseline(path: str) -> HealthReport:
 def failed(report: HealthReport, comparison: Comparison | None, fail_on: FailOn) -> bool:
     """Whether the run's exit status is 1."""
     if fail_on == FailOn.FAILURES:
-        return any(
-            result.status.value in ("failure", "timed_out") and not result.accept_failures
-            for result in report.packages.values()
-        )
+        broken = (Status.FAILURE, Status.TIMED_OUT)
+        return any(one.status in broken and not one.accept_failures for one in report.packages.values())
     if fail_on == FailOn.REGRESSIONS:
         return comparison is not None and comparison.broke_something
     return False
@@ -76,11 +74,11 @@ def directory_of(target: Target, goal: str) -> str:
     return "/".join((goal, *([where] if where else []), target.address.target_name))
 
 
-async def write_reports(
+async def write_files(
     run: HealthRun, comparison: Comparison | None, directory: str, dist: DistDir, workspace: Workspace
 ) -> None:
     """Write the reports of a run below the distribution directory, in the place of those of the run before."""
-    files = report_files(run.report, run.logs, comparison)
+    files = write_reports(run.report, run.logs, comparison)
     digest = await create_digest(CreateDigest([FileContent(path, content) for path, content in sorted(files.items())]))
     workspace.write_digest(digest, path_prefix=f"{dist.relpath}/{directory}", clear_paths=("",))
 
@@ -99,7 +97,7 @@ async def report_run(
     comparison = compare(before, run.report) if before is not None else None
     if not health.dry_run:
         directory = directory_of(target, goal)
-        await write_reports(run, comparison, directory, dist, workspace)
+        await write_files(run, comparison, directory, dist, workspace)
         console.print_stderr(f"Reports: {dist.relpath}/{directory}/index.html, and others beside it.")
     console.print_stdout(summary(run.report, comparison).rstrip())
     return 1 if failed(run.report, comparison, health.fail_on) else 0

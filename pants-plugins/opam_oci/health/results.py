@@ -46,11 +46,11 @@ class FailureKind(Enum):
 class PackageResult:
     """A package over its dependencies, whoever asked for it.
 
-    id: "lwt.5.6.1/0123456789ab", the same for the same package over the same dependencies in any run. reason: one line, of
-    the log or in our words; log: the whole log, "" where there is none. layer: the digest of its layer, "sha256:..."; size:
-    its bytes. seconds: of its build, None where it is not known; cached: nothing was built in this run, the result was
-    known. started: seconds since the run began, None for what was cached. depends: ids. blocked_by: ids of the packages
-    whose own builds failed. accept_failures: the opam file's `x-ci-accept-failures` names the base's distribution.
+    id: "lwt.5.6.1/0123456789ab", the same for the same package over the same dependencies in any run. reason: one line, of the
+    log or in our words; log: the whole log, "" where there is none. layer: the digest of its layer, "sha256:..."; size: its
+    bytes. seconds: of its build, None where it is not known; cached: nothing was built in this run, the result was known.
+    started: seconds since the run began, None for what was cached. depends: ids. blocked_by: ids of the
+    packages whose own builds failed. accept_failures: the opam file's `x-ci-accept-failures` names the base's distribution.
     """
 
     id: str
@@ -78,9 +78,9 @@ class PackageResult:
 @dataclass(frozen=True)
 class RootResult:
     """One package that was asked for, solved on its own. compiler: what it was solved with, as asked for, such as
-    "ocaml=5.3.0"; "" where nothing was said. package: the id of the root's own package, "" where there is no solution; later: ids
-    of those of its solution that are not below it (opam's `post` dependencies). reason: as of its package, or opam's for no
-    solution."""
+    "ocaml=5.3.0"; "" where nothing was said. package: the id of the root's own package, "" where there is no solution; later:
+    ids of those of its solution that are not below it (opam's `post` dependencies). reason: as of its
+    package, or opam's for no solution."""
 
     name: str
     version: str
