@@ -100,6 +100,10 @@ async def report_run(
         await write_files(run, comparison, directory, dist, workspace)
         console.print_stderr(f"Reports: {dist.relpath}/{directory}/index.html, and others beside it.")
     console.print_stdout(summary(run.report, comparison).rstrip())
+    if health.dry_run:
+        for one in run.report.packages.values():
+            if one.status == Status.NOT_BUILT:
+                console.print_stdout(f"would build {one.full_name}")
     return 1 if failed(run.report, comparison, health.fail_on) else 0
 
 

@@ -29,7 +29,7 @@ LOOKS = {
     Status.NO_SOURCE: Look("no source", "↓", "#e5e5e5", "#4a4a4a"),
     Status.NO_DEPEXT: Look("no depext", "⊘", "#fbf7c5", "#675f00"),
     Status.CANCELLED: Look("not tried", "…", "#f4f4f4", "#5a5a5a"),
-    Status.NOT_BUILT: Look("not asked for", "·", "#ffffff", "#5a5a5a"),
+    Status.NOT_BUILT: Look("not built yet", "·", "#ffffff", "#5a5a5a"),
 }
 KINDS = {
     None: "",
