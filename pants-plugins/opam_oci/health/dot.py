@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Iterable
 
 from opam_oci.health.facts import closure
@@ -10,6 +11,8 @@ from opam_oci.health.looks import LOOKS
 from opam_oci.health.results import HealthReport, RootResult
 
 
+# Graphs of thousands of roots name the same packages.
+@lru_cache(maxsize=1 << 16)
 def quoted(text: str) -> str:
     """A DOT string that stands for the text, without what cannot be seen."""
     shown = clean(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

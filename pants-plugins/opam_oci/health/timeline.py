@@ -7,10 +7,10 @@ from html import escape
 
 from opam_oci.health.log_text import one_line
 from opam_oci.health.looks import LOOKS, seconds_text
-from opam_oci.health.results import HealthReport, PackageResult
+from opam_oci.health.results import HealthReport, PackageResult, Status
 
 _WIDTH, _LANE, _MARGIN, _AXIS = 1000, 18, 8, 22
-_MOST = 3000
+_MOST = 1500
 # A bar of this width, in units of the drawing, has its package's name.
 _NAMED = 60
 STYLE = """\
@@ -29,8 +29,8 @@ def draw(report: HealthReport) -> str:
         return ""
     end = max(_end(package) for package in built) or 1.0
     lanes = _lanes(built)
-    # Of thousands the longest: shorter ones are too thin to be seen.
-    shown = sorted(built, key=lambda package: (-(package.seconds or 0), package.id))[:_MOST]
+    # Of thousands the failures, and the longest: shorter ones are too thin to be seen.
+    shown = sorted(built, key=lambda p: (p.status is Status.SUCCESS, -(p.seconds or 0), p.id))[:_MOST]
     shown.sort(key=lambda package: (package.started, package.id))
     height = _AXIS + (1 + max(lanes.values())) * _LANE + _MARGIN
     parts = [_tick(end, number, height) for number in range(6)]
