@@ -64,19 +64,21 @@ def test_a_bad_limit_is_an_error_of_a_build(rule_runner: RuleRunner, fake_tool: 
         rule_runner.request(PackageOutcome, [PackageLayerRequest("default", "a")])
 
 
-def runner_with_caches(tmp_path: Path, *rules: Any) -> RuleRunner:
-    return new_runner(f"--named-caches-dir={tmp_path}", f"--local-store-dir={tmp_path / 'store'}")
+def asking(output: Any, request: Any, *bootstrap_args: str) -> RuleRunner:
+    """A scheduler that is asked for one thing more."""
+    known = new_runner(*bootstrap_args)
+    return RuleRunner(
+        rules=[*known.rules, QueryRule(output, [request])],
+        target_types=known.target_types,
+        isolated_local_store=True,
+        bootstrap_args=bootstrap_args,
+    )
 
 
-def test_limits_are_in_no_process(tmp_path: Path, fake_tool: None) -> None:
+def test_limits_are_in_no_process(fake_tool: None) -> None:
     made = []
     for options in ((), LIMITS):
-        runner = new_runner()
-        runner.rules  # noqa: B018
-        runner = RuleRunner(
-            rules=[*runner.rules, QueryRule(BuildProcess, [BuildProcessRequest])],
-            target_types=runner.target_types, isolated_local_store=True,
-        )  # fmt: skip
+        runner = asking(BuildProcess, BuildProcessRequest)
         runner.set_options([*OPTIONS, *options])
         runner.write_files(project(Pkg("a")))
         built = runner.request(BuildProcess, [BuildProcessRequest("default", "a", (LAYER, LAYER))])
@@ -86,11 +88,7 @@ def test_limits_are_in_no_process(tmp_path: Path, fake_tool: None) -> None:
 
 def test_a_run_tells_the_tool(tmp_path: Path) -> None:
     """At its start, in a file of this process's; a run without limits takes it back."""
-    runner = new_runner(f"--named-caches-dir={tmp_path}")
-    runner = RuleRunner(
-        rules=[*runner.rules, QueryRule(WorkunitsCallbackFactory, [AskRequest])],
-        target_types=runner.target_types, bootstrap_args=[f"--named-caches-dir={tmp_path}"],
-    )  # fmt: skip
+    runner = asking(WorkunitsCallbackFactory, AskRequest, f"--named-caches-dir={tmp_path}")
     file = tmp_path / "opam_oci_layers/asked" / str(os.getpid())
     for options, expected in (
         (LIMITS, {"time": 5400, "memory": 4 << 30, "processes": 500, "disk": 10 << 30}),

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, get_args
 
 import pytest
 
+from opam_sandbox import inherited
 from opam_sandbox.building import cli as building
 from opam_sandbox.imaging import cli as imaging
 from opam_sandbox.layer.description import read_layer
@@ -232,6 +233,8 @@ CASES = [(command, number) for command, requests in REQUESTS.items() for number,
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A process's sandbox, with layers that the fake has made."""
+    # Commands run in this process, in which Pants' engine of another test hears of its own children by the signal.
+    monkeypatch.setattr(inherited, "settle", lambda: None)
     monkeypatch.chdir(tmp_path)
     Path("gcc.deb").write_bytes(b"deb")
     Path("layout").mkdir()

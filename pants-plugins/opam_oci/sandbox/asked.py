@@ -8,6 +8,7 @@ nothing of it.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from pants.option.global_options import GlobalOptions
 from opam_oci.pants_engine.rules import collect_rules, rule
 from opam_oci.sandbox.process import STORE_CACHE
 from opam_oci.subsystems.opam import BadLimitError, OpamSubsystem
+
+logger = logging.getLogger(__name__)
 
 _DIRECTORY = "asked"
 
@@ -71,7 +74,10 @@ async def construct_asking(_: AskRequest, options: GlobalOptions, opam: OpamSubs
         limits = {}  # who builds says so: other goals have nothing to do with it
 
     def start() -> None:
-        ask(store, limits)
+        try:
+            ask(store, limits)
+        except OSError as error:
+            logger.warning(f"Limits of builds do not hold in this run: {error}. They are handed on in {store}.")
 
     return WorkunitsCallbackFactory(start)
 
