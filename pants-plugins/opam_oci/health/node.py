@@ -207,7 +207,7 @@ async def outcome_of(node: HealthNode, found: OnDemandProcess, below: Mapping[st
         return NodeOutcome(result_of(node, Status.FAILURE, kind=FailureKind.TRANSIENT, reason=reason))
     done = found.result
     elapsed = done.metadata.total_elapsed_ms
-    facts = {"seconds": None if elapsed is None else elapsed / 1000, "cached": came_from_cache(done)}
+    facts: dict[str, Any] = {"seconds": None if elapsed is None else elapsed / 1000, "cached": came_from_cache(done)}
     if done.exit_code != 0:
         result, failure = await failure_of(node, done)
         log = f"{failure.log}\n{failure.message}\n".lstrip("\n")

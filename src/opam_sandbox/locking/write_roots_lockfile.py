@@ -37,12 +37,13 @@ def lock_roots(request: LockRootsRequest) -> int:
     except (RequestError, *DAMAGED) as error:
         raise ToolError(f"{prepared}: what was prepared of the repositories cannot be read: {error}") from None
     known = secrets.take(request.get("secrets", ""))
-    described = Described(packages, base["variables"])
+    described = Described(packages, {**base["variables"]})
     graph = Graph(described)
     roots = [_add(graph, described, root, tuple(request["asked"])) for root in solutions["roots"]]
     to_lock = [_to_lock(described, title) for title in titles(graph.nodes)]
     notes = [note for title in titles(graph.nodes) for note in described.facts(title).notes]
-    notes += lock_sources(to_lock, {**request, "record_out_of_reach": True}, indexes["session"], known)
+    request["record_out_of_reach"] = True
+    notes += lock_sources(to_lock, request, indexes["session"], known)
     depexts = {package.title: package.depexts for package in to_lock if package.depexts}
     with Apt(lists_of(request, indexes["lists"], known), base["status"]) as apt:
         debs = Debs(apt, depexts, graph)
