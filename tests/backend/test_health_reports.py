@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pants.util.frozendict import FrozenDict
 
+from opam_oci.health import results_json
 from opam_oci.health.compare import compare
 from opam_oci.health.facts import failed_roots, rank_failures
 from opam_oci.health.log_text import clean, end_of, one_line
@@ -29,7 +30,7 @@ from opam_oci.health.results import HealthReport, Status
 from opam_oci.health.summary import summary
 from tests.backend.health_reports import large, package, report, root, small, unsolved
 
-SCHEMA = Path(__file__).parents[2] / "docs/health.schema.json"
+SCHEMA = Path(results_json.__file__).with_name("results.schema.json")
 HOSTILE = [
     "</script><script>alert(1)</script>",
     "</pre></details><img src=x onerror=alert(1)>",
