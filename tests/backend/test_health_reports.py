@@ -177,6 +177,14 @@ def test_every_status() -> None:
     assert b"\x1b" not in files["logs/lwt.1.0%2F0.log"]
 
 
+def test_a_long_log_is_not_in_the_files_of_all_that_its_failure_stops() -> None:
+    below = package("below", Status.FAILURE, log="x\n" * 1_000_000)
+    above = package("above", Status.DEPENDENCY_FAILED, depends=(below.id,), blocked_by=(below.id,))
+    files = write_reports(report(below, above))
+    assert json.loads(files["day10/below.1.0.json"])["log"] == below.log
+    assert len(files["day10/above.1.0.json"]) < 20_000 and len(files["index.html"]) < 100_000
+
+
 def test_logs_of_the_caller() -> None:
     broken = package("a", Status.FAILURE, log="")
     files = write_reports(report(broken), {broken.id: "mine"})
