@@ -209,6 +209,11 @@ SAMPLES = {
         TRANSIENT,
         "tar: x/y: Cannot write: No space left on device",
     ),
+    "a directory that builds may not write to": (
+        "install: cannot create regular file '/usr/lib/x.so': Read-only file system\nmake: *** [install] Error 1\n",
+        BUILD,
+        "install: cannot create regular file '/usr/lib/x.so': Read-only file system",
+    ),
     "killed, by gcc": (
         "gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.\nmake: *** [x.o] Error 1\n",
         TRANSIENT,

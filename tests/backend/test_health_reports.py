@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pants.util.frozendict import FrozenDict
 
+from opam_oci.health import results_json
 from opam_oci.health.compare import compare
 from opam_oci.health.facts import failed_roots, rank_failures
 from opam_oci.health.log_text import clean, end_of, one_line
@@ -29,7 +30,7 @@ from opam_oci.health.results import HealthReport, Status
 from opam_oci.health.summary import summary
 from tests.backend.health_reports import large, package, report, root, small, unsolved
 
-SCHEMA = Path(__file__).parents[2] / "docs/health.schema.json"
+SCHEMA = Path(results_json.__file__).with_name("results.schema.json")
 HOSTILE = [
     "</script><script>alert(1)</script>",
     "</pre></details><img src=x onerror=alert(1)>",
@@ -174,6 +175,14 @@ def test_every_status() -> None:
     assert '"cohttp.1.0" -> {"dune.1.0" "lwt.1.0"}' in cohttp["solution"]
     assert cohttp["sha"] == "0123abcd,4567ef"
     assert b"\x1b" not in files["logs/lwt.1.0%2F0.log"]
+
+
+def test_a_long_log_is_not_in_the_files_of_all_that_its_failure_stops() -> None:
+    below = package("below", Status.FAILURE, log="x\n" * 1_000_000)
+    above = package("above", Status.DEPENDENCY_FAILED, depends=(below.id,), blocked_by=(below.id,))
+    files = write_reports(report(below, above))
+    assert json.loads(files["day10/below.1.0.json"])["log"] == below.log
+    assert len(files["day10/above.1.0.json"]) < 20_000 and len(files["index.html"]) < 100_000
 
 
 def test_logs_of_the_caller() -> None:

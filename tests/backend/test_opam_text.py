@@ -6,7 +6,7 @@ from typing import Any, Iterator, List, Tuple
 
 import pytest
 
-from opam_oci.layers.opam_text import seen_by_builds, texts_seen_by_builds
+from opam_oci.layers.opam_text import commands_of_field, seen_by_builds, texts_seen_by_builds
 from opam_sandbox.opam import opamfile
 from tests.support import snapshot
 
@@ -166,3 +166,21 @@ def test_real_opam_files_keep_their_meaning() -> None:
         assert meaning(seen) == meaning(text), f"{name}.{version}"
         tried += 1
     assert tried > 500
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ('["make" "test"]', ("make test",)),
+        (
+            '[["dune" "runtest" "-p" name "-j" jobs] ["sh" "-c" "a; b"] {os = "linux"}]',
+            ("dune runtest -p", "sh -c a; b"),
+        ),
+        ("[]", ()),
+        ('[[make "test"]]', ()),
+        ('"make"', ("make",)),
+    ],
+)
+def test_how_commands_begin(field: str, expected: Tuple[str, ...]) -> None:
+    assert commands_of_field(f'opam-version: "2.0"\nrun-test: {field}\nbuild: ["x"]\n', "run-test") == expected
+    assert commands_of_field("build: [", "build") == ()

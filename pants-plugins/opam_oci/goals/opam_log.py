@@ -87,7 +87,8 @@ async def opam_log(console: Console, targets: Targets, subsystem: OpamLogSubsyst
                     f"{console.sigil_failed()} {outcome.package} was not built, because of {', '.join(outcome.blocked_by)}."
                 )
     found = await concurrently(
-        find_cached_build(CachedBuildRequest(one.resolve, one.name), **implicitly()) for one in asked
+        find_cached_build(CachedBuildRequest(one.resolve, one.name, made=subsystem.build), **implicitly())
+        for one in asked
     )
     known = [report(console, one, store, len(asked) > 1, subsystem.build) for one in found]
     return OpamLog(0 if all(known) and not failed else 1)

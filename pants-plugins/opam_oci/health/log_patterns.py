@@ -41,7 +41,7 @@ HARMLESS = re.compile(
 
 # The machine.
 MACHINE = re.compile(
-    r"No space left on device|Disk quota exceeded|\bENOSPC\b|Read-only file system|Input/output error"
+    r"No space left on device|Disk quota exceeded|\bENOSPC\b|Input/output error"
     r"|(?:virtual memory exhausted|[Cc]annot allocate memory|Out of memory|out of memory allocating|exception Out_of_memory)"
     r"|(?:got|by|with|received) signal (?:9|KILL|SIGKILL)\b|Killed signal terminated program|^(?:.*: line \d+:\s+\d+ )?Killed\b"
     r"|\*\*\* \[.*\] (?:Killed|Error 137)\s*$|exit(?:-| |ed with )?(?:code|status) +137\b"
@@ -75,6 +75,8 @@ _OTHER = re.compile(
     r"|^\*\*\* OCaml.*error|^\S+: internal (?:compiler )?error|^Assertion .* failed|^Fatal error: exception |^Uncaught exception"
     r"|^Exception: |^Segmentation fault|core dumped|^\s*\d+ tests? failed|^FAIL(?:ED)?[: ]"
     r"|^\s*\[FAIL\]|^Test .*failed|^SyntaxError"
+    # A build that writes where it may not, always does.
+    r"|: Read-only file system\b"
 )
 _PLAIN_ERROR = re.compile(r"^(?:\S+: )?(?:Error|ERROR)(?: \([^)]*\))?: |^Error \(|^Error: ")
 

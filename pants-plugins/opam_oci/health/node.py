@@ -14,7 +14,7 @@ from pants.util.frozendict import FrozenDict
 from pants.util.logging import LogLevel
 
 from opam_oci.downloads.fetch import FetchRequest
-from opam_oci.health.classify import classify
+from opam_oci.health.classify import BuildHints, classify
 from opam_oci.health.clock import clock_of_this_run
 from opam_oci.health.plan import HealthPlan, HealthPlanRequest, plan_health
 from opam_oci.health.results import FailureKind, PackageResult, Status
@@ -25,6 +25,7 @@ from opam_oci.layers.foundation import (
     find_foundation,
     make_foundation,
 )
+from opam_oci.layers.opam_text import commands_of_field
 from opam_oci.layers.package import build_description, build_process_of
 from opam_oci.layers.requests import build_request, deb_requests, source_requests
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
@@ -127,9 +128,11 @@ async def failure_of(node: HealthNode, result: FallibleProcessResult) -> tuple[P
     if failure.timed_out:
         said = result_of(node, Status.TIMED_OUT, kind=FailureKind.TRANSIENT, reason=failure.message.splitlines()[0])
         return said, failure
-    kind, line = classify(f"{failure.log}\n{failure.message}")
-    if failure.kind in ("limit", "memory", "killed"):
-        kind, line = FailureKind.TRANSIENT, failure.message.splitlines()[0]
+    tests = commands_of_field(node.package.opam, "run-test") if node.with_test else ()
+    hints = BuildHints(tests, offline=True, killed=failure.kind in ("limit", "memory", "killed"))
+    kind, line = classify(f"{failure.log}\n{failure.message}", hints)
+    if hints.killed:
+        line = failure.message.splitlines()[0]
     return result_of(node, Status.FAILURE, kind=kind, reason=line), failure
 
 

@@ -55,10 +55,15 @@ def write_results(report: HealthReport, logs: Mapping[str, str]) -> str:
 
 
 def write_day10(report: HealthReport, logs: Mapping[str, str]) -> dict[str, str]:
-    """Path -> JSON, as day10's `health-check --json` writes it for each root, with its five statuses and the whole log."""
+    """Path -> JSON, as day10's `health-check --json` writes it for each root, with its five statuses and the whole log; of a
+    root whose dependency failed, the end of that one's."""
     files = {}
     for root in sorted_roots(report):
-        data = _day10_fields(report, root, log_of(report, _failing(report, root), logs))
+        log = log_of(report, _failing(report, root), logs)
+        if causes(report, root):
+            # One long log would be in the files of all roots that its failure stopped.
+            log = end_of(log, _LOG_LINES, _LOG_CHARACTERS)
+        data = _day10_fields(report, root, log)
         data["status"] = _DAY10[root.status]
         data["health_status"] = root.status.value
         files[day10_path(root)] = json.dumps(data, allow_nan=False) + "\n"

@@ -100,6 +100,35 @@ def strings_of_field(text: str, name: str) -> tuple[str, ...]:
     return tuple(_strings(values[-1][1:])) if values else ()
 
 
+@lru_cache(maxsize=None)
+def commands_of_field(text: str, name: str) -> tuple[str, ...]:
+    """How the commands of a field such as `run-test` begin: their words up to the first that is a variable. None of what is
+    no opam file."""
+    if name not in text:
+        return ()
+    found: list[str] = []
+    try:
+        values = [item.tokens for item in _items(_tokens(text)) if item.name == name]
+    except _NotUnderstood:
+        return ()
+    for tokens in values[-1:]:
+        words: list[str] = []
+        depth, whole = 0, True
+        for token in tokens[1:]:
+            depth += (token == "{") - (token == "}")
+            if depth or token in ("}", ":"):
+                continue
+            if token in ("[", "]"):
+                found += [" ".join(words)] if words else []
+                words, whole = [], True
+            elif token.startswith('"') and whole:
+                words += _strings([token])
+            else:
+                whole = False
+        found += [" ".join(words)] if words else []
+    return tuple(found)
+
+
 def _strings(tokens: list[str]) -> list[str]:
     """Those outside of filters (`{...}`)."""
     found = []

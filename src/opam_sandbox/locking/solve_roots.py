@@ -44,19 +44,13 @@ def solve_roots(request: SolveRootsRequest, jobs: int) -> int:
         store = Store(Path(request["store"]), rootless)
         universe, text, more = described(store, layers, prepared, request)
         groups = [compiler_group(one, bounds, request.get("prefer_oldest", False)) for one in request["compilers"]]
+        # Also what has no solution: why is a part of the answer.
+        everything = {(name, version) for name in universe.names for version in universe.names[name].available.values()}
+        chosen = [select(request["selection"], prepared.packages, Available(universe, everything)) for _ in groups]
         if program:
             with mounted(store, [*layers, *program]) as view:
-                solver = Solver(view, universe, text, more, jobs)
-                chosen = [
-                    select(request["selection"], prepared.packages, Available(universe, left))
-                    for left in left_of(solver, groups)
-                ]
-                found = _solved(solver, groups, chosen, bool(more))
+                found = _solved(Solver(view, universe, text, more, jobs), groups, chosen, bool(more))
         else:
-            everything = {
-                (name, version) for name in universe.names for version in universe.names[name].available.values()
-            }
-            chosen = [select(request["selection"], prepared.packages, Available(universe, everything)) for _ in groups]
             found = [_by_opam(store, layers, prepared, request, *pair) for pair in zip(request["compilers"], chosen)]
         roots = [
             _described(compiler, root, answer, universe, prepared)
