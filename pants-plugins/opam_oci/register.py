@@ -12,6 +12,7 @@ from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.goals import (
     generate_lockfiles,
     kept_output,
+    opam_cache,
     package_image,
     package_image_index,
     package_image_layout,
@@ -26,7 +27,7 @@ from opam_oci.layers import base, build_logs, build_plan, foundation, package
 from opam_oci.locking import debian_lockfile, opam_inputs, opam_lockfile
 from opam_oci.publishing import claims, image_layout, naming
 from opam_oci.resolves import debian_rootfs, inputs, locks, opam_repositories, targets
-from opam_oci.run_end import dist_links, full_disks, trace
+from opam_oci.run_end import dist_links, full_disks, store_size, trace
 from opam_oci.sandbox import on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
@@ -35,7 +36,7 @@ from opam_oci.target_types_files import FILE_TARGET_TYPES
 _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules),
     *(debian_mirrors, fetch),
-    *(generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
+    *(generate_lockfiles, kept_output, opam_cache, package_image, package_image_index, package_image_layout),
     *(publish, run_image, tailor, unpublish),
     *(checks, programs),
     *(image, packed_layer, parts, runtime_layer, stored_files),
@@ -43,7 +44,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(debian_lockfile, opam_inputs, opam_lockfile),
     *(claims, image_layout, naming),
     *(debian_rootfs, inputs, locks, opam_repositories, targets),
-    *(dist_links, full_disks, trace),
+    *(dist_links, full_disks, store_size, trace),
     *(on_demand, tool),
 )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Sequence
 
+from pants.base.build_environment import get_buildroot
 from pants.core.goals.run import RunRequest
 from pants.engine.fs import EMPTY_DIGEST, Digest, FileContent
 from pants.engine.process import InteractiveProcess, Process, ProcessCacheScope
+from pants.option.global_options import GlobalOptions
 
 from opam_oci.host.checks import TOOL_PATH
 from opam_oci.sandbox.layer import Layer
@@ -19,7 +22,8 @@ REQUEST_FILE = "request.json"
 
 # Where processes find the unpacked layers: Pants' name of the cache, and the directory's name in a process.
 STORE = "store"
-_STORE_CACHE = {"opam_oci_layers": STORE}
+_STORE_NAME = "opam_oci_layers"
+_STORE_CACHE = {_STORE_NAME: STORE}
 
 # How long a remote cache may take to answer before a process is run here as well. (0, Pants' default, starts it at once
 # beside the question, which for want of sources fails at once.) One that is not reachable at all says so earlier.
@@ -37,6 +41,11 @@ class Call:
     output_files: tuple[str, ...]
     output_directories: tuple[str, ...] = ("blobs",)
     cache_scope: ProcessCacheScope = ProcessCacheScope.SUCCESSFUL
+
+
+def store_directory(options: GlobalOptions) -> str:
+    """Where this machine's processes have the store: an absolute path, of something that may not be there yet."""
+    return os.path.join(get_buildroot(), options.named_caches_dir, _STORE_NAME)
 
 
 def request_file(request: Mapping[str, object], layers: tuple[Layer, ...] = ()) -> FileContent:

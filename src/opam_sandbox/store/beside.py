@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -40,10 +41,10 @@ def _locking(store: Store) -> List[Item]:
 
 
 def _locking_tops(store: Store) -> Iterator[Path]:
-    """This user's part of each version."""
+    """This user's part of each version; inside of a user namespace, the user has another number."""
     for path in listed(store.top):
         if _LOCKING.fullmatch(path.name):
-            yield path / f"uid-{os.getuid()}"
+            yield from (top for top in listed(path) if os.lstat(top).st_uid == os.geteuid())
 
 
 def _known(path: Path, top: Path) -> Item:
@@ -74,8 +75,14 @@ def _take_known(store: Store, item: Item) -> Optional[Path]:
 
 
 def _alone(path: Path) -> Optional[int]:
-    """The descriptor of a file that this process has locked alone, None while somebody else holds it. Raises OSError."""
-    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """The descriptor of a file that this process has locked alone, None while somebody else holds it, or where nobody can, as on
+    a read-only disk. Raises OSError."""
+    try:
+        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return None
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
