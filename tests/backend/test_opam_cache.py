@@ -7,32 +7,47 @@ import logging
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
-from pants.testutil.rule_runner import RuleRunner, mock_console
+from pants.testutil.rule_runner import mock_console
 
 from opam_oci.goals.opam_cache import OpamCache
 from opam_oci.run_end.store_size import StorePruner
+from opam_sandbox.files import remove_tree
 from opam_sandbox.layer.store import FORMAT, Store
 from tests.backend.backend_runner import OPTIONS, new_runner
 
 ROOTLESS = os.geteuid() != 0
+Run = Callable[..., "tuple[int, str, str]"]
 
 
-@pytest.fixture
-def caches(tmp_path: Path) -> Path:
-    return tmp_path / "caches"
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("caches")
 
 
-@pytest.fixture
-def runner(caches: Path) -> Iterator[RuleRunner]:
-    yield new_runner(f"--named-caches-dir={caches}")
+@pytest.fixture(scope="module")
+def run(caches: Path) -> Iterator[Run]:
+    """Runs the goal on the caches of the test alone: its exit status, and what it and its process print, out and errors."""
+    options = (*OPTIONS, f"--named-caches-dir={caches}")
+    runner = new_runner(f"--named-caches-dir={caches}")
+
+    def run_goal(*args: str) -> "tuple[int, str, str]":
+        runner.set_options([*options, OpamCache.name, *args])
+        # Nobody's own store is to be pruned here.
+        found = runner.options_bootstrapper.bootstrap_options.for_global_scope().named_caches_dir
+        assert found == os.fspath(caches)
+        with mock_console(runner.options_bootstrapper) as (_, streams):
+            done = runner.run_goal_rule(OpamCache, global_args=options, args=args)
+            return done.exit_code, done.stdout + streams.get_stdout(), done.stderr + streams.get_stderr()
+
+    yield run_goal
 
 
 def fill(caches: Path) -> Path:
     """A store of three layers of about 100 kB, last used in this order, by a process that has ended. Returns their directory."""
-    caches.mkdir(exist_ok=True)
+    remove_tree(caches / "opam_oci_layers")
     child = os.fork()
     if child == 0:
         store = Store(caches / "opam_oci_layers", ROOTLESS)
@@ -48,21 +63,14 @@ def left(layers: Path) -> list[int]:
     return sorted(int(name, 16) for name in os.listdir(layers))
 
 
-def run(runner: RuleRunner, *args: str) -> "tuple[int, str, str]":
-    """The goal's exit status, and what it and its process print: standard output, and errors."""
-    with mock_console(runner.options_bootstrapper) as (_, streams):
-        done = runner.run_goal_rule(OpamCache, global_args=OPTIONS, args=args)
-        return done.exit_code, done.stdout + streams.get_stdout(), done.stderr + streams.get_stderr()
-
-
-def test_it_prints_and_removes_nothing(runner: RuleRunner, caches: Path) -> None:
+def test_it_prints_and_removes_nothing(run: Run, caches: Path) -> None:
     layers = fill(caches)
-    code, out, _ = run(runner, "--format=json")
+    code, out, _ = run("--format=json")
     data = json.loads(out)
     assert code == 0 and data["store"] == os.fspath(caches / "opam_oci_layers")
     assert [kind["items"] for kind in data["kinds"] if kind["kind"] == "layers"] == [3]
-    assert "days since last use" in run(runner)[1]
-    code, out, _ = run(runner, "--prune", "--days=1", "--dry-run")
+    assert "days since last use" in run()[1]
+    code, out, _ = run("--prune", "--days=1", "--dry-run")
     assert code == 0 and "Would remove" in out and left(layers) == [0, 1, 2]
 
 
@@ -78,9 +86,9 @@ def test_it_prints_and_removes_nothing(runner: RuleRunner, caches: Path) -> None
         ([], [0, 1, 2]),
     ],
 )
-def test_prune(runner: RuleRunner, caches: Path, options: list[str], expected: list[int]) -> None:
+def test_prune(run: Run, caches: Path, options: list[str], expected: list[int]) -> None:
     layers = fill(caches)
-    assert run(runner, "--prune", *options)[0] == 0
+    assert run("--prune", *options)[0] == 0
     assert left(layers) == expected
 
 
@@ -94,9 +102,9 @@ def test_prune(runner: RuleRunner, caches: Path, options: list[str], expected: l
         (["--prune", "--kinds=everything"], "what can be pruned is layers"),
     ],
 )
-def test_bad_options(runner: RuleRunner, caches: Path, options: list[str], error: str) -> None:
+def test_bad_options(run: Run, caches: Path, options: list[str], error: str) -> None:
     layers = fill(caches)
-    code, _, said = run(runner, *options)
+    code, _, said = run(*options)
     assert code == 1 and left(layers) == [0, 1, 2]
     assert error in said and "Traceback" not in said
 
