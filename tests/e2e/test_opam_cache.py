@@ -1,4 +1,4 @@
-"""`opam-cache`: after everything is pruned, packages that are built again are the same; a limit is kept to at the end of a run."""
+"""`opam-cache`: what is built again after everything was pruned is the same; a limit is kept to at the end of a run."""
 
 from __future__ import annotations
 
