@@ -12,7 +12,7 @@ import tarfile
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Union
 
 import pytest
 
@@ -80,9 +80,9 @@ def age(top: Path, layer: Layer, seconds: float) -> None:
     os.utime(entry(top, layer) / "used", (then, then))
 
 
-def run(capfd: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> Dict[str, Any]:
+def run(capfd: pytest.CaptureFixture[str], *arguments: Union[str, Path]) -> Dict[str, Any]:
     capfd.readouterr()
-    assert cli.main([os.fspath(argument) for argument in (*arguments, "--format=json")]) == code  # type: ignore[arg-type]
+    assert cli.main([os.fspath(argument) for argument in (*arguments, "--format=json")]) == 0
     found: Dict[str, Any] = json.loads(capfd.readouterr().out)
     return found
 
@@ -425,6 +425,28 @@ def test_a_running_container_or_build_is_no_leftover(top: Path, capfd: pytest.Ca
     os.utime(held.path, (old, old))
     assert run(capfd, "prune", top, "--days=0")["removed"] == [] and held.path.exists()
     held.remove()
+
+
+def test_what_a_record_names_is_removed_only_if_it_is_that(
+    tmp_path: Path, top: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process was killed before it had written its record, and the directory of another one is somebody's by now."""
+    store = Store(top, ROOTLESS)
+    somebodys = tmp_path / "somebodys"
+    for directory in (somebodys, top / "run" / KIND / "1-ab"):
+        directory.mkdir(parents=True)
+        (directory / "f").write_text("mine")
+    monkeypatch.chdir(somebodys)
+    (store.scratch_records / "01").write_bytes(b"")
+    (store.scratch_records / "02").write_bytes(b"0 0 ")
+    (store.scratch_records / "03").write_bytes(b"1 1 " + os.fsencode(somebodys))
+    (store.scratch_records / "04").write_bytes(b"1 1 " + os.fsencode(top / "run" / KIND / "1-ab"))
+    (store.scratch_records / "05").write_bytes(b"\0" * 20)
+    data = run(capfd, "prune", top, "--days=0", "--dry-run")
+    assert "" not in [item["name"] for item in data["removed"]]
+    data = run(capfd, "prune", top, "--days=0")
+    assert (somebodys / "f").read_text() == "mine" and "somebodys" not in removed(data)
+    assert os.listdir(store.scratch_records) == []
 
 
 def test_another_version_that_runs_stays(top: Path, capfd: pytest.CaptureFixture[str]) -> None:

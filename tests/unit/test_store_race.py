@@ -121,8 +121,9 @@ def test_builds_and_prunes_that_are_killed(tmp_path: Path) -> None:
     # What the killed ones left goes with the next one, and nothing else is there.
     prune_all(top)
     own = top / FORMAT / KIND
-    assert {name: os.listdir(own / name) for name in ("layers", "gone", "tmp", "scratch")} == {
-        name: [] for name in ("layers", "gone", "tmp", "scratch")
-    }
+    left = {name: os.listdir(own / name) for name in ("layers", "gone", "tmp", "scratch")}
+    # What looks at the disk has no record: it goes when it is an hour old.
+    left["tmp"] = [name for name in left["tmp"] if not name.startswith("file-system.")]
+    assert left == {"layers": [], "gone": [], "tmp": [], "scratch": []}
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("scratch")]
     print(ended, file=sys.stderr)

@@ -8,7 +8,7 @@ from pants.engine.console import Console
 from pants.engine.goal import Goal, GoalSubsystem
 from pants.option.global_options import GlobalOptions
 from pants.option.option_types import BoolOption, EnumOption, IntOption, StrListOption, StrOption
-from pants.util.strutil import help_text
+from pants.util.strutil import help_text, softwrap
 
 from opam_oci.host.programs import find_python
 from opam_oci.pants_engine.calls import run_interactive_process
@@ -38,7 +38,7 @@ class OpamCacheSubsystem(GoalSubsystem):
 
     prune = BoolOption(
         default=False,
-        help=help_text(
+        help=softwrap(
             """
             Remove what killed processes left, and what `--days`, `--percent` and `--max-size` say. If there are several of these,
             each is kept to.
@@ -54,7 +54,7 @@ class OpamCacheSubsystem(GoalSubsystem):
         help="With `--prune`: keep so much of what was used last, such as `20GiB`, or `20%` of the disk.",
     )
     kinds = StrListOption(
-        help=help_text(
+        help=softwrap(
             """
             With `--prune`: look at these kinds only, such as `--kinds=layers`. Names are those that are printed without
             `--prune`. Default: all that can be pruned.

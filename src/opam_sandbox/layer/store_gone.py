@@ -16,7 +16,9 @@ DIRECTORY = "gone"
 
 
 def move_aside(root: Path, path: Path) -> Path:
-    """Take its name from a file or directory on the disk of the store `root`; returns where it is then. Raises OSError."""
+    """Take its name from a file or directory of the store, of which `root` is a user's part; returns where it is then.
+
+    Raises OSError."""
     target = root / DIRECTORY / f"{path.name[:64]}.{os.urandom(8).hex()}"
     os.rename(path, target)
     return target
