@@ -158,7 +158,7 @@ def _get(store: Store, layer: Blob, made_again: List[int]) -> Path:
     with mock.patch.object(store, "put", put):
         path = store.get(layer)
     # What was half made lies where the next one makes it.
-    if os.path.lexists(store._root / "tmp" / path.parent.name):
+    if any(name.startswith(path.parent.name) for name in os.listdir(store._root / "tmp")):
         store.discard(layer.diff_id)
         return store.get(layer)
     return path

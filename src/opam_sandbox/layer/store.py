@@ -31,7 +31,7 @@ import os
 import re
 import stat
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Callable, ContextManager, Dict, Iterator, List, Optional, Tuple
 
@@ -291,12 +291,14 @@ class Store:
 
     @contextmanager
     def _temporary(self, name: str) -> Iterator[Path]:
-        path = self._root / "tmp" / name
-        try:
-            remove_tree(path)  # of a process whose record a power loss took
-        except OSError:
-            path = path.with_name(f"{name}.{os.urandom(8).hex()}")  # a disk that fails may keep it for ever
-        with self.scratch(path, mode=0o700) as directory:
+        # Only with the lock of that name. A name that no other directory had before: who sweeps what a killed process left looks
+        # at the inode and then removes by the path, which must not be this one's by then.
+        top = self._root / "tmp"
+        for old in os.listdir(top):
+            if old.startswith(name):
+                with suppress(OSError):  # a disk that fails may keep it for ever
+                    remove_tree(top / old)  # of a process whose record a power loss took
+        with self.scratch(top / f"{name}.{os.urandom(8).hex()}", mode=0o700) as directory:
             yield directory
 
 
