@@ -40,7 +40,7 @@ NAMED = ("0install=2.18", "0install-gtk=2.18", "ocluster=0.3.0", "utop", "ocamlf
 
 def store() -> Path:
     caches = Path(os.environ.get("PANTS_NAMED_CACHES_DIR", Path.home() / ".cache/pants/named_caches"))
-    return caches / "opam_oci_layers/v3/root/layers"
+    return caches / "opam_oci_layers/v4/root/layers"
 
 
 def bases() -> List[Path]:

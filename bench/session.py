@@ -66,7 +66,7 @@ def caches_of(pants: Pants) -> Tuple[Path, Path]:
 def unpacked_layers(pants: Pants) -> Path:
     """The store of unpacked layers, by the hex of their diff_id."""
     kind = "root" if os.geteuid() == 0 else "user"
-    return caches_of(pants)[1] / "opam_oci_layers" / "v3" / kind / "layers"
+    return caches_of(pants)[1] / "opam_oci_layers" / "v4" / kind / "layers"
 
 
 def counters(stderr: str) -> Dict[str, int]:

@@ -12,6 +12,7 @@ from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.goals import (
     generate_lockfiles,
     kept_output,
+    opam_cache,
     opam_health,
     opam_list,
     opam_log,
@@ -40,7 +41,7 @@ from opam_oci.locking import (
 )
 from opam_oci.publishing import claims, image_layout, naming
 from opam_oci.resolves import debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets
-from opam_oci.run_end import dist_links, full_disks, trace
+from opam_oci.run_end import dist_links, full_disks, store_size, trace
 from opam_oci.sandbox import asked, on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
@@ -49,9 +50,9 @@ from opam_oci.target_types_files import FILE_TARGET_TYPES
 _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules),
     *(debian_mirrors, fetch),
-    *(opam_log, opam_shell, opam_which),
-    *(generate_lockfiles, kept_output, opam_health, package_image, package_image_index, package_image_layout),
-    *(opam_list, opam_revdeps),
+    *(opam_cache, opam_log, opam_shell, opam_which),
+    *(generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
+    *(opam_health, opam_list, opam_revdeps),
     *(publish, run_image, tailor, unpublish),
     *(clock, node, plan),
     *(checks, programs),
@@ -60,7 +61,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer),
     *(claims, image_layout, naming),
     *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets),
-    *(dist_links, full_disks, trace),
+    *(dist_links, full_disks, store_size, trace),
     *(asked, on_demand, tool),
 )
 

@@ -23,7 +23,7 @@ KINDS = ROOT / "dist" / "images.kinds"
 OCI = ("grouped", "flat", "zstd", "uncompressed")
 JOINED = ("grouped", "flat", "layout")
 ALL = (*OCI, "oci-archive", "docker-archive", "index", "layout")
-STORE = Path.home() / ".cache/pants/named_caches/opam_oci_layers/v3/root/layers"
+STORE = Path.home() / ".cache/pants/named_caches/opam_oci_layers/v4/root/layers"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="compares owners: needs root")
 

@@ -42,7 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespaces: Namespaces
 
 
 def left(here: Path, tmp_path: Path) -> "set[str]":
-    kind = tmp_path / "store/v3/root"
+    kind = tmp_path / "store/v4/root"
     return set(os.listdir(here)) | set(os.listdir(kind / "tmp")) | set(os.listdir(kind / "scratch"))
 
 
@@ -109,7 +109,7 @@ def test_it_is_tried_again_on_disk_when_the_kernel_has_ended_a_part_of_it(
         )
     else:
         assert (status, log) == (0, "on disk\n"), error
-    assert not list((tmp_path / "store/v3/root/memory").iterdir())
+    assert not list((tmp_path / "store/v4/root/memory").iterdir())
 
 
 @pytest.mark.parametrize("room", [0, 1 << 26], ids=["short", "enough"])

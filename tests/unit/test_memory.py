@@ -255,5 +255,5 @@ def test_scratch_files_lie_in_the_store_where_sandboxes_take_up_memory(
         return found
 
     short, *others = disks.apart(places)
-    assert Path(short).parent == tmp_path / "store/v3/root/tmp"
+    assert Path(short).parent == tmp_path / "store/v4/root/tmp"
     assert others == ["scratch"] * 3

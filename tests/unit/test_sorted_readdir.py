@@ -102,7 +102,7 @@ def test_a_build_does_not_go_on_where_gcc_fails(
         return str(raised.value)
 
     assert "the gcc of base" in namespaces(work)
-    assert [path.name for path in (tmp_path / "store/v3/root/layers").iterdir()] == [base.diff_id[len("sha256:") :]]
+    assert [path.name for path in (tmp_path / "store/v4/root/layers").iterdir()] == [base.diff_id[len("sha256:") :]]
 
 
 @pytest.mark.parametrize("how", ["other bytes", "other record", "no record", "no library"])

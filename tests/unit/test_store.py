@@ -133,7 +133,7 @@ def test_a_layer_is_on_disk_before_it_has_its_name(store: Store, monkeypatch: py
         syscalls, "sync_file_system", lambda path: seen.append((os.listdir(path), store.path(DIFF_ID).exists()))
     )
     store.put(DIFF_ID, lambda target: (target / "f").write_text("") and None)
-    assert [(sorted(names), there) for names, there in seen] == [(["inventory", "root"], False)]
+    assert [(sorted(names), there) for names, there in seen] == [(["inventory", "root", "title", "used"], False)]
 
 
 def test_a_name_is_synced_as_well(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_it_is_closed_to_others(tmp_path: Path, layer: Layer, before: str) -> No
     """A set-uid program of a layer is nobody's to find, whatever the umask is, and in a store of an earlier version."""
     directory = tmp_path / "store"
     if before == "open":
-        (directory / "v3/root").mkdir(parents=True)
+        (directory / "v4/root").mkdir(parents=True)
         (directory / "v1/root/layers").mkdir(parents=True)
         for path in (directory, *directory.rglob("*")):
             path.chmod(0o755)
@@ -162,7 +162,7 @@ def test_it_is_closed_to_others(tmp_path: Path, layer: Layer, before: str) -> No
         Store(directory, False).put(DIFF_ID, lambda target: (target / "f").write_text("") and None)
     finally:
         os.umask(old)
-    closed = [directory, directory / "v3", directory / "v3/root", Store(directory, False).path(DIFF_ID).parent]
+    closed = [directory, directory / "v4", directory / "v4/root", Store(directory, False).path(DIFF_ID).parent]
     assert [path.stat().st_mode & 0o777 for path in closed] == [0o700] * 4
     assert Store(directory, False).path(DIFF_ID).stat().st_mode & 0o777 == 0o755  # the root of what is built over it
 
@@ -189,7 +189,7 @@ def test_another_user_runs_nothing_of_it(tmp_path: Path, root_user: None) -> Non
     assert done.returncode == 126 and "Permission denied" in done.stderr
 
 
-@pytest.mark.parametrize("where", ["", "v3", "v3/root"])
+@pytest.mark.parametrize("where", ["", "v4", "v4/root"])
 def test_a_store_of_another_user_is_refused(tmp_path: Path, root_user: None, where: str) -> None:
     """Who owns a directory can put anything into it."""
     taken = tmp_path / "store" / where
@@ -202,7 +202,7 @@ def test_a_store_of_another_user_is_refused(tmp_path: Path, root_user: None, whe
 def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "store").mkdir()
-    (tmp_path / "store/v3").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "store/v4").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ToolError, match="is not a directory of this user"):
         Store(tmp_path / "store", False)
 

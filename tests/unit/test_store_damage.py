@@ -16,8 +16,7 @@ from typing import Any, Callable, Dict, List, Tuple
 import pytest
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer import inventory
-from opam_sandbox.layer import store as store_module
+from opam_sandbox.layer import inventory, store_check
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.store import Store
 from opam_sandbox.publishing import cli
@@ -140,20 +139,20 @@ def test_a_damaged_layer_without_its_blob_is_an_error(
 
 def reboot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "boot").write_text("another\n")
-    monkeypatch.setattr(store_module, "_BOOT_ID", tmp_path / "boot")
+    monkeypatch.setattr(store_check, "_BOOT_ID", tmp_path / "boot")
 
 
 def an_hour_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = store_module._seconds()
-    monkeypatch.setattr(store_module, "_seconds", lambda: now + 3601)
+    now = store_check._seconds()
+    monkeypatch.setattr(store_check, "_seconds", lambda: now + 3601)
 
 
 def a_clock_before_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_seconds", lambda: 0)
+    monkeypatch.setattr(store_check, "_seconds", lambda: 0)
 
 
 def no_boot_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_BOOT_ID", tmp_path / "absent")
+    monkeypatch.setattr(store_check, "_BOOT_ID", tmp_path / "absent")
 
 
 @pytest.mark.parametrize("when", [reboot, an_hour_later, a_clock_before_its_start, no_boot_id])
@@ -225,7 +224,7 @@ def test_forty_layers_are_looked_at_quickly(tmp_path: Path, layer: Layer) -> Non
     names = [f"{number:064x}" for number in range(40)]
     for name in names:
         store.put(name, lambda target: (target / "f").write_text("") and None)
-    best = min(_timed(lambda: [store_module._problem(store._entry(name)) for name in names]) for _ in range(5))
+    best = min(_timed(lambda: [store_check.problem(store._entry(name)) for name in names]) for _ in range(5))
     print(f"{best * 1000:.2f} ms", file=sys.stderr)
     assert best < 0.05
 

@@ -149,7 +149,7 @@ def test_it_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for number in range(3):
         Store(tmp_path / "store", ROOTLESS).put(f"{number:064x}", lambda target: None)
     assert len(looked) == 1
-    (tmp_path / "store/v3" / ("user" if ROOTLESS else "root") / "file-system").write_text("another disk")
+    (tmp_path / "store/v4" / ("user" if ROOTLESS else "root") / "file-system").write_text("another disk")
     Store(tmp_path / "store", ROOTLESS).put("f" * 64, lambda target: None)
     assert len(looked) == 2
 
@@ -201,7 +201,7 @@ def test_a_full_disk_leaves_no_mark_behind(tmp_path: Path, root_user: None) -> N
                 store.get(layer)
             return sorted(os.listdir(root.parent))
 
-    assert set(disks.apart(work)) <= {"root", "inventory", "checked"}
+    assert set(disks.apart(work)) <= {"root", "inventory", "title", "used", "checked"}
 
 
 def test_locks_of_dead_processes_hold_nobody_up(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_user_has_one_store_for_builds_and_containers(
         pytest.skip(done.stderr)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     [first, second] = [line.split()[1] for line in done.stdout.splitlines()]
-    assert first == second and "/v3/user/layers/" in first
+    assert first == second and "/v4/user/layers/" in first
 
 
 def test_namespaces_are_there(root_user: None) -> None:

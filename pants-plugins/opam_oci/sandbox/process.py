@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Sequence
 
+from pants.base.build_environment import get_buildroot
 from pants.core.goals.run import RunRequest
 from pants.engine.fs import EMPTY_DIGEST, Digest, FileContent
 from pants.engine.process import InteractiveProcess, Process, ProcessCacheScope
+from pants.option.global_options import GlobalOptions
 
 from opam_oci.host.checks import TOOL_PATH
 from opam_oci.sandbox.layer import Layer
@@ -38,6 +41,11 @@ class Call:
     output_files: tuple[str, ...]
     output_directories: tuple[str, ...] = ("blobs",)
     cache_scope: ProcessCacheScope = ProcessCacheScope.SUCCESSFUL
+
+
+def store_directory(options: GlobalOptions) -> str:
+    """Where this machine's processes have the store: an absolute path, of something that may not be there yet."""
+    return os.path.join(get_buildroot(), options.named_caches_dir, STORE_CACHE)
 
 
 def request_file(request: Mapping[str, object], layers: tuple[Layer, ...] = ()) -> FileContent:

@@ -47,6 +47,16 @@ class Part:
 
 def package_files(package: str) -> list[FileContent]:
     """The files of an installed Python package, without importing it. Raises MissingToolError."""
+    top = package_directory(package)
+    return [
+        FileContent(f"{package}/{path.relative_to(top).as_posix()}", path.read_bytes())
+        for path in sorted(top.rglob("*"))
+        if path.suffix in _SUFFIXES and path.is_file()
+    ]
+
+
+def package_directory(package: str = _TOOL) -> Path:
+    """Where an installed Python package is, without importing it. Raises MissingToolError."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise MissingToolError(
@@ -54,12 +64,7 @@ def package_files(package: str) -> list[FileContent]:
             "Start Pants with the `pants` script of this repository; with the official launcher, name the package in "
             "`PANTS_PLUGINS` (as .pants.bootstrap does) or in `[GLOBAL].plugins`."
         )
-    top = Path(next(iter(spec.submodule_search_locations)))
-    return [
-        FileContent(f"{package}/{path.relative_to(top).as_posix()}", path.read_bytes())
-        for path in sorted(top.rglob("*"))
-        if path.suffix in _SUFFIXES and path.is_file()
-    ]
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def read_parts(content: bytes) -> tuple[Part, ...]:

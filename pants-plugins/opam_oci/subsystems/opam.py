@@ -263,6 +263,19 @@ class OpamSubsystem(Subsystem):
             """
         ),
     )
+    store_max_size = StrOption(
+        default="",
+        help=softwrap(
+            """
+            How large what builds keep on this machine may be when a run has ended: unpacked layers, package lists, bytecode. A
+            number and a unit (`40GiB`), or a part of the disk (`20%`). What was not used for the longest time is removed then;
+            what is needed again is made again, from Pants' own store or a cache. Nothing is removed that is in use.
+
+            Default: no limit, as Pants has none for other caches: the next build would wait for what is unpacked again. Set it
+            where disks fill up, such as on CI. `pants opam-cache` says how large all is, and prunes by hand.
+            """
+        ),
+    )
     tailor_requirements = BoolOption(
         default=True,
         advanced=True,

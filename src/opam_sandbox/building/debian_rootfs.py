@@ -77,7 +77,7 @@ def _make_layer(request: RootfsRequest, store: Store, files: Path, timer: Timer)
 
     def inside() -> int:
         with timer.step("unpack"):
-            root = store.put(plain, fill)
+            root = store.put(plain, fill, f"base {request['name']}")
         with timer.step("compress"):
             written, _ = write_blob(root, send)
         if written.diff_id != plain:

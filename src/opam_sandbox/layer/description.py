@@ -77,7 +77,12 @@ class Layer(NamedTuple):
     @property
     def title(self) -> str:
         """`lwt.5.6.1` for packages, `base trixie` for others."""
-        return f"{self.name}.{self.version}" if self.kind == "package" else f"{self.kind} {self.name}".strip()
+        return title_of(self.kind, self.name, self.version)
+
+
+def title_of(kind: str, name: str, version: str) -> str:
+    """`lwt.5.6.1` for packages, `base trixie` for others."""
+    return f"{name}.{version}" if kind == "package" else f"{kind} {name}".strip()
 
 
 def read_layer(directory: Path) -> Layer:

@@ -11,7 +11,7 @@ from opam_sandbox.files import write_json
 from opam_sandbox.layer import broken_links, owners, ownership
 from opam_sandbox.layer.capture import Sink, capture
 from opam_sandbox.layer.compress import GZIP, PackedWriter, Packing, Written
-from opam_sandbox.layer.description import FILE, DpkgFacts, Kind, Layer, LayerFields, OpamFacts
+from opam_sandbox.layer.description import FILE, DpkgFacts, Kind, Layer, LayerFields, OpamFacts, title_of
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.move_to_store import move_to_store
 from opam_sandbox.layer.store import Store
@@ -83,7 +83,7 @@ def make_layer(
                 facts.dpkg.update(owners.facts(given, owners.read_accounts(tops)))
             write_description(identity, written, captured.entries, facts)
             with timer.step("keep"):
-                move_to_store(store, written.diff_id, overlay.upper, captured.taken)
+                move_to_store(store, written.diff_id, overlay.upper, captured.taken, title_of(*identity))
     finally:
         timer.write()
 

@@ -17,7 +17,7 @@ from opam_sandbox.layer.walk_tree import LEFT_OUT_XATTRS
 from opam_sandbox.sandbox import layer_paths, open_in_root
 
 
-def move_to_store(store: Store, diff_id: str, tree: Path, taken: Sequence[Taken]) -> bool:
+def move_to_store(store: Store, diff_id: str, tree: Path, taken: Sequence[Taken], title: str = "a layer") -> bool:
     """Move the paths of `tree` that were captured as the layer `diff_id` (hex) into the store; says whether it did.
 
     Nothing is done where the store is on another file system or mount, or the layer holds what only root can make.
@@ -34,7 +34,7 @@ def move_to_store(store: Store, diff_id: str, tree: Path, taken: Sequence[Taken]
             _move(b"/proc/self/fd/%d" % old, b"/proc/self/fd/%d" % new, taken, rootless)
 
     try:
-        store.put(diff_id, fill)
+        store.put(diff_id, fill, title)
     except OSError as error:
         # Two mounts of one file system have the same device: the first rename says it, and then nothing has moved.
         if error.errno != errno.EXDEV:

@@ -1,11 +1,14 @@
 """The store of unpacked layers: one entry per diff_id, filled once, kept between processes.
 
-    v3/root/              `user` in place of `root` for a user, who then owns all files; for nobody else to enter
+    v4/root/              `user` in place of `root` for a user, who then owns all files; for nobody else to enter
       layers/<diff_id>/
         root/             the layer
         inventory         what `root` consisted of when it was made: see `layer.inventory`
-        checked           when, and of which directory, that was last found to be so; made at any time
+        title             what it was called by who made it
+        used              locked by who uses it, and when that was last: see `layer.store_use`
+        checked           when, and of which directory, it was last found to be whole (`layer.store_check`); made at any time
       tmp/ locks/ scratch/
+      gone/               what is to be deleted: see `layer.store_gone`
       file-system         the device whose file system was found to keep what layers have: see `layer.store_disk`
 
 A user is the same inside of a user namespace, where builds see it as root, and outside, as containers do: one store for both.
@@ -14,6 +17,9 @@ An entry is made beside: unpacked, its digests checked, its inventory written, a
 place under a file lock, and that is synced as well. So it is whole whenever it is there, also after a power loss. What a crash
 leaves in `tmp/` is swept by the next process (`sandbox.scratch`).
 
+Who gets an entry holds it as long as the process lives: nobody takes it away meanwhile, whoever prunes the store. One that was
+taken away before is made again.
+
 Disks, and what people do to directories, are not to be trusted all the same. An entry that this boot of the machine has not
 used yet, that was not looked at for an hour, or that is another directory than the one looked at, is compared with its
 inventory, names, modes, sizes and times, before it is used; `verify` reads all files as well. What is damaged is made again.
@@ -21,34 +27,31 @@ inventory, names, modes, sizes and times, before it is used; `verify` reads all 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import stat
 import sys
-import time
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, ContextManager, Dict, Iterator, List, Optional, Tuple
 
 from opam_sandbox import machine_errors
 from opam_sandbox.digests import hex_of, is_hex
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
-from opam_sandbox.layer import inventory, store_disk
+from opam_sandbox.layer import inventory, store_check, store_disk, store_gone, store_lock, store_use
 from opam_sandbox.layer.read_blob import LayerBlob, plain_content
 from opam_sandbox.sandbox import memory_claims, syscalls
 from opam_sandbox.sandbox.scratch import scratch
 
-# A change of how layers are unpacked must not meet directories that were unpacked the old way.
-FORMAT = "v3"
+# A change of how layers are unpacked must not meet directories that were unpacked the old way, nor one of how they are locked
+# processes that lock the old way.
+FORMAT = "v4"
 
-_HOLDS, _REMEDY = "unpacked layers", "set Pants' [GLOBAL].named_caches_dir to a directory of another file system"
+# Of so many layers on, a process may need more open files than some callers let it have.
+_MANY = 64
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# For so long, in seconds, an entry is believed to be what it was found to be.
-_BELIEVED = 3600
+_HOLDS, _REMEDY = store_lock.HOLDS, store_lock.REMEDY
 
 
 class Store:
@@ -60,13 +63,16 @@ class Store:
     def __init__(self, directory: Path, rootless: bool) -> None:
         self.rootless = rootless
         self._entries: Dict[str, Path] = {}
+        # Descriptors: by name, of entries that are held, and of those that have been taken away since.
+        self._held: Dict[str, int] = {}
+        self._former: List[int] = []
         self._top = Path(os.path.realpath(directory))
         self._root = self._top / FORMAT / ("user" if rootless else "root")
         with machine_errors.at(self._root, _HOLDS, _REMEDY):
             # Layers have set-uid programs, of whatever version: nobody else is to find them there.
             for path in (self._top, self._top / FORMAT, self._root):
                 _make_private(path)
-            for name in ("layers", "tmp", "locks", "scratch"):
+            for name in ("layers", "tmp", "locks", "scratch", store_gone.DIRECTORY):
                 try:
                     (self._root / name).mkdir(exist_ok=True)
                 except FileExistsError:
@@ -79,6 +85,16 @@ class Store:
     def is_beside(self, path: Path) -> bool:
         """Whether a rename leads from `path` into the store."""
         return os.stat(path).st_dev == os.stat(self._root).st_dev
+
+    @property
+    def top(self) -> Path:
+        """The whole directory, where other things are kept beside the layers."""
+        return self._top
+
+    @property
+    def own(self) -> Path:
+        """This user's part: what the module says of it."""
+        return self._root
 
     @property
     def scratch_records(self) -> Path:
@@ -107,8 +123,8 @@ class Store:
             yield room
 
     def has(self, diff_id: str) -> bool:
-        """Whether the layer is there, and whole as far as that was looked at within the last hour."""
-        return _is_believed(self._entry(diff_id))
+        """Whether the layer is there, and whole as far as that was looked at within the last hour. If so, it is held."""
+        return self._use(self._entry(diff_id), lambda entry: "" if store_check.is_believed(entry) else None) == ""
 
     def other_formats(self) -> List[Path]:
         """Directories of layers as other versions of this program have unpacked them."""
@@ -116,10 +132,10 @@ class Store:
         return [self._top / name for name in sorted(known)]
 
     def get(self, layer: LayerBlob) -> Path:
-        """The layer's unpacked directory; unpacks its blob first if it is not there or damaged. Raises ToolError for a damaged
-        blob."""
+        """The layer's unpacked directory; unpacks its blob first if it is not there or damaged. It stays as long as this process
+        lives. Raises ToolError for a damaged blob."""
         entry = self._entry(layer.diff_id)
-        if _problem(entry) == "":
+        if self._use(entry, store_check.problem) == "":
             return entry / "root"
 
         from opam_sandbox.layer.unpack import unpack  # most layers are there
@@ -131,37 +147,107 @@ class Store:
         return self.put(layer.diff_id, fill, layer.title)
 
     def put(self, diff_id: str, fill: Callable[[Path], None], title: str = "a layer") -> Path:
-        """Have `fill` make the layer's directory unless it is there; only a whole one is ever seen. `title` names it when it is
-        damaged, and made again."""
+        """Have `fill` make the layer's directory unless it is there; only a whole one is ever seen. It stays as long as this
+        process lives. `title` names it when it is damaged, and made again."""
         entry = self._entry(diff_id)
         with self._locked(entry.name):
-            problem = _problem(entry)
+            problem = self._use(entry, store_check.problem)
             if problem == "":
                 return entry / "root"
             if problem is not None:
                 print(f"warning: {title} is damaged in the store: {problem}; it is made again", file=sys.stderr)
             self._discard(entry)
             with machine_errors.at(self._root, _HOLDS, _REMEDY):
-                self._make(entry, fill)
-            _note_checked(entry)
+                self._make(entry, fill, title)
+            store_check.note_checked(entry)
         return entry / "root"
 
-    def _make(self, entry: Path, fill: Callable[[Path], None]) -> None:
+    def _make(self, entry: Path, fill: Callable[[Path], None], title: str) -> None:
         store_disk.check(self._root, self.rootless)
+        store_gone.sweep(self._root)
         with self._temporary(entry.name) as directory, machine_errors.at(self._root, _HOLDS, _REMEDY):
             root = directory / "root"
             root.mkdir()
             os.chmod(root, 0o755)  # whatever the umask is
             with store_disk.explained(directory):
                 fill(root)
+            (directory / "title").write_text(title, errors="backslashreplace")
             (directory / "inventory").write_bytes(inventory.record(root, owners=not self.rootless))
-            # Without it, files of a layer may be empty after a power loss, though the layer has its name.
-            syscalls.sync_file_system(directory)
-            os.rename(directory, entry)
+            held = store_use.hold(directory)  # before anybody else knows of it
+            try:
+                # Without it, files of a layer may be empty after a power loss, though the layer has its name.
+                syscalls.sync_file_system(directory)
+                os.rename(directory, entry)
+            except BaseException:
+                os.close(held)
+                raise
+            self._keep(entry.name, held)
         _sync_directory(entry.parent)
 
+    def _use(self, entry: Path, look: Callable[[Path], Optional[str]]) -> Optional[str]:
+        """Hold an entry from now on if it is there and `look` finds it whole. Returns what is wrong with it: "" nothing, None
+        that it is not there. Raises ToolError, OSError."""
+        known = self._held.get(entry.name)
+        if known is not None and store_use.is_used_by(known, entry):
+            return look(entry)
+        held = store_use.hold(entry)
+        if held == store_use.NOTHING:
+            return "who uses it cannot be recorded" if os.path.lexists(entry) else None
+        problem = look(entry)
+        if problem == "":
+            self._keep(entry.name, held)
+        else:
+            os.close(held)
+        return problem
+
+    def _keep(self, name: str, held: int) -> None:
+        if name in self._held:
+            self._former.append(self._held[name])  # somebody found it damaged and made it again: it may be mounted here
+        self._held[name] = held
+        if len(self._held) == _MANY:
+            machine_errors.allow_usual_files()
+
+    def entries(self) -> List[Path]:
+        """The directories of all layers, by name. Raises OSError."""
+        return [self._root / "layers" / name for name in sorted(os.listdir(self._root / "layers"))]
+
+    def is_used(self, entry: Path) -> bool:
+        """Whether a process uses an entry. Raises ToolError, OSError."""
+        try:
+            held = store_use.hold_alone(entry)
+        except BlockingIOError:
+            return True
+        if held != store_use.NOTHING:
+            os.close(held)
+        return False
+
+    def take_away(self, entry: Path, last_used: float) -> Optional[Path]:
+        """Take its name from an entry that nobody uses, nor has used since `last_used`: where it is then, to be deleted once
+        `sync_names` was called. None, at once, if somebody does, or it is gone. Raises ToolError, OSError."""
+        with self._locked(entry.name, wait=False) as lock:
+            if not lock:
+                return None
+            try:
+                held = store_use.hold_alone(entry, make=True)
+            except BlockingIOError:
+                return None
+            try:
+                if not os.path.lexists(entry) or store_use.last_used(entry) > last_used:
+                    return None
+                gone = store_gone.move_aside(self._root, entry)
+                os.unlink(lock)  # who waits for it sees that it is no lock any more
+                return gone
+            finally:
+                if held != store_use.NOTHING:
+                    os.close(held)
+
+    def sync_names(self) -> None:
+        """Have the disk forget the names that were taken away, before the blocks are others'. Raises OSError."""
+        _sync_directory(self._root / "layers")
+
     def discard(self, diff_id: str) -> None:
-        """Remove the layer, if it is there: who wants it next makes it again."""
+        """Remove the layer, if it is there: who wants it next makes it again. Where a process uses it, this one as well, its
+        files stay until that has ended."""
         entry = self._entry(diff_id)
         with self._locked(entry.name):
             self._discard(entry)
@@ -172,12 +258,16 @@ class Store:
         for name in sorted(os.listdir(self._root / "layers")):
             entry = self._root / "layers" / name  # whatever it is called
             with self._locked(name):
-                problem = _compare(entry, contents=True)
-                if problem is None:
-                    continue  # removed since
+                held = store_use.hold(entry)
+                try:
+                    problem = store_check.compare(entry, contents=True)
+                finally:
+                    if held != store_use.NOTHING:
+                        os.close(held)
                 if problem:
                     self._discard(entry)
-            yield name, problem
+            if problem is not None:  # else it was removed since
+                yield name, problem
 
     def _entry(self, diff_id: str) -> Path:
         found = self._entries.get(diff_id)
@@ -187,43 +277,28 @@ class Store:
             found = self._entries[diff_id] = self._root / "layers" / name
         return found
 
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        # flock(2) goes with its process, however that ends: a lock file without an owner locks nothing. Such files stay, as
-        # one that were removed could be held by one process, while another locks its successor.
-        path = self._root / "locks" / f"{name}.lock"
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        with machine_errors.at(self._root, _HOLDS, _REMEDY):
-            try:
-                held = os.open(path, flags, 0o600)
-            except IsADirectoryError:
-                remove_tree(path)  # a repair of the file system has given the name to something else
-                held = os.open(path, flags, 0o600)
-        try:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX)
-            except OSError as error:
-                raise ToolError(store_disk.no_locks(path, error)) from None
-            yield
-        finally:
-            os.close(held)
+    def _locked(self, name: str, wait: bool = True) -> ContextManager[str]:
+        return store_lock.locked(self._root / "locks" / f"{name}.lock", wait)
 
     def _discard(self, entry: Path) -> None:
+        if entry.name in self._held:
+            self._former.append(self._held.pop(entry.name))  # this process may have mounted it
         if os.path.lexists(entry):
-            # In one step, and into what is swept if this process is killed.
-            with self._temporary(entry.name) as directory:
-                os.rename(entry, directory / "damaged")
-                # Before its blocks are others': without a journal, a power loss could bring the name back with their content.
-                _sync_directory(entry.parent)
+            store_gone.move_aside(self._root, entry)
+            # Before its blocks are others': without a journal, a power loss could bring the name back with their content.
+            _sync_directory(entry.parent)
+            store_gone.sweep(self._root)
 
     @contextmanager
     def _temporary(self, name: str) -> Iterator[Path]:
-        path = self._root / "tmp" / name
-        try:
-            remove_tree(path)  # of a process whose record a power loss took
-        except OSError:
-            path = path.with_name(f"{name}.{os.urandom(8).hex()}")  # a disk that fails may keep it for ever
-        with self.scratch(path, mode=0o700) as directory:
+        # Only with the lock of that name. A name that no other directory had before: who sweeps what a killed process left looks
+        # at the inode and then removes by the path, which must not be this one's by then.
+        top = self._root / "tmp"
+        for old in os.listdir(top):
+            if old.startswith(name):
+                with suppress(OSError):  # a disk that fails may keep it for ever
+                    remove_tree(top / old)  # of a process whose record a power loss took
+        with self.scratch(top / f"{name}.{os.urandom(8).hex()}", mode=0o700) as directory:
             yield directory
 
 
@@ -246,69 +321,3 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _is_believed(entry: Path) -> bool:
-    mark = _mark(entry)
-    try:
-        with open(f"{entry}/checked", "rb", buffering=0) as file:
-            checked, _, seconds = file.read().decode().rpartition(" ")
-        return bool(mark) and checked == mark and 0 <= _seconds() - int(seconds) < _BELIEVED
-    except (OSError, ValueError):
-        return False
-
-
-def _problem(entry: Path) -> Optional[str]:
-    """What is wrong with an entry: "" nothing, None that there is none."""
-    if _is_believed(entry):
-        return ""
-    problem = _compare(entry, contents=False)
-    if problem == "":
-        _note_checked(entry)
-    return problem
-
-
-def _compare(entry: Path, contents: bool) -> Optional[str]:
-    """As `_problem`, by the entry's inventory."""
-    try:
-        recorded = (entry / "inventory").read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return "it has no inventory" if os.path.lexists(entry) else None
-    except OSError as error:
-        return f"its inventory cannot be read ({error.strerror})"
-    return inventory.difference(entry / "root", recorded, contents)
-
-
-def _mark(entry: Path) -> str:
-    """Of this very directory, in this boot of the machine; "" where that cannot be said.
-
-    After a power loss the boot is another, in a copy of the store the directory. A change of the top directory shows as well.
-    """
-    try:
-        found, recorded = os.lstat(f"{entry}/root"), os.lstat(f"{entry}/inventory")
-        boot = _text(_BOOT_ID)
-    except OSError:
-        return ""
-    times = f"{found.st_mtime_ns} {found.st_ctime_ns}"
-    return f"{boot} {found.st_dev} {found.st_ino} {times} {recorded.st_size} {recorded.st_mtime_ns}"
-
-
-@lru_cache(maxsize=None)
-def _text(kernel_file: Path) -> str:
-    """Of a file that says the same as long as this process lives. Raises OSError."""
-    return kernel_file.read_text().strip()
-
-
-def _seconds() -> int:
-    """Since the machine has started: what people do to its clock has no say."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME))
-
-
-def _note_checked(entry: Path) -> None:
-    mark = _mark(entry)
-    try:
-        if mark:
-            # In place: whoever reads a part of it sees another mark, or an earlier time, and looks again.
-            (entry / "checked").write_text(f"{mark} {_seconds()}")
-    except OSError:
-        pass  # the next one looks again

@@ -5,10 +5,13 @@ It lies in the directory that layers are unpacked into. A request names it as `s
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import threading
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -17,10 +20,23 @@ _FORMAT = "locking-v2"
 
 
 def directory(store: str, *names: str) -> Path:
-    """A directory below this user's own part of the cache, made if it is not there."""
-    path = Path(os.path.realpath(store), _FORMAT, f"uid-{os.getuid()}", *names)
+    """A directory below this user's own part of the cache, made if it is not there. Nothing of that part is taken away as long as
+    this process lives."""
+    top = Path(os.path.realpath(store), _FORMAT, f"uid-{os.getuid()}")
+    top.mkdir(parents=True, exist_ok=True)
+    _hold(os.fspath(top))
+    path = top.joinpath(*names)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@lru_cache(maxsize=None)
+def _hold(top: str) -> int:
+    # Who prunes the store locks it alone (`store.locking`). What has no locks is not pruned.
+    held = os.open(f"{top}/in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with suppress(OSError):
+        fcntl.flock(held, fcntl.LOCK_SH)
+    return held
 
 
 def write_whole(path: Path, content: str, synced: bool = False) -> None:

@@ -45,6 +45,20 @@ def make_parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("store", type=Path, help="the directory of unpacked layers: Pants' named cache opam_oci_layers")
 
+    usage = commands.add_parser("usage", help="print what is kept between runs, how large and how old it is")
+    prune = commands.add_parser(
+        "prune", help="remove what was not used for the longest time, and what killed processes left"
+    )
+    for parser_of_store in (usage, prune):
+        parser_of_store.add_argument("store", type=Path, help="as of `verify`")
+        parser_of_store.add_argument("--format", choices=("text", "json"), default="text")
+    prune.add_argument("--days", help="remove what was not used for more than so many days")
+    prune.add_argument("--percent", help="keep so many percent of the bytes, of what was used last")
+    prune.add_argument("--max-size", help="keep so much of what was used last, such as 20GiB, or 20%% of the disk")
+    prune.add_argument("--kind", action="append", help="prune only what `usage` calls so (repeatable)")
+    prune.add_argument("--dry-run", action="store_true", help="only print what would go")
+    prune.add_argument("--brief", action="store_true", help="print one line, and nothing if nothing went")
+
     for name, text in (
         ("push", "copy an image to a registry with skopeo"),
         ("load", "load an image into docker or podman"),
@@ -98,6 +112,14 @@ def _run(options: argparse.Namespace) -> int:
         from opam_sandbox.publishing import verify
 
         return verify.run(options)
+    if options.command == "usage":
+        from opam_sandbox.store import command
+
+        return command.usage(options)
+    if options.command == "prune":
+        from opam_sandbox.store import command
+
+        return command.run_prune(options)
     if options.command == "check":
         from opam_sandbox.oci.check_layout import problems
 

@@ -10,11 +10,18 @@ from opam_sandbox.layer.read_blob import LayerBlob
 from opam_sandbox.layer.store import Store
 from opam_sandbox.sandbox import namespaces
 
+# Whoever prunes the store at the same time may take layers away between two processes of this one; once is rare.
+_TRIES = 10
+
 
 def unpacked(store: Store, layers: Sequence[LayerBlob]) -> List[Path]:
     """The layers' directories, bottom first. A user unpacks as builds do, as root of a user namespace, so that there is one
     kind of directory for both: modes that keep their owner out do not keep it from looking at them. Raises ToolError."""
-    if store.rootless and not all(store.has(layer.diff_id) for layer in layers):
+    if not store.rootless:
+        return [store.get(layer) for layer in layers]
+    for _ in range(_TRIES):
+        if all([store.has(layer.diff_id) for layer in layers]):  # each, so that what is there stays there
+            return [store.path(layer.diff_id) for layer in layers]
 
         def inside() -> int:
             for layer in layers:
@@ -24,5 +31,4 @@ def unpacked(store: Store, layers: Sequence[LayerBlob]) -> List[Path]:
         code = namespaces.run_isolated(inside, signals=())
         if code:
             raise ToolError(f"the image's layers cannot be unpacked (exit status {code}), see above")
-        return [store.path(layer.diff_id) for layer in layers]
-    return [store.get(layer) for layer in layers]
+    raise ToolError("the image's layers are taken away as soon as they are unpacked: another program prunes the store")

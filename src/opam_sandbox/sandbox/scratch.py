@@ -12,7 +12,7 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List, Tuple
 
 from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox.user_namespace import remove_tree_of_subordinates
@@ -120,6 +120,26 @@ def sweep(records: Path) -> None:
             continue  # its owner is alive, or has files of ids that are not this process's
         finally:
             os.close(held)
+
+
+def recorded(records: Path) -> List[Tuple[Path, bool]]:
+    """(directory, whether its process is alive) of each record. Raises OSError."""
+    found = []
+    for record in records.iterdir():
+        try:
+            held = os.open(record, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue  # as for `sweep`
+        try:
+            path = Path(os.fsdecode([*os.read(held, 1 << 16).split(b" ", 2), b"", b""][2]))
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append((path, False))
+            except OSError:
+                found.append((path, True))
+        finally:
+            os.close(held)
+    return found
 
 
 def _lock_new(record: Path) -> int:
