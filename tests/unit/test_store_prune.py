@@ -372,6 +372,7 @@ def test_all_kinds(tmp_path: Path, top: Path, capfd: pytest.CaptureFixture[str])
     old = time.time() - OLD
     files = ["compiled/k", f"locking-v2/uid-{os.getuid()}/apt/m/lists", f"locking-v2/uid-{os.getuid()}/archives/x"]
     files += [f"v1/{KIND}/layers/e/root/f", f"{FORMAT}/{KIND}/tmp/half/f", f"run/{KIND}/1-ab/f", "what/f"]
+    files += ["failed/a.1/20260101T000000Z-00000000/build.log", "asked/12"]
     for name in files:
         path = top / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -381,10 +382,11 @@ def test_all_kinds(tmp_path: Path, top: Path, capfd: pytest.CaptureFixture[str])
                 os.utime(one, (old, old))
     data = run(capfd, "usage", top)
     records = kinds(data).pop("records")
-    expected = {"layers": 1, "libraries": 1, "bytecode": 1, "locking": 2, "versions": 1, "leftovers": 2, "unknown": 1}
+    expected = {"layers": 1, "libraries": 1, "bytecode": 1, "failed": 1, "locking": 2, "versions": 1}
+    expected.update(leftovers=2, unknown=1)
     assert kinds(data) == {**expected, "records": records}
     assert data["size"] == sum(kind["size"] for kind in data["kinds"]) >= 7 * 10_000
-    for kind in ("bytecode", "locking", "versions", "libraries"):
+    for kind in ("bytecode", "failed", "locking", "versions", "libraries"):
         done = run(capfd, "prune", top, f"--kind={kind}", "--days=0")
         assert {one["kind"] for one in done["removed"]} == {kind} and len(done["removed"]) == expected[kind]
         expected.pop(kind)

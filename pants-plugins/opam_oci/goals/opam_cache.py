@@ -61,6 +61,9 @@ class OpamCacheSubsystem(GoalSubsystem):
             """
         ),
     )
+    failed = BoolOption(
+        default=False, help="With `--prune`, and with no limit: remove what is kept of builds that failed, their logs."
+    )
     dry_run = BoolOption(default=False, help="With `--prune`: print what would go, and remove nothing.")
     format = EnumOption(default=Format.text, help="Text for people, or JSON for programs: sizes in bytes.")
 
@@ -77,11 +80,17 @@ class OpamCacheSubsystem(GoalSubsystem):
         """The tool's command line. Raises ValueError where options need `--prune`."""
         if not self.prune:
             needing = [*self.limits(), *(["--kinds"] if self.kinds else []), *(["--dry-run"] if self.dry_run else [])]
+            needing += ["--failed"] if self.failed else []
             if needing:
                 raise ValueError(f"{' and '.join(needing)} say what is removed: add `--prune`.")
             return ["usage", store, f"--format={self.format.value}"]
-        options = [f"{name}={value}" for name, value in self.limits().items()]
-        options += [f"--kind={name}" for name in self.kinds]
+        if self.failed and (self.limits() or self.kinds):
+            raise ValueError(
+                "--failed removes all that is kept of failed builds, and goes with no limit and no --kinds."
+            )
+        limits = {"--percent": "0"} if self.failed else self.limits()
+        options = [f"{name}={value}" for name, value in limits.items()]
+        options += [f"--kind={name}" for name in (["failed"] if self.failed else self.kinds)]
         options += ["--dry-run"] if self.dry_run else []
         return ["prune", store, f"--format={self.format.value}", *options]
 

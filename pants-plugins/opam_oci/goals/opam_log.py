@@ -16,7 +16,7 @@ from opam_oci.layers.cached_build import CachedBuild, CachedBuildRequest, find_c
 from opam_oci.layers.failed_logs import last_failure
 from opam_oci.layers.package import PackageLayerRequest, PackageOutcome, build_package_layer
 from opam_oci.pants_engine.rules import collect_rules, concurrently, goal_rule, implicitly
-from opam_oci.sandbox.asked import store_directory
+from opam_oci.sandbox.process import store_directory
 
 
 class OpamLogSubsystem(GoalSubsystem):
@@ -75,7 +75,7 @@ def report(console: Console, found: CachedBuild, store: Path, many: bool, built:
 async def opam_log(console: Console, targets: Targets, subsystem: OpamLogSubsystem, options: GlobalOptions) -> OpamLog:
     """Print logs in order."""
     asked = await packages_of_targets(targets, "opam-log")
-    store = store_directory(options)
+    store = Path(store_directory(options))
     failed = False
     if subsystem.build:
         for outcome in await build_all(asked):

@@ -19,17 +19,12 @@ from pants.engine.unions import UnionRule
 from pants.option.global_options import GlobalOptions
 
 from opam_oci.pants_engine.rules import collect_rules, rule
-from opam_oci.sandbox.process import STORE_CACHE
+from opam_oci.sandbox.process import store_directory
 from opam_oci.subsystems.opam import BadLimitError, OpamSubsystem
 
 logger = logging.getLogger(__name__)
 
 _DIRECTORY = "asked"
-
-
-def store_directory(options: GlobalOptions) -> Path:
-    """Where processes on this machine find what they keep: unpacked layers, records of failed builds."""
-    return Path(options.named_caches_dir, STORE_CACHE)
 
 
 def ask(store: Path, values: Mapping[str, object]) -> None:
@@ -67,7 +62,7 @@ class AskRequest:
 @rule
 async def construct_asking(_: AskRequest, options: GlobalOptions, opam: OpamSubsystem) -> WorkunitsCallbackFactory:
     """No callback: it is enough that a run starts."""
-    store = store_directory(options)
+    store = Path(store_directory(options))
     try:
         limits = opam.build_limits()
     except BadLimitError:

@@ -15,6 +15,8 @@ from opam_sandbox.layer.store import FORMAT, Store
 from opam_sandbox.sandbox.scratch import recorded
 from opam_sandbox.store.items import Item, Kind, listed, newest, on_disk
 
+# Of `building/failures` and `building/asked`, which are other parts of the tool.
+FAILED_DIRECTORY, _ASKED = "failed", "asked"
 _VERSION, _LOCKING = re.compile(r"v[0-9]+"), re.compile(r"locking-v[0-9]+")
 
 # Lock commands of earlier versions lock nothing: what was used within so many seconds stays.
@@ -27,6 +29,17 @@ def _move_aside(store: Store, item: Item) -> Optional[Path]:
 
 def _bytecode(store: Store) -> List[Item]:
     return [Item("bytecode", path.name, path, on_disk(path), newest(path)) for path in listed(store.top / "compiled")]
+
+
+# -- failures -----------------------------------------------------------------
+
+
+def _failed(store: Store) -> List[Item]:
+    return [
+        Item("failed", f"{package.name}/{path.name}", path, on_disk(path), newest(path))
+        for package in listed(store.top / FAILED_DIRECTORY)
+        for path in listed(package)
+    ]
 
 
 # -- what lock commands keep ---------------------------------------------------
@@ -130,6 +143,10 @@ def _records(store: Store) -> List[Item]:
         Item("records", path.name, path, on_disk(path), newest(path), True)
         for path in listed(store.own)
         if path.name in _RECORDS
+    ] + [
+        Item("records", _ASKED, path, on_disk(path), newest(path), True)
+        for path in [store.top / _ASKED]
+        if path.is_dir()
     ]
 
 
@@ -140,7 +157,7 @@ def _unknown(store: Store) -> List[Item]:
     paths += [
         path
         for path in listed(store.top)
-        if path.name not in ("compiled", "run")
+        if path.name not in ("compiled", "run", FAILED_DIRECTORY, _ASKED)
         and not _VERSION.fullmatch(path.name)
         and not _LOCKING.fullmatch(path.name)
     ]
@@ -150,6 +167,7 @@ def _unknown(store: Store) -> List[Item]:
 
 
 BYTECODE = Kind("bytecode", "this program's modules, compiled; made again in a second", _bytecode, _move_aside)
+FAILED = Kind("failed", "logs of builds that failed; `opam-log` shows them", _failed, _move_aside)
 LOCKING = Kind(
     "locking", "package lists of Debian's mirrors, and what is known of archives; got again", _locking, _take_known
 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from opam_sandbox.store.beside import BYTECODE, LOCKING, RECORDS, UNKNOWN, VERSIONS
+from opam_sandbox.store.beside import BYTECODE, FAILED, LOCKING, RECORDS, UNKNOWN, VERSIONS
 from opam_sandbox.store.items import Kind
 from opam_sandbox.store.layers import LAYERS, LIBRARIES
 from opam_sandbox.store.leftovers import LEFTOVERS
 
-KINDS: Tuple[Kind, ...] = (LAYERS, LIBRARIES, BYTECODE, LOCKING, VERSIONS, LEFTOVERS, RECORDS, UNKNOWN)
+KINDS: Tuple[Kind, ...] = (LAYERS, LIBRARIES, BYTECODE, FAILED, LOCKING, VERSIONS, LEFTOVERS, RECORDS, UNKNOWN)
 
 # By name, those that can be pruned.
 PRUNED = tuple(kind.name for kind in KINDS if kind.take is not None)
