@@ -38,6 +38,22 @@ settings.register_profile(
 settings.load_profile("unit")
 
 T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True)
+def nothing_held() -> Iterator[None]:
+    """A process of the tool holds the layers that it uses until it ends. All tests together are one process, which may have a
+    thousand files open."""
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    for name in set(os.listdir("/proc/self/fd")) - before:
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").partition(" (deleted)")[0].endswith(("/used", "/in-use")):
+                os.close(int(name))
+        except OSError:
+            continue
+
+
 Namespaces = Callable[[Callable[[], Any]], Any]
 
 

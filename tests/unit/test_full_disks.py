@@ -132,7 +132,14 @@ def test_a_build(tmp_path: Path, root_user: None, program: Path, request_text: s
             return "clear"
 
     def leftovers(top: Path) -> None:
-        left = set(os.listdir(top / "sandbox")) - {"request.json", "build.log", "timings.json", "blobs", "layer.json"}
+        left = set(os.listdir(top / "sandbox")) - {
+            "request.json",
+            "build.log",
+            "timings.json",
+            "failure.json",
+            "blobs",
+            "layer.json",
+        }
         assert left == set(), left
         kinds = [path for path in (top / "store").glob("v*/*")]
         for kind in kinds:

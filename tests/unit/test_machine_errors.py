@@ -185,7 +185,9 @@ def test_a_disk_that_fails(tmp_path: Path, root_user: None) -> None:
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # what is in memory is read from there
                 os.close(descriptor)
             problems = [problem for _, problem in store.verify()]
-            return problems, {file.name: file.read_bytes() for file in store.get(layer).iterdir()} == contents
+            right = {file.name: file.read_bytes() for file in store.get(layer).iterdir()} == contents
+            store.let_go()
+            return problems, right
 
     [problem], right = disks.apart(work)
     assert re.fullmatch(r"'f\d+' cannot be read \(Input/output error\)", problem) and right

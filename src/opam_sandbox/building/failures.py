@@ -92,9 +92,10 @@ def _tell(package: str, error: ToolError, seconds: float) -> None:
 
 def _end(store: Path, package: str) -> None:
     """Keep a record, and remove what killed processes have left."""
+    # What keeps this from being written is mostly what made the build fail, and said already.
     with suppress(OSError):
         _keep(store / DIRECTORY, package)
-    with suppress(OSError):
+    with suppress(OSError, ToolError):
         _sweep(store)
 
 

@@ -200,6 +200,13 @@ class Store:
             os.close(held)
         return problem
 
+    def let_go(self) -> None:
+        """Hold nothing any more. Only where nothing of the store is mounted."""
+        for held in (*self._held.values(), *self._former):
+            os.close(held)
+        self._held.clear()
+        self._former.clear()
+
     def _keep(self, name: str, held: int) -> None:
         if name in self._held:
             self._former.append(self._held[name])  # somebody found it damaged and made it again: it may be mounted here
