@@ -152,7 +152,8 @@ class _RootSelection(TypedDict):
 
 class RootSelection(_RootSelection, total=False):
     """Roots: `packages` are names, patterns (`dune*`), versions (`lwt.5.6.1`) and bounds (`lwt>=5`); of each name the newest
-    `latest` versions (1 by default). `available`, true by default: only versions that opam has as such in the base; they may have no solution."""
+    `latest` versions (1 by default). `available`, true by default: only versions that opam has as such in the base; they may
+    have no solution."""
 
     latest: int
     available: bool
