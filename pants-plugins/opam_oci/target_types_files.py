@@ -20,6 +20,7 @@ from opam_oci.fields.opam import OpamResolveField
 OPAM_LOCKFILE = "opam_lockfile"
 DEBIAN_LOCKFILE = "debian_lockfile"
 OPAM_REPOSITORY = "opam_repository"
+OPAM_HEALTH_LOCKFILE = "opam_health_lockfile"
 
 
 class OpamLockfileSourceField(LockfileSourceField):
@@ -28,6 +29,10 @@ class OpamLockfileSourceField(LockfileSourceField):
 
 class OpamLockfileDependenciesField(Dependencies):
     help = "What the lockfile is solved from: the resolve's `opam_requirement` targets and the opam repositories."
+
+
+class OpamHealthLockfileSourceField(LockfileSourceField):
+    help = "The lockfile of a health check."
 
 
 class DebianLockfileSourceField(LockfileSourceField):
@@ -55,6 +60,17 @@ class OpamLockfileTarget(Target):
     )
 
 
+class OpamHealthLockfileTarget(Target):
+    alias = "_opam_health_lockfile"
+    core_fields = (*COMMON_TARGET_FIELDS, OpamHealthLockfileSourceField)
+    help = help_text(
+        """
+        The lockfile of a health check. Pants makes this target out of `[opam-health].resolves`: the `opam_health_check` of the
+        resolve depends on it.
+        """
+    )
+
+
 class DebianLockfileTarget(Target):
     alias = "_debian_lockfile"
     core_fields = (*COMMON_TARGET_FIELDS, DebianLockfileSourceField)
@@ -77,7 +93,7 @@ class OpamRepositoryTarget(Target):
     )
 
 
-FILE_TARGET_TYPES = (OpamLockfileTarget, DebianLockfileTarget, OpamRepositoryTarget)
+FILE_TARGET_TYPES = (OpamLockfileTarget, OpamHealthLockfileTarget, DebianLockfileTarget, OpamRepositoryTarget)
 
 
 def path_in_build_root(path: str) -> str:

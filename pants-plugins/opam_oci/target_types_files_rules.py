@@ -6,23 +6,29 @@ import posixpath
 from dataclasses import dataclass
 from typing import Iterable, Iterator
 
+from pants.engine.addresses import AddressInput
 from pants.engine.internals.synthetic_targets import SyntheticAddressMaps, SyntheticTargetsRequest
 from pants.engine.internals.target_adaptor import TargetAdaptor
 from pants.engine.target import FieldSet, InferDependenciesRequest, InferredDependencies
 from pants.engine.unions import UnionRule
 
 from opam_oci.fields.debian import DebianResolveField, DebianSuiteField
+from opam_oci.fields.health import OpamHealthBaseField, OpamHealthResolveField
 from opam_oci.fields.opam import OpamResolveField
+from opam_oci.pants_engine.calls import parse_address
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.inputs import find_requirement_targets
 from opam_oci.resolves.opam_repositories import InvalidRepositoryError, parse_location
 from opam_oci.subsystems.debian import DebianSubsystem
 from opam_oci.subsystems.opam import OpamSubsystem
+from opam_oci.subsystems.opam_health import OpamHealthSubsystem
 from opam_oci.target_types_files import (
     DEBIAN_LOCKFILE,
+    OPAM_HEALTH_LOCKFILE,
     OPAM_LOCKFILE,
     OPAM_REPOSITORY,
     DebianLockfileTarget,
+    OpamHealthLockfileTarget,
     OpamLockfileSourceField,
     OpamLockfileTarget,
     OpamRepositoryTarget,
@@ -51,7 +57,9 @@ def repository_directories(opam: OpamSubsystem) -> Iterator[tuple[str, str]]:
             yield name, place
 
 
-def file_targets(opam: OpamSubsystem, debian: DebianSubsystem) -> Iterator[tuple[str, TargetAdaptor]]:
+def file_targets(
+    opam: OpamSubsystem, debian: DebianSubsystem, health: OpamHealthSubsystem
+) -> Iterator[tuple[str, TargetAdaptor]]:
     """Each target with the path of what it owns.
 
     Pants takes that path for the BUILD file which has the target, so that `filedeps` names no file that is not there.
@@ -79,6 +87,17 @@ def file_targets(opam: OpamSubsystem, debian: DebianSubsystem) -> Iterator[tuple
                     __description_of_origin__=f"`[debian].resolves`, {resolve!r}",
                 ),
             )
+    for resolve, path in sorted(health.resolves.items()):
+        if short := path_in_build_root(path):
+            yield (
+                short,
+                TargetAdaptor(
+                    OpamHealthLockfileTarget.alias,
+                    name=file_target_name(OPAM_HEALTH_LOCKFILE, resolve),
+                    source=posixpath.basename(short),
+                    __description_of_origin__=f"`[opam-health].resolves`, {resolve!r}",
+                ),
+            )
     for name, directory in repository_directories(opam):
         yield (
             directory,
@@ -93,10 +112,10 @@ def file_targets(opam: OpamSubsystem, debian: DebianSubsystem) -> Iterator[tuple
 
 @rule
 async def make_file_targets(
-    request: FileTargetsRequest, opam: OpamSubsystem, debian: DebianSubsystem
+    request: FileTargetsRequest, opam: OpamSubsystem, debian: DebianSubsystem, health: OpamHealthSubsystem
 ) -> SyntheticAddressMaps:
     """The targets that own lockfiles and opam repositories, whatever state these files are in."""
-    found = [(path, (target,)) for path, target in file_targets(opam, debian)]
+    found = [(path, (target,)) for path, target in file_targets(opam, debian, health)]
     return SyntheticAddressMaps.for_targets_request(request, found)
 
 
@@ -147,10 +166,44 @@ async def infer_base_lockfile(request: InferBaseLockfile, debian: DebianSubsyste
     return InferredDependencies(addresses_of_lockfile(DEBIAN_LOCKFILE, resolve, debian.resolves))
 
 
+@dataclass(frozen=True)
+class OpamHealthDependenciesFieldSet(FieldSet):
+    required_fields = (OpamHealthBaseField, OpamHealthResolveField)
+
+    base: OpamHealthBaseField
+    resolve: OpamHealthResolveField
+
+
+class InferHealthInputs(InferDependenciesRequest):
+    """Asks what a health check is made of."""
+
+    infer_from = OpamHealthDependenciesFieldSet
+
+
+@rule
+async def infer_health_inputs(
+    request: InferHealthInputs, opam: OpamSubsystem, health: OpamHealthSubsystem
+) -> InferredDependencies:
+    """Its base, its lockfile and the repositories in the build root: where any changes, other packages may build."""
+    field_set = request.field_set
+    resolve = field_set.resolve.value_or_default(field_set.address)
+    base = await parse_address(
+        AddressInput.parse(
+            field_set.base.value,
+            relative_to=field_set.address.spec_path,
+            description_of_origin=f"the `{OpamHealthBaseField.alias}` field of {field_set.address}",
+        )
+    )
+    found = [base, *addresses_of_lockfile(OPAM_HEALTH_LOCKFILE, resolve, health.resolves)]
+    found += [file_target_address(OPAM_REPOSITORY, name, path) for name, path in repository_directories(opam)]
+    return InferredDependencies(sorted(found))
+
+
 def rules() -> Iterable[object]:
     return [
         *collect_rules(),
         *FileTargetsRequest.rules(),
         UnionRule(InferDependenciesRequest, InferLockfileInputs),
         UnionRule(InferDependenciesRequest, InferBaseLockfile),
+        UnionRule(InferDependenciesRequest, InferHealthInputs),
     ]

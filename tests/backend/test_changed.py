@@ -198,3 +198,18 @@ def test_path_in_build_root(path: str, short: str) -> None:
 def test_names_of_file_targets_differ() -> None:
     names = ["a", "A", "%", "a_b", "a b", "a:b", "a;b", "a_20_b", "ä", "a.b", "a-b", "a+b"]
     assert len({file_target_name("x", name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    "file", ["locks/health.lock", "locks/second.lock", "vendor/repo/packages/a/a.1/opam", "3rdparty/debian/BUILD"]
+)
+def test_what_touches_a_health_check(rule_runner: RuleRunner, file: str) -> None:
+    health = {
+        "health/BUILD": 'opam_health_check(name="all", base="//3rdparty/debian:second")\n',
+        "locks/health.lock": "",
+    }
+    rule_runner.write_files({**FILES, **health})
+    rule_runner.set_options([*ALL_OPTIONS, "--opam-health-resolves={'all': 'locks/health.lock'}"])
+    assert "health:all" in touched(rule_runner, file)
+    assert "health:all" not in touched(rule_runner, "3rdparty/opam/default.lock")
+    assert "health:all" not in touched(rule_runner, "vendor/other")
