@@ -117,6 +117,19 @@ def end_run(store: Path, size: str, *, processes: bool = True, goals: "tuple[str
     pruner(started_workunits=(), completed_workunits=(), finished=True, context=context)
 
 
+def test_verify(run: Run, caches: Path) -> None:
+    layers = fill(caches)
+    status, out, _ = run("--verify")
+    assert status == 0 and len(os.listdir(layers)) == 3, out
+    [damaged] = layers.glob(f"{1:064x}/*/f")
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"y" * 100_000)
+    status, out, errors = run("--verify")
+    assert status == 1 and f"{1:064x}"[:12] in out + errors, (out, errors)
+    assert len(os.listdir(layers)) == 2
+    assert run("--verify")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("size", "processes", "goals", "expected"),
     [

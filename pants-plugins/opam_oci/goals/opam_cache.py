@@ -36,6 +36,15 @@ class OpamCacheSubsystem(GoalSubsystem):
         """
     )
 
+    verify = BoolOption(
+        default=False,
+        help=softwrap(
+            """
+            Read every file of every unpacked layer and compare it with what was recorded when the layer was unpacked. Remove what is
+            damaged, say so, and exit with status 1 if anything was: it is unpacked again when it is needed.
+            """
+        ),
+    )
     prune = BoolOption(
         default=False,
         help=softwrap(
@@ -78,6 +87,10 @@ class OpamCacheSubsystem(GoalSubsystem):
 
     def arguments(self, store: str) -> list[str]:
         """The tool's command line. Raises ValueError where options need `--prune`."""
+        if self.verify:
+            if self.prune:
+                raise ValueError("--verify and --prune are two things: ask for one of them.")
+            return ["verify", store]
         if not self.prune:
             needing = [*self.limits(), *(["--kinds"] if self.kinds else []), *(["--dry-run"] if self.dry_run else [])]
             needing += ["--failed"] if self.failed else []
