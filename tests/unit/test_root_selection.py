@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Sequence, Set, Tuple
 import pytest
 
 from opam_sandbox.errors import ToolError
+from opam_sandbox.locking.list_roots import synopsis_of
 from opam_sandbox.locking.repositories import Packages
 from opam_sandbox.locking.requests import RootSelection
 from opam_sandbox.locking.reverse_dependencies import reverse_dependencies
@@ -196,3 +197,19 @@ def test_the_package_of_the_solver() -> None:
     assert (
         fields["files"][0]["path"] == "root_solver.ml" and "sha256=" in fields["opam"] and "%{bin}%" in fields["opam"]
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('opam-version: "2.0"\nsynopsis: "One line"\n', "One line"),
+        ('synopsis:\n  "In the next line"\ndescription: "synopsis: not this"', "In the next line"),
+        ('synopsis: "A \\"quoted\\" word"', 'A "quoted" word'),
+        ('synopsis: """Three "quotes" and\n two lines"""\n', 'Three "quotes" and two lines'),
+        ('description: """\nsynopsis is not here\n"""', ""),
+        ("synopsis: [", ""),
+        ("", ""),
+    ],
+)
+def test_what_a_package_says_of_itself(text: str, expected: str) -> None:
+    assert synopsis_of(text) == expected

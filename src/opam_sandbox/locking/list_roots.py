@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import List, NamedTuple, Sequence, Tuple
 
@@ -23,6 +24,8 @@ from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 
 ROOTS = "roots.json"
 NameVersion = Tuple[str, str]
+# The value may stand in the next line.
+_SYNOPSIS = re.compile(r'(?m)^synopsis\s*:\s*("{3}(?:[^"\\]|\\.|"(?!""))*"{3}|"(?:[^"\\]|\\.)*")', re.DOTALL)
 
 
 class _Found(NamedTuple):
@@ -78,13 +81,18 @@ def _listed(packages: Packages, available: Available, all_versions: bool) -> Lis
 def _listed_root(packages: Packages, name: str, version: str) -> ListedRoot:
     found: ListedRoot = {"name": name, "version": version}
     text = packages.package(name, version).opam.decode("utf-8", "replace")
-    start = text.find("synopsis:")
-    if start >= 0:
-        # Of a long file only the line that counts: there are thousands.
-        items = opamfile.parse(text[start:].split("\n\n")[0].split("\n")[0], f"{name}.{version}: synopsis")
-        strings = [formulas.strings(item.value) for item in items if item.name == "synopsis"]
-        found["synopsis"] = " ".join(strings[0]) if strings else ""
+    synopsis = synopsis_of(text)
+    if synopsis:
+        found["synopsis"] = synopsis
     return found
+
+
+def synopsis_of(text: str) -> str:
+    """What an opam file says of itself in one line, "" where it does not. Only this is read of the file: there are thousands."""
+    literal = _SYNOPSIS.search(text)
+    if literal is None:
+        return ""
+    return " ".join(" ".join(formulas.strings(opamfile.parse(f"synopsis: {literal[1]}", "synopsis")[0].value)).split())
 
 
 def _revdeps(
