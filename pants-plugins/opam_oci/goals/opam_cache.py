@@ -40,8 +40,8 @@ class OpamCacheSubsystem(GoalSubsystem):
         default=False,
         help=softwrap(
             """
-            Read every file of every unpacked layer and compare it with what was recorded when the layer was unpacked. Remove what is
-            damaged, say so, and exit with status 1 if anything was: it is unpacked again when it is needed.
+            Read every file of every unpacked layer and compare it with what was recorded when the layer was unpacked. Remove
+            what is damaged, say so, and exit with status 1 if anything was: it is unpacked again when it is needed.
             """
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Sequence
 
 from pants.engine.fs import Digest
 from pants.util.logging import LogLevel
@@ -19,6 +19,9 @@ from opam_oci.subsystems.opam import OpamSubsystem
 
 if TYPE_CHECKING:
     from opam_sandbox.locking.requests import ListRootsRequest, SolveRootsRequest
+
+# Names that a description has.
+_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,12 @@ def solve_values(request: RootSolutionsRequest, repositories: list[str], below: 
     return {**values, **({"solver": f"in/{below}"} if solver else {})}
 
 
+def some(packages: Sequence[str]) -> str:
+    """The first few of many names, for people."""
+    more = len(packages) - _NAMED
+    return ", ".join(packages[:_NAMED]) + (f" and {more} others" if more > 0 else "")
+
+
 @rule(desc="Solve roots", level=LogLevel.DEBUG)
 async def solve_roots(request: RootSolutionsRequest, opam: OpamSubsystem) -> RootSolutions:
     """All of them in one process, which is cached. Raises LockError, FetchError, LayerError."""
@@ -99,9 +108,9 @@ async def solve_roots(request: RootSolutionsRequest, opam: OpamSubsystem) -> Roo
     layers = (*ground.layers, *((solver.layer,) if solver.layer else ()))
     repositories = list(opam.ordered_repositories())
     values = solve_values(request, repositories, len(ground.layers), solver=solver.layer is not None)
-    description = f"Solve each of {', '.join(request.packages)} on {lock.resolve}"
+    description = f"Solve each of {some(request.packages)} on {lock.resolve}"
     call = lock_call("lock-opam", description, values, ("solutions.json",), layers=layers)
-    digest = await run_step(call, (prepared.digest,), f"solve {', '.join(request.packages)}")
+    digest = await run_step(call, (prepared.digest,), f"solve each of {some(request.packages)}")
     return RootSolutions(digest, (solver.note,) if solver.note else ())
 
 
