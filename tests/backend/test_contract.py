@@ -219,7 +219,6 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "archive_mirrors": [],
             "suite": "trixie",
             "architecture": "amd64",
-            "record_out_of_reach": True,
             "secrets": "",
         },
     ],

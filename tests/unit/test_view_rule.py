@@ -72,7 +72,7 @@ WHOLE = {
 }
 VIEWS = (
     *("locking/repositories.py", "locking/solve.py", "locking/ask_universe.py", "locking/run_root_solver.py"),
-    *("locking/solve_roots.py", "locking/list_roots.py"),
+    *("locking/solve_roots.py", "locking/list_roots.py", "locking/prepared.py"),
 )
 
 # (module, function) -> what it may call, and why.
@@ -228,13 +228,9 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         {"os.path.realpath"},
         "the way to a repository, which is its root then",
     ),
-    ("locking/solve.py", "solve"): ({"read_request"}, "what the step before has written"),
     ("locking/solve.py", "solve.inside"): ({".write_text"}, "the process's own directory"),
-    ("locking/solve.py", "ask_opam"): ({".glob", ".read_bytes"}, "what the step before has written"),
-    ("locking/ask_universe.py", "read_prepared"): (
-        {"read_request", ".glob", ".read_bytes"},
-        "what the step before has written",
-    ),
+    ("locking/prepared.py", "read_prepared"): ({"read_request"}, "what the step before has written"),
+    ("locking/prepared.py", "state_caches"): ({".glob", ".read_bytes"}, "what the step before has written"),
     ("locking/solve_roots.py", "solve_roots.inside"): ({"write_json"}, "the process's own directory"),
     ("locking/list_roots.py", "list_roots.inside"): ({"write_json"}, "the process's own directory"),
     ("locking/solve_roots.py", "_by_opam"): ({".unlink"}, "the process's own directory"),

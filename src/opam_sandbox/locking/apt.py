@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Dict, List, Optional, Sequence, Type
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.locking.apt_lists import NOISE, Lists, cached, complaint, run
 from opam_sandbox.locking.cache import Memo
-from opam_sandbox.locking.requests import KeptDebs, KeptError
+from opam_sandbox.locking.requests import KeptDeb, KeptDebs, KeptError
 from opam_sandbox.request import check
 
 
@@ -31,6 +31,18 @@ class LockedDeb:
     path: str
     sha256: str
     size: int
+
+
+def kept(deb: LockedDeb) -> KeptDeb:
+    """A .deb as JSON and lockfiles have it, its fields in this order."""
+    return {
+        "name": deb.name,
+        "version": deb.version,
+        "architecture": deb.architecture,
+        "path": deb.path,
+        "sha256": deb.sha256,
+        "size": deb.size,
+    }
 
 
 # Without --no-remove apt would take packages of the base away for others, and --print-uris does not say so. With one -q it
@@ -87,7 +99,7 @@ class Apt:
         for line in done.stdout.splitlines():
             deb = parse_uri_line(line, mirror)
             if deb:
-                debs[deb.name] = asdict(deb)
+                debs[deb.name] = kept(deb)
         return {"debs": [debs[name] for name in sorted(debs)]}
 
     def among(self, debs: Sequence[LockedDeb]) -> "Among":

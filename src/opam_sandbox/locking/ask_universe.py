@@ -4,40 +4,19 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Iterator, Mapping, NamedTuple, Sequence, Tuple
+from typing import Iterator, Mapping, Sequence
 
-from opam_sandbox.errors import RequestError, ToolError
+from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
-from opam_sandbox.locking.repositories import DAMAGED, Packages, configure
-from opam_sandbox.locking.requests import BaseFacts
+from opam_sandbox.locking.prepared import Prepared, state_caches
+from opam_sandbox.locking.repositories import configure
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, environment
-from opam_sandbox.request import read_request
 from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.view import View
 
 _UNIVERSE = "universe.cudf"
-
-
-class Prepared(NamedTuple):
-    """What the step `repositories` has written: `caches` are (name, content)."""
-
-    packages: Packages
-    base: BaseFacts
-    caches: Sequence[Tuple[str, bytes]]
-
-
-def read_prepared(directory: str) -> Prepared:
-    """The directory `prepared`. Raises ToolError."""
-    path = Path(directory)
-    try:
-        base: BaseFacts = read_request(str(path / "base.json"), BaseFacts)
-        caches = [(file.name, file.read_bytes()) for file in sorted(path.glob("state-*.cache"))]
-        return Prepared(Packages(path / "packages.zip"), base, caches)
-    except (RequestError, *DAMAGED) as error:
-        raise ToolError(f"{directory}: what was prepared of the repositories cannot be read: {error}") from None
 
 
 @contextmanager
@@ -48,8 +27,7 @@ def opam_view(store: Store, layers: Sequence[Layer], prepared: Prepared, names: 
         config = view_files.read_text(view.root, f"{OPAM_ROOT}/config") or ""
         # Else opam has no package as available that needs Debian packages which the base lacks.
         config = re.sub(r"(?m)^depext:.*\n", "", config) + "depext: false\n"
-        caches = [(f"{OPAM_ROOT}/repo/{name}", content) for name, content in prepared.caches]
-        view.write_files([(f"{OPAM_ROOT}/config", config.encode()), *caches])
+        view.write_files([(f"{OPAM_ROOT}/config", config.encode()), *state_caches(prepared.directory)])
         yield view
 
 

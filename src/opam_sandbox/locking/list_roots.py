@@ -11,7 +11,7 @@ from opam_sandbox.files import write_json
 from opam_sandbox.layer.description import read_layers
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
-from opam_sandbox.locking.ask_universe import read_prepared
+from opam_sandbox.locking.prepared import read_prepared
 from opam_sandbox.locking.repositories import Packages
 from opam_sandbox.locking.requests import CompilerRoots, ListedRoot, ListedRoots, ListRootsRequest, ReverseDependency
 from opam_sandbox.locking.reverse_dependencies import reverse_dependencies

@@ -6,7 +6,7 @@ apt runs on the host with directories of its own, so the host's package lists, s
 from __future__ import annotations
 
 from opam_sandbox.locking import cache, secrets, toml_writer
-from opam_sandbox.locking.apt import Apt, LockedDeb
+from opam_sandbox.locking.apt import Apt, LockedDeb, kept
 from opam_sandbox.locking.apt_lists import update
 from opam_sandbox.locking.requests import LockDebianRequest
 
@@ -37,14 +37,4 @@ def lock_text(resolve: str, suite: str, architecture: str, packages: "list[str]"
 
 def deb_text(deb: LockedDeb) -> str:
     """A .deb as a table of a lockfile."""
-    return toml_writer.table(
-        "[[deb]]",
-        {
-            "name": deb.name,
-            "version": deb.version,
-            "architecture": deb.architecture,
-            "path": deb.path,
-            "sha256": deb.sha256,
-            "size": deb.size,
-        },
-    )
+    return toml_writer.table("[[deb]]", kept(deb))

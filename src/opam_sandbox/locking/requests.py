@@ -349,10 +349,9 @@ class _LockRootsRequest(TypedDict):
 
 class LockRootsRequest(_LockRootsRequest, total=False):
     """The step `lock-roots`: `solutions`, `indexes` and `sources` are files of the other steps, `metadata` is written as it is.
-    asked: "test" and "doc", whose dependencies the roots have. Writes `lockfile`, and notes.json. `record_out_of_reach` is
-    true."""
+    asked: "test" and "doc", whose dependencies the roots have. Writes `lockfile`, and notes.json: what is out of reach is
+    recorded."""
 
-    record_out_of_reach: bool
     secrets: str
 
 

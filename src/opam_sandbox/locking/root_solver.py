@@ -13,8 +13,8 @@ from pathlib import Path
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import write_json
 from opam_sandbox.locking import secrets
-from opam_sandbox.locking.apt import Apt, LockedDeb
-from opam_sandbox.locking.requests import BaseFacts, Indexes, KeptDeb, SolverPackage, SolverRequest
+from opam_sandbox.locking.apt import Apt, kept
+from opam_sandbox.locking.requests import BaseFacts, Indexes, SolverPackage, SolverRequest
 from opam_sandbox.locking.write_lockfile import lists_of
 from opam_sandbox.opam.package import PackageFields, PackageFile
 from opam_sandbox.opam.switch import OPAM_ROOT
@@ -42,18 +42,6 @@ def package() -> PackageFields:
     text = _OPAM % hashlib.sha256(source).hexdigest()
     file: PackageFile = {"path": _SOURCE, "content": base64.b64encode(source).decode()}
     return {"name": NAME, "version": "1", "opam": text, "files": [file]}
-
-
-def kept(deb: LockedDeb) -> KeptDeb:
-    """A .deb as JSON has it."""
-    return {
-        "name": deb.name,
-        "version": deb.version,
-        "architecture": deb.architecture,
-        "path": deb.path,
-        "sha256": deb.sha256,
-        "size": deb.size,
-    }
 
 
 def lock_solver(request: SolverRequest) -> int:

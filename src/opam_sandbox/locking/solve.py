@@ -23,13 +23,14 @@ from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
 from opam_sandbox.locking.check_by_opam import check_by_opam
 from opam_sandbox.locking.package_files import check_extra_files, opam_text
+from opam_sandbox.locking.prepared import read_prepared, state_caches
 from opam_sandbox.locking.project_files import ProjectFile, deps_packages, pin_constraints, read_project_files
-from opam_sandbox.locking.repositories import DAMAGED, Packages, Variables, configure
-from opam_sandbox.locking.requests import BaseFacts, Solution, SolvedPackage, SolveRequest
+from opam_sandbox.locking.repositories import Packages, Variables, configure
+from opam_sandbox.locking.requests import Solution, SolvedPackage, SolveRequest
 from opam_sandbox.opam import formulas, opamfile
 from opam_sandbox.opam.strings import quote
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, environment
-from opam_sandbox.request import read_request, safe_name
+from opam_sandbox.request import safe_name
 from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
@@ -92,12 +93,7 @@ def atoms(requirements: Sequence[str]) -> List[str]:
 
 def solve(request: SolveRequest) -> int:
     """The step `solve`. Raises ToolError with opam's explanation where there is no solution."""
-    prepared = Path(request["prepared"])
-    try:
-        packages = Packages(prepared / "packages.zip")
-        base: BaseFacts = read_request(str(prepared / "base.json"), BaseFacts)
-    except (RequestError, *DAMAGED) as error:
-        raise ToolError(f"{prepared}: what was prepared of the repositories cannot be read: {error}") from None
+    _, packages, base = read_prepared(request["prepared"])
     check_known(request["requirements"], packages, request["repositories"])
     own = read_project_files(request.get("local", []), packages, base["variables"])
     constraints = [*request["constraints"], *pin_constraints(own, packages)]
@@ -146,8 +142,6 @@ def ask_opam(
     """Name -> version of every package of opam's solution. Raises ToolError with opam's explanation if there is none."""
     requirements = request["requirements"]
     configure(view, request["repositories"])
-    prepared = Path(request["prepared"])
-    caches = [(f"{OPAM_ROOT}/repo/{path.name}", path.read_bytes()) for path in prepared.glob("state-*.cache")]
     pinned = {file.name: (file.version, file.pinned()) for file in local}
     own = roots_opam(requirements, constraints)
     if own:
@@ -155,7 +149,7 @@ def ask_opam(
     listed = " ".join(quote(f"{name}.{version}") for name, (version, _) in pinned.items())
     view.write_files(
         [
-            *caches,
+            *state_caches(request["prepared"]),
             *(
                 (f"{_SWITCH}/overlay/{name}/opam", text.encode("utf-8", "surrogateescape"))
                 for name, (_, text) in pinned.items()

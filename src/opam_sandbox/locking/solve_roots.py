@@ -13,7 +13,8 @@ from opam_sandbox.files import write_json
 from opam_sandbox.layer.description import Layer, read_layers
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
-from opam_sandbox.locking.ask_universe import Prepared, ask_universe, opam_view, read_prepared
+from opam_sandbox.locking.ask_universe import ask_universe, opam_view
+from opam_sandbox.locking.prepared import Prepared, read_prepared
 from opam_sandbox.locking.repositories import Packages
 from opam_sandbox.locking.requests import RootSolution, RootSolutions, SolveRequest, SolveRootsRequest
 from opam_sandbox.locking.root_selection import Available, check_selection, select

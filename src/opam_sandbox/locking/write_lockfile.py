@@ -59,7 +59,8 @@ def lock(request: LockRequest) -> int:
     known = secrets.take(request.get("secrets", ""))
     packages = _read_packages(answer)
     notes: List[str] = list(answer["notes"])
-    notes += lock_sources(packages, request, indexes["session"], known)
+    record = request.get("record_out_of_reach", False)
+    notes += lock_sources(packages, request, indexes["session"], known, record=record)
     debs = _lock_debs(packages, base["status"], request, indexes["lists"], known)
     unlocked = [package.title for package in packages if package.depexts_out_of_reach]
     if unlocked:
@@ -91,10 +92,15 @@ def _read_packages(answer: Solution) -> List[PackageToLock]:
 
 
 def lock_sources(
-    packages: Sequence[PackageToLock], request: Union[LockRequest, LockRootsRequest], session: str, known: Secrets
+    packages: Sequence[PackageToLock],
+    request: Union[LockRequest, LockRootsRequest],
+    session: str,
+    known: Secrets,
+    *,
+    record: bool,
 ) -> List[str]:
-    """Find each package's sources. Returns notes for the user; raises ToolError where one is out of reach, unless the
-    request says to record that."""
+    """Find each package's sources. Returns notes for the user; raises ToolError where one is out of reach, unless that is to
+    be recorded."""
     wanted = [
         (package, source)
         for package in packages
@@ -127,7 +133,7 @@ def lock_sources(
                 errors.setdefault(package.title, []).append(str(error))
     if not errors:
         return []
-    if request.get("record_out_of_reach", False):
+    if record:
         return [
             f"the sources of {', '.join(errors)} are out of reach: the lockfile says so, and these packages cannot be built "
             "until it is generated where they can be had."

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
-from opam_sandbox.errors import RequestError, ToolError
+from opam_sandbox.errors import ToolError
 from opam_sandbox.files import write_json
 from opam_sandbox.locking import lock_debs, secrets
-from opam_sandbox.locking.apt import Apt, LockedDeb
-from opam_sandbox.locking.repositories import DAMAGED, Packages
-from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRootsRequest, RootSolution, RootSolutions
+from opam_sandbox.locking.apt import Apt, LockedDeb, kept
+from opam_sandbox.locking.prepared import read_prepared
+from opam_sandbox.locking.requests import Indexes, LockRootsRequest, RootSolution, RootSolutions
 from opam_sandbox.locking.root_nodes import CycleError, Described, Graph, RootNodes, titles, unusable
 from opam_sandbox.locking.write_lockfile import NOTES, PackageToLock, content_of, lists_of, lock_sources
 from opam_sandbox.request import read_request
@@ -30,20 +29,14 @@ def lock_roots(request: LockRootsRequest) -> int:
     """The step `lock-roots`. Raises ToolError for what is wrong with all of it, never with one root."""
     solutions: RootSolutions = read_request(request["solutions"], RootSolutions)
     indexes: Indexes = read_request(request["indexes"], Indexes)
-    prepared = Path(request["prepared"])
-    try:
-        packages = Packages(prepared / "packages.zip")
-        base: BaseFacts = read_request(str(prepared / "base.json"), BaseFacts)
-    except (RequestError, *DAMAGED) as error:
-        raise ToolError(f"{prepared}: what was prepared of the repositories cannot be read: {error}") from None
+    _, packages, base = read_prepared(request["prepared"])
     known = secrets.take(request.get("secrets", ""))
     described = Described(packages, {**base["variables"]})
     graph = Graph(described)
     roots = [_add(graph, described, root, tuple(request["asked"])) for root in solutions["roots"]]
     to_lock = [_to_lock(described, title) for title in titles(graph.nodes)]
     notes = [note for title in titles(graph.nodes) for note in described.facts(title).notes]
-    request["record_out_of_reach"] = True
-    notes += lock_sources(to_lock, request, indexes["session"], known)
+    notes += lock_sources(to_lock, request, indexes["session"], known, record=True)
     depexts = {package.title: package.depexts for package in to_lock if package.depexts}
     with Apt(lists_of(request, indexes["lists"], known), base["status"]) as apt:
         debs = Debs(apt, depexts, graph)
@@ -170,7 +163,7 @@ def _lockfile(
             "resolve": request["resolve"],
         },
         "package": [_package(package, graph.accepts_failures(package.title)) for package in packages],
-        "deb": [_deb(debs.all[name]) for name in sorted(used)],
+        "deb": [kept(debs.all[name]) for name in sorted(used)],
         "node": sorted(nodes, key=lambda node: str(node["id"])),
         "root": sorted(
             (_root(root, names) for root in roots), key=lambda root: (root["name"], root["version"], root["compiler"])
@@ -189,17 +182,6 @@ def _root(root: _Root, names: Sequence[str]) -> Dict[str, Any]:
         return {**fields, "reason": found}
     later = sorted(names[number] for number in found.later)
     return {**fields, "node": names[found.node], **({"later": later} if later else {})}
-
-
-def _deb(deb: LockedDeb) -> Dict[str, Any]:
-    return {
-        "name": deb.name,
-        "version": deb.version,
-        "architecture": deb.architecture,
-        "path": deb.path,
-        "sha256": deb.sha256,
-        "size": deb.size,
-    }
 
 
 def _package(package: PackageToLock, accept_failures: bool) -> Dict[str, Any]:
