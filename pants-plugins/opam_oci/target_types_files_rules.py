@@ -64,40 +64,24 @@ def file_targets(
 
     Pants takes that path for the BUILD file which has the target, so that `filedeps` names no file that is not there.
     """
-    for resolve, path in sorted(opam.resolves.items()):
-        if short := path_in_build_root(path):
-            yield (
-                short,
-                TargetAdaptor(
-                    OpamLockfileTarget.alias,
-                    name=file_target_name(OPAM_LOCKFILE, resolve),
-                    source=posixpath.basename(short),
-                    resolve=resolve,
-                    __description_of_origin__=f"`[opam].resolves`, {resolve!r}",
-                ),
-            )
-    for resolve, path in sorted(debian.resolves.items()):
-        if short := path_in_build_root(path):
-            yield (
-                short,
-                TargetAdaptor(
-                    DebianLockfileTarget.alias,
-                    name=file_target_name(DEBIAN_LOCKFILE, resolve),
-                    source=posixpath.basename(short),
-                    __description_of_origin__=f"`[debian].resolves`, {resolve!r}",
-                ),
-            )
-    for resolve, path in sorted(health.resolves.items()):
-        if short := path_in_build_root(path):
-            yield (
-                short,
-                TargetAdaptor(
-                    OpamHealthLockfileTarget.alias,
-                    name=file_target_name(OPAM_HEALTH_LOCKFILE, resolve),
-                    source=posixpath.basename(short),
-                    __description_of_origin__=f"`[opam-health].resolves`, {resolve!r}",
-                ),
-            )
+    for target_type, kind, option, resolves in (
+        (OpamLockfileTarget, OPAM_LOCKFILE, "[opam].resolves", opam.resolves),
+        (DebianLockfileTarget, DEBIAN_LOCKFILE, "[debian].resolves", debian.resolves),
+        (OpamHealthLockfileTarget, OPAM_HEALTH_LOCKFILE, "[opam-health].resolves", health.resolves),
+    ):
+        for resolve, path in sorted(resolves.items()):
+            if short := path_in_build_root(path):
+                more = {"resolve": resolve} if target_type is OpamLockfileTarget else {}
+                yield (
+                    short,
+                    TargetAdaptor(
+                        target_type.alias,
+                        name=file_target_name(kind, resolve),
+                        source=posixpath.basename(short),
+                        __description_of_origin__=f"`{option}`, {resolve!r}",
+                        **more,
+                    ),
+                )
     for name, directory in repository_directories(opam):
         yield (
             directory,

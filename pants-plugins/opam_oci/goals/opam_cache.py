@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 from pants.engine.console import Console
 from pants.engine.goal import Goal, GoalSubsystem
 from pants.option.global_options import GlobalOptions
@@ -15,13 +13,7 @@ from opam_oci.pants_engine.calls import run_interactive_process
 from opam_oci.pants_engine.rules import collect_rules, goal_rule, implicitly
 from opam_oci.sandbox.process import publishing_process, store_directory
 from opam_oci.sandbox.tool import find_sandbox_tool
-
-
-class Format(Enum):
-    """How it is printed."""
-
-    text = "text"
-    json = "json"
+from opam_oci.subsystems.output_format import Format
 
 
 class OpamCacheSubsystem(GoalSubsystem):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Sequence
 
 from pants.engine.console import Console
@@ -24,17 +23,11 @@ from opam_oci.layers.foundation import FoundationRequest, make_foundation
 from opam_oci.layers.package import PackageLayerRequest, build_package_layer
 from opam_oci.pants_engine.rules import collect_rules, concurrently, goal_rule, implicitly
 from opam_oci.sandbox.layer import Layer
+from opam_oci.subsystems.output_format import Format
 
 # In a package's own view.
 _PATH = "/home/opam/.opam/default/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MODES = {"file": "-", "hard link": "-", "link": "l", "directory": "d", "character device": "c", "block device": "b"}
-
-
-class Format(Enum):
-    """How the answer is printed."""
-
-    text = "text"
-    json = "json"
 
 
 class OpamWhichSubsystem(Outputting, GoalSubsystem):

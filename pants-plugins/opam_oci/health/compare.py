@@ -66,6 +66,20 @@ class Comparison:
     gone: tuple[Change, ...] = ()
 
     @property
+    def others(self) -> tuple[tuple[str, tuple[Change, ...]], ...]:
+        """What reports list below regressions and what these stop, each with its title, in this order."""
+        return (
+            ("Fixed", self.fixes),
+            ("New", self.new),
+            ("Fail for another reason than before", self.changed),
+            ("Not tried, built before", self.untried),
+            ("A source is nowhere, built before", self.missing_sources),
+            ("Fail now, as their opam files accept", self.accepted),
+            ("Still failing", self.still_failing),
+            ("Gone", self.gone),
+        )
+
+    @property
     def broke_something(self) -> bool:
         """Whether a root that was built before is not, by a failure that counts."""
         return bool(self.regressions or self.blocked)

@@ -135,16 +135,7 @@ class _Page:
         for group in comparison.blocked:
             title = f"Stopped by {self._name(group.cause)}: {text(group.cause.reason)}"
             parts.append(self._changes(title, group.changes))
-        for title, changes in (
-            ("Fixed", comparison.fixes),
-            ("New", comparison.new),
-            ("Fail for another reason than before", comparison.changed),
-            ("Not tried, built before", comparison.untried),
-            ("A source is nowhere, built before", comparison.missing_sources),
-            ("Fail now, as their opam files accept", comparison.accepted),
-            ("Still failing", comparison.still_failing),
-            ("Gone", comparison.gone),
-        ):
+        for title, changes in comparison.others:
             parts.append(self._changes(title, changes))
         return "".join(parts)
 

@@ -136,16 +136,7 @@ def _broken(page: _Page, report: HealthReport, comparison: Comparison) -> None:
 
 
 def _others(page: _Page, report: HealthReport, comparison: Comparison) -> None:
-    for title, changes in (
-        ("Fixed", comparison.fixes),
-        ("New", comparison.new),
-        ("Fail for another reason than before", comparison.changed),
-        ("Not tried, built before", comparison.untried),
-        ("A source is nowhere, built before", comparison.missing_sources),
-        ("Fail now, as their opam files accept", comparison.accepted),
-        ("Still failing", comparison.still_failing),
-        ("Gone", comparison.gone),
-    ):
+    for title, changes in comparison.others:
         page.section(title, [_change(report, change) for change in changes])
 
 
