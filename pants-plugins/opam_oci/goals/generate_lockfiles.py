@@ -38,11 +38,11 @@ from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.pants_engine.version import WRAPS_LOCKFILE_REQUESTS
 from opam_oci.resolves.debian_rootfs import DebianRootfs, DebianRootfsRequest, debian_rootfs_of, find_debian_rootfs
 from opam_oci.resolves.freshness import check_debian_lock_fresh, check_health_lock_fresh, check_opam_lock_fresh
-from opam_oci.resolves.health_inputs import HealthInputsRequest, find_health_inputs
+from opam_oci.resolves.health_inputs import HealthInputsRequest, base_request, find_health_inputs
 from opam_oci.resolves.health_lock import read_health_lock
 from opam_oci.resolves.lockfile import LockfileError
 from opam_oci.resolves.lockfile_reader import read_debian_lock, read_opam_lock
-from opam_oci.resolves.targets import TargetsOfTypeRequest, address_text, find_targets_of_type
+from opam_oci.resolves.targets import TargetsOfTypeRequest, find_targets_of_type
 from opam_oci.subsystems.debian import DebianSubsystem
 from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.subsystems.opam_health import OpamHealthSubsystem
@@ -232,9 +232,9 @@ def opam_health_versions(path: str, resolve: str, content: bytes) -> LockfilePac
     return LockfilePackages({root.name: Version(root.version) for root in reversed(lock.roots) if root.node})
 
 
-async def writes_base_of(base: str, origin: str, generate: GenerateLockfilesSubsystem) -> bool:
-    """Whether the lockfile of a base, whose address `origin` has, is generated in the same run."""
-    rootfs = await find_debian_rootfs(DebianRootfsRequest(base, origin), **implicitly())
+async def writes_base_of(base: DebianRootfsRequest, generate: GenerateLockfilesSubsystem) -> bool:
+    """Whether the lockfile of a base is generated in the same run."""
+    rootfs = await find_debian_rootfs(base, **implicitly())
     return rootfs.resolve in generate.resolve
 
 
@@ -253,7 +253,9 @@ async def generate_opam_lockfile(
 ) -> GenerateLockfileResult:
     """An opam resolve's lockfile. Raises LockError, FetchError; a LockError keeps no other lockfile from being written."""
     path, resolve = request.lockfile_dest, request.resolve_name
-    new_base = request.with_base or await writes_base_of(opam.base_of(resolve), "`[opam].resolves_to_base`", generate)
+    new_base = request.with_base or await writes_base_of(
+        DebianRootfsRequest(opam.base_of(resolve), "`[opam].resolves_to_base`"), generate
+    )
     try:
         text = await lock_opam(OpamLockTextRequest(resolve, new_base), **implicitly())
     except LockError as error:
@@ -274,9 +276,7 @@ async def generate_opam_health_lockfile(
     """A health check's lockfile. Raises LockError, FetchError."""
     path, resolve = request.lockfile_dest, request.resolve_name
     inputs = await find_health_inputs(HealthInputsRequest(resolve), **implicitly())
-    new_base = request.with_base or await writes_base_of(
-        address_text(inputs.base), f"the `base` field of {inputs.address}", generate
-    )
+    new_base = request.with_base or await writes_base_of(base_request(inputs), generate)
     text = await lock_opam_health(OpamHealthLockTextRequest(resolve, new_base), **implicitly())
     for note in text.notes:
         logger.warning(f"The health check `{resolve}`: {note}")

@@ -138,7 +138,8 @@ async def opam_shell(
     problems = out_of_reach(package, asked.resolve)
     outcomes = await dependencies_of(asked, plan)
     check_dependencies(package.full_name, outcomes)
-    problems = problems or await fetch_early(files_of(plan, package, asked.resolve))
+    debs = tuple(plan.lock.debs[name] for name in package.debs)
+    problems = problems or await fetch_early(files_of(package, debs, asked.resolve))
     if problems:
         raise ShellError("\n\n".join(problems))
     ground = await foundation_of(plan)
@@ -150,7 +151,6 @@ async def opam_shell(
         "network": subsystem.network,
         "keep": os.path.join(get_buildroot(), os.path.expanduser(subsystem.keep)) if subsystem.keep else "",
     }
-    debs = [plan.lock.debs[name] for name in package.debs]
     inputs = await create_digest(CreateDigest([request_file(values, process.layers), *input_entries(package, debs)]))
     environment = await environment_vars(EnvironmentVarsRequest(["TERM"]))
     tool = await find_sandbox_tool(**implicitly())

@@ -51,8 +51,7 @@ def is_accepted(report: HealthReport, root: RootResult) -> bool:
 
 
 def failed_roots(report: HealthReport) -> tuple[RootResult, ...]:
-    """The roots that the exit code of a check counts: all that did not succeed, but for those whose opam files accept failures
-    and those that were not asked to be built."""
+    """All roots that did not succeed, but for those whose opam files accept failures and those that nobody asked to build."""
     return tuple(
         root
         for root in report.roots

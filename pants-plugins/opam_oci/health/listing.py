@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from opam_oci.host.checks import require_host
+from opam_oci.locking.lock_ground import base_lock
 from opam_oci.locking.opam_health_lockfile import compilers_of
-from opam_oci.locking.opam_lockfile import base_lock
 from opam_oci.locking.root_solutions import RootListRequest, list_roots
-from opam_oci.locking.steps import read_output, require_host
+from opam_oci.locking.steps import read_output
 from opam_oci.pants_engine.rules import implicitly
-from opam_oci.resolves.debian_rootfs import DebianRootfsRequest, find_debian_rootfs
-from opam_oci.resolves.health_inputs import HealthInputsRequest, find_health_inputs
-from opam_oci.resolves.targets import address_text
+from opam_oci.resolves.debian_rootfs import find_debian_rootfs
+from opam_oci.resolves.health_inputs import HealthInputsRequest, base_request, find_health_inputs
 from opam_oci.subsystems.debian import DebianSubsystem
 from opam_oci.subsystems.opam import OpamSubsystem
 
@@ -36,10 +36,8 @@ async def list_of(
 ) -> Listing:
     """Ask opam in a check's base. Raises LockError, LockfileError, FetchError."""
     inputs = await find_health_inputs(HealthInputsRequest(resolve), **implicitly())
-    rootfs = await find_debian_rootfs(
-        DebianRootfsRequest(address_text(inputs.base), f"the `base` field of {inputs.address}"), **implicitly()
-    )
-    await require_host(opam)
+    rootfs = await find_debian_rootfs(base_request(inputs), **implicitly())
+    await require_host(opam, lock=True)
     locked = await base_lock(rootfs, debian, new=False)
     request = RootListRequest(
         locked, compilers_of(inputs), all_versions=all_versions, revdeps_of=revdeps_of, constraints=inputs.constraints

@@ -26,8 +26,8 @@ from opam_oci.layers.foundation import (
     make_foundation,
 )
 from opam_oci.layers.opam_text import commands_of_field
-from opam_oci.layers.package import build_description, build_process_of
-from opam_oci.layers.requests import build_request, deb_requests, source_requests
+from opam_oci.layers.package import build_description, build_process_of, files_of
+from opam_oci.layers.requests import build_request
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.health_lock import HealthNode
 from opam_oci.sandbox.failure import BuildFailure, build_failure, build_log
@@ -177,9 +177,7 @@ async def make_node_process(request: NodeProcessRequest, opam: OpamSubsystem) ->
         node.with_test,
     )
     process = await build_process_of(package, values, debs, request.layers)
-    owner = package.full_name
-    files = (*source_requests(package, plan.lock.resolve), *deb_requests(owner, debs, plan.lock.resolve))
-    return NodeProcess(process, files)
+    return NodeProcess(process, files_of(package, debs, plan.lock.resolve))
 
 
 def came_from_cache(result: FallibleProcessResult) -> bool:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pants.engine.fs import PathGlobs
 from pants.util.frozendict import FrozenDict
 
-from opam_oci.host.checks import HostCheckRequest, MissingHostToolsError, check_host
+from opam_oci.host.checks import require_host
 from opam_oci.layers.opam_text import seen_by_builds, seen_whole
 from opam_oci.locking.opam_health_lockfile import OpamHealthLockTextRequest, lock_opam_health
-from opam_oci.pants_engine.calls import contents_of_globs
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
-from opam_oci.resolves.debian_rootfs import DebianRootfsRequest, find_debian_rootfs
+from opam_oci.resolves.debian_rootfs import find_debian_rootfs
 from opam_oci.resolves.freshness import check_health_lock_fresh
-from opam_oci.resolves.health_inputs import HealthInputs, HealthInputsRequest, find_health_inputs
+from opam_oci.resolves.health_inputs import HealthInputs, HealthInputsRequest, base_request, find_health_inputs
 from opam_oci.resolves.health_lock import HealthLock, read_health_lock
 from opam_oci.resolves.lockfile import DebianLock
-from opam_oci.resolves.locks import DebianLockRequest, missing_lockfile, read_fresh_debian_lock
+from opam_oci.resolves.locks import DebianLockRequest, lockfile_content, read_fresh_debian_lock
 from opam_oci.resolves.opam_repositories import find_fingerprints
-from opam_oci.resolves.targets import address_text
 from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.subsystems.opam_health import OpamHealthSubsystem
 
@@ -65,10 +62,7 @@ def texts_of(lock: HealthLock) -> dict[str, str]:
 async def read_health_lockfile(request: HealthLockRequest, health: OpamHealthSubsystem) -> HealthLock:
     """The lockfile of a health check, fresh or not. Raises LockfileError, UnknownResolveError."""
     path = health.lockfile_of(request.resolve, "an `opam_health_check` target")
-    contents = await contents_of_globs(PathGlobs([path]))
-    if not contents:
-        raise missing_lockfile(path, request.resolve)
-    return read_health_lock(path, request.resolve, contents[0].content)
+    return read_health_lock(path, request.resolve, await lockfile_content(path, request.resolve))
 
 
 @rule
@@ -83,14 +77,9 @@ async def plan_health(request: HealthPlanRequest, opam: OpamSubsystem) -> Health
     else:
         lock = await read_health_lockfile(HealthLockRequest(request.resolve), **implicitly())
         check_health_lock_fresh(lock, inputs, await find_fingerprints(**implicitly()))
-    rootfs = await find_debian_rootfs(
-        DebianRootfsRequest(address_text(inputs.base), f"the `base` field of {inputs.address}"), **implicitly()
-    )
+    rootfs = await find_debian_rootfs(base_request(inputs), **implicitly())
     locked = await read_fresh_debian_lock(DebianLockRequest(rootfs), **implicitly())
-    if opam.check_host:
-        host = await check_host(HostCheckRequest(base=True, lock=False), **implicitly())
-        if host.problems:
-            raise MissingHostToolsError(host.problems)
+    await require_host(opam)
     return HealthPlan(inputs, lock, locked, rootfs.suite, FrozenDict(texts_of(lock)))
 
 

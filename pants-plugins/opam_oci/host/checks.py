@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
-from opam_oci.pants_engine.rules import collect_rules, uncacheable_rule
+from opam_oci.pants_engine.rules import collect_rules, implicitly, uncacheable_rule
+from opam_oci.subsystems.opam import OpamSubsystem
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,14 @@ def problems_of(host: Host, *, base: bool, lock: bool = False) -> tuple[str, ...
 async def check_host(request: HostCheckRequest) -> HostCheck:
     """Look at this machine, once per run."""
     return HostCheck(problems_of(this_host(), base=request.base, lock=request.lock))
+
+
+async def require_host(opam: OpamSubsystem, *, lock: bool = False) -> None:
+    """Raise MissingHostToolsError where this machine lacks what building needs, or with `lock` also what locking does."""
+    if opam.check_host:
+        host = await check_host(HostCheckRequest(base=True, lock=lock), **implicitly())
+        if host.problems:
+            raise MissingHostToolsError(host.problems)
 
 
 def rules() -> list[object]:

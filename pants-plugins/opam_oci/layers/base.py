@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from pants.engine.engine_aware import EngineAwareParameter
 from pants.engine.fs import CreateDigest
+from pants.engine.process import FallibleProcessResult
 from pants.util.logging import LogLevel
 
-from opam_oci.downloads.fetch import FetchError
 from opam_oci.layers.requests import deb_entries, deb_json, deb_requests
 from opam_oci.pants_engine.calls import create_digest
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
 from opam_oci.sandbox.look import look_up
-from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
+from opam_oci.sandbox.on_demand import OnDemandRequest
 from opam_oci.sandbox.process import STORE, Call, request_file, tool_process
-from opam_oci.sandbox.run_tool import check_result
+from opam_oci.sandbox.run_tool import run_layer_on_demand
 from opam_oci.sandbox.tool import find_sandbox_tool
 
 if TYPE_CHECKING:
@@ -37,10 +37,15 @@ class BaseLayerRequest(EngineAwareParameter):
 
 @dataclass(frozen=True)
 class BaseStart:
-    """The process that makes a base, and whether some cache has its result."""
+    """The process that makes a base, and its result if some cache has it."""
 
     request: OnDemandRequest
-    cached: bool
+    found: FallibleProcessResult | None
+
+    @property
+    def cached(self) -> bool:
+        """Whether some cache has its result."""
+        return self.found is not None
 
 
 # Of a base's creation: the oldest time that is not "no time" to anybody.
@@ -71,7 +76,7 @@ async def start_base(request: BaseLayerRequest) -> BaseStart:
     inputs = await create_digest(CreateDigest([request_file(values), *deb_entries(debs)]))
     process = tool_process(tool, Call("rootfs", description, values, (), LAYER_OUTPUTS), inputs)
     files = deb_requests(f"the base {lock.resolve}", debs, lock.resolve)
-    return BaseStart(OnDemandRequest(process, files), cached=await look_up(process) is not None)
+    return BaseStart(OnDemandRequest(process, files), await look_up(process))
 
 
 @rule(desc="Make Debian base", level=LogLevel.DEBUG)
@@ -79,11 +84,9 @@ async def make_base_layer(request: BaseLayerRequest) -> Layer:
     """The layer of a base, from a cache or made. Raises FetchError, LayerError."""
     description = base_description(request.lock)
     start = await start_base(request, **implicitly())
-    made = await run_on_demand(start.request, **implicitly())
-    if made.result is None:
-        raise FetchError("\n\n".join(made.errors))
-    await check_result(made.result, description)
-    return await layer_of(made.result, description)
+    if start.found is not None:
+        return await layer_of(start.found, description)
+    return await run_layer_on_demand(start.request)
 
 
 def rules() -> list[object]:

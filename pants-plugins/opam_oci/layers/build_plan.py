@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pants.util.frozendict import FrozenDict
 
-from opam_oci.host.checks import HostCheckRequest, MissingHostToolsError, check_host
+from opam_oci.host.checks import require_host
 from opam_oci.layers.opam_text import texts_seen_by_builds
 from opam_oci.layers.urgency import Wanted, remaining_seconds
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
@@ -54,10 +54,7 @@ async def plan_build(request: BuildPlanRequest, opam: OpamSubsystem) -> BuildPla
         DebianRootfsRequest(address_text(inputs.base), "`[opam].resolves_to_base`"), **implicitly()
     )
     locked = await read_fresh_debian_lock(DebianLockRequest(rootfs), **implicitly())
-    if opam.check_host:
-        host = await check_host(HostCheckRequest(base=True, lock=False), **implicitly())
-        if host.problems:
-            raise MissingHostToolsError(host.problems)
+    await require_host(opam)
     texts = texts_seen_by_builds((package.name, package.opam) for package in lock.packages.values())
     return BuildPlan(lock, rootfs, locked, FrozenDict(texts), FrozenDict(remaining_seconds(lock)), Wanted())
 

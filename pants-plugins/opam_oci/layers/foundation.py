@@ -6,18 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pants.engine.engine_aware import EngineAwareReturnType
-from pants.engine.fs import CreateDigest
 from pants.util.logging import LogLevel
 
 from opam_oci.layers.base import BaseLayerRequest, make_base_layer, start_base
-from opam_oci.pants_engine.calls import create_digest
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
 from opam_oci.sandbox.look import look_up
-from opam_oci.sandbox.process import STORE, Call, layer_paths, request_file, tool_process
-from opam_oci.sandbox.run_tool import run_layer_tool
-from opam_oci.sandbox.tool import find_sandbox_tool
+from opam_oci.sandbox.process import STORE, Call, layer_paths
+from opam_oci.sandbox.run_tool import process_of, run_layer_tool
 
 if TYPE_CHECKING:
     from opam_sandbox.building.requests import OpamRootRequest
@@ -81,9 +78,7 @@ async def find_foundation(request: KnownFoundationRequest) -> KnownFoundation:
         return KnownFoundation(None)
     base = await make_base_layer(BaseLayerRequest(request.debian_lock), **implicitly())
     call = opam_root_call(base)
-    tool = await find_sandbox_tool(**implicitly())
-    inputs = await create_digest(CreateDigest([request_file(call.request, call.layers)]))
-    found = await look_up(tool_process(tool, call, inputs))
+    found = await look_up(await process_of(call))
     return KnownFoundation(None if found is None else Foundation(base, await layer_of(found, call.description)))
 
 

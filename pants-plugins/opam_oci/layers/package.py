@@ -152,9 +152,8 @@ def input_entries(package: LockedPackage, debs: Iterable[Deb]) -> list[FileEntry
     ]
 
 
-def files_of(plan: BuildPlan, package: LockedPackage, resolve: str) -> tuple[FetchRequest, ...]:
+def files_of(package: LockedPackage, debs: tuple[Deb, ...], resolve: str) -> tuple[FetchRequest, ...]:
     """How to fetch that."""
-    debs = tuple(plan.lock.debs[name] for name in package.debs)
     return (*source_requests(package, resolve), *deb_requests(package.full_name, debs, resolve))
 
 
@@ -226,7 +225,7 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
     missing = out_of_reach(package, request.resolve)
     if missing:
         return failed_outcome(package, missing)
-    files = files_of(plan, package, request.resolve)
+    files = files_of(package, tuple(plan.lock.debs[name] for name in package.debs), request.resolve)
     start = await start_base(BaseLayerRequest(plan.debian_lock), **implicitly())
     if not start.cached:
         # Nothing of this was ever built: all downloads run while the base is made, and fail early.

@@ -9,7 +9,8 @@ from pants.engine.engine_aware import EngineAwareParameter
 from pants.util.logging import LogLevel
 
 from opam_oci.downloads.credentials import places
-from opam_oci.locking.steps import lock_call, read_output, require_host, require_mirrors, run_step
+from opam_oci.host.checks import require_host
+from opam_oci.locking.steps import lock_call, read_output, require_mirrors, run_step
 from opam_oci.pants_engine.rules import collect_rules, rule
 from opam_oci.resolves.debian_rootfs import DebianRootfs
 from opam_oci.sandbox.process import STORE
@@ -40,7 +41,7 @@ class DebianLockText:
 async def lock_debian(request: DebianLockTextRequest, opam: OpamSubsystem) -> DebianLockText:
     """Look the base's packages up in the Debian archive. Raises LockError, FetchError, MissingHostToolsError."""
     rootfs = request.rootfs
-    await require_host(opam)
+    await require_host(opam, lock=True)
     mirrors = places((await require_mirrors()).urls)
     values: LockDebianRequest = {
         "store": STORE,

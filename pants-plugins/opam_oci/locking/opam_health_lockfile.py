@@ -11,26 +11,15 @@ from pants.engine.fs import CreateDigest, Digest, FileContent
 from pants.option.global_options import GlobalOptions
 from pants.util.logging import LogLevel
 
-from opam_oci.downloads.credentials import Place, places
-from opam_oci.locking.opam_inputs import (
-    DebianIndexesRequest,
-    PreparedRepositoriesRequest,
-    prepare_repositories,
-    read_debian_indexes,
-)
-from opam_oci.locking.opam_lockfile import base_lock
+from opam_oci.locking.lock_ground import LockGround, make_lock_ground
 from opam_oci.locking.root_solutions import RootListRequest, RootSolutionsRequest, list_roots, solve_roots
-from opam_oci.locking.steps import lock_call, read_output, require_host, require_mirrors, run_step
+from opam_oci.locking.steps import lock_call, read_output, run_step
 from opam_oci.pants_engine.calls import create_digest
-from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
-from opam_oci.resolves.debian_rootfs import DebianRootfs, DebianRootfsRequest, find_debian_rootfs
-from opam_oci.resolves.health_inputs import HealthInputs, HealthInputsRequest, find_health_inputs
+from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.health_inputs import HealthInputs, HealthInputsRequest, base_request, find_health_inputs
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.resolves.opam_repositories import (
-    InvalidRepositoryError,
     RepositoryFingerprints,
-    check_nothing_hidden,
-    find_fingerprints,
 )
 from opam_oci.resolves.targets import address_text
 from opam_oci.sandbox.process import STORE, Call
@@ -64,13 +53,7 @@ class OpamHealthLockText:
     fingerprints: RepositoryFingerprints
 
 
-def write_call(
-    inputs: HealthInputs,
-    rootfs: DebianRootfs,
-    fingerprints: RepositoryFingerprints,
-    mirrors: tuple[Place, ...],
-    archive_mirrors: tuple[Place, ...],
-) -> Call:
+def write_call(inputs: HealthInputs, at: LockGround) -> Call:
     """The step that finds sources and Debian packages, and writes the lockfile."""
     options = inputs.options
     values: LockRootsRequest = {
@@ -84,17 +67,17 @@ def write_call(
             "compilers": list(inputs.compilers),
             "constraints": list(inputs.constraints),
             "options": list(options.lines()),
-            "repositories": list(fingerprints.lines),
+            "repositories": list(at.fingerprints.lines),
         },
         "asked": ["test"] * options.with_test + ["doc"] * options.with_doc,
         "prepared": "prepared",
         "solutions": "solutions.json",
         "indexes": "indexes.json",
         "sources": "sources.txt",
-        "mirrors": [mirror.url for mirror in mirrors],
-        "archive_mirrors": [mirror.url for mirror in archive_mirrors],
-        "suite": rootfs.suite,
-        "architecture": rootfs.architecture,
+        "mirrors": [mirror.url for mirror in at.mirrors],
+        "archive_mirrors": [mirror.url for mirror in at.archive_mirrors],
+        "suite": at.rootfs.suite,
+        "architecture": at.rootfs.architecture,
     }
     description = f"Lock the sources and Debian packages of the health check {inputs.resolve}"
     return lock_call("lock-opam", description, values, ("lockfile", "notes.json"), network=True)
@@ -150,26 +133,13 @@ async def lock_opam_health(
 ) -> OpamHealthLockText:
     """Solve each root on its own, then look for what all of them need. Raises LockError and others; never for one root alone."""
     inputs = await find_health_inputs(HealthInputsRequest(request.resolve), **implicitly())
-    if not opam.repositories:
-        raise InvalidRepositoryError("No opam repository is set: name at least one in `[opam].repositories`.")
-    await check_nothing_hidden(opam.ordered_repositories(), options)
-    rootfs = await find_debian_rootfs(
-        DebianRootfsRequest(address_text(inputs.base), f"the `base` field of {inputs.address}"), **implicitly()
-    )
-    await require_host(opam)
-    mirrors, archive_mirrors = places((await require_mirrors()).urls), places(opam.archive_mirrors)
-    fingerprints = await find_fingerprints(**implicitly())
-    locked = await base_lock(rootfs, debian, new=request.new_base)
-    prepared, indexes = await concurrently(
-        prepare_repositories(PreparedRepositoriesRequest(locked), **implicitly()),
-        read_debian_indexes(DebianIndexesRequest(rootfs.suite, rootfs.architecture), **implicitly()),
-    )
-    solutions, notes = await solutions_of(inputs, locked, request.revdeps_of)
+    at = await make_lock_ground(base_request(inputs), opam, debian, options, new_base=request.new_base)
+    solutions, notes = await solutions_of(inputs, at.debian_lock, request.revdeps_of)
     purpose = f"generate the lockfile of the health check `{request.resolve}`"
-    write = write_call(inputs, rootfs, fingerprints, mirrors, archive_mirrors)
-    output = await run_step(write, (solutions, prepared.digest, indexes.digest), purpose, (*mirrors, *archive_mirrors))
+    places = (*at.mirrors, *at.archive_mirrors)
+    output = await run_step(write_call(inputs, at), (solutions, at.prepared, at.indexes), purpose, places)
     notes += tuple(json.loads(await read_output(output, "notes.json")))
-    return OpamHealthLockText(await read_output(output, "lockfile"), notes, inputs, fingerprints)
+    return OpamHealthLockText(await read_output(output, "lockfile"), notes, inputs, at.fingerprints)
 
 
 def rules() -> list[object]:

@@ -12,28 +12,15 @@ from pants.engine.target import InvalidTargetException
 from pants.option.global_options import GlobalOptions
 from pants.util.logging import LogLevel
 
-from opam_oci.downloads.credentials import Place, places
 from opam_oci.layers.foundation import Foundation, FoundationRequest, make_foundation
-from opam_oci.locking.debian_lockfile import DebianLockTextRequest, lock_debian
-from opam_oci.locking.opam_inputs import (
-    DebianIndexesRequest,
-    PreparedRepositoriesRequest,
-    prepare_repositories,
-    read_debian_indexes,
-)
-from opam_oci.locking.steps import lock_call, read_output, require_host, require_mirrors, run_step
+from opam_oci.locking.lock_ground import LockGround, make_lock_ground
+from opam_oci.locking.steps import lock_call, read_output, run_step
 from opam_oci.pants_engine.calls import digest_subset_to_digest
-from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
-from opam_oci.resolves.debian_rootfs import DebianRootfs, DebianRootfsRequest, find_debian_rootfs
+from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.debian_rootfs import DebianRootfsRequest
 from opam_oci.resolves.inputs import ResolveInputs, ResolveInputsRequest, find_resolve_inputs
-from opam_oci.resolves.lockfile import DebianLock
-from opam_oci.resolves.lockfile_reader import read_debian_lock
-from opam_oci.resolves.locks import DebianLockRequest, read_fresh_debian_lock
 from opam_oci.resolves.opam_repositories import (
-    InvalidRepositoryError,
     RepositoryFingerprints,
-    check_nothing_hidden,
-    find_fingerprints,
 )
 from opam_oci.resolves.targets import address_text
 from opam_oci.sandbox.process import STORE, Call, layer_paths
@@ -69,24 +56,13 @@ class OpamLockText:
     fingerprints: RepositoryFingerprints
 
 
-def check_inputs(inputs: ResolveInputs, opam: OpamSubsystem) -> None:
-    """Raise InvalidTargetException for a resolve without roots, InvalidRepositoryError where there is no repository."""
+def check_inputs(inputs: ResolveInputs) -> None:
+    """Raise InvalidTargetException for a resolve without roots."""
     if not inputs.requirements and not inputs.opam_files:
         raise InvalidTargetException(
             f"The resolve `{inputs.resolve}` has no roots: add an `{OpamRequirementTarget.alias}` target with "
             f'`resolve="{inputs.resolve}"` and `requirements`, or with an opam file as `source`.'
         )
-    if not opam.repositories:
-        raise InvalidRepositoryError("No opam repository is set: name at least one in `[opam].repositories`.")
-
-
-async def base_lock(rootfs: DebianRootfs, debian: DebianSubsystem, *, new: bool) -> DebianLock:
-    """The lock of the base to solve in, from disk or, if `new`, as the Debian archive is now."""
-    if not new:
-        return await read_fresh_debian_lock(DebianLockRequest(rootfs), **implicitly())
-    text = await lock_debian(DebianLockTextRequest(rootfs), **implicitly())
-    path = debian.lockfile_of(rootfs.resolve, f"the target {rootfs.address}")
-    return read_debian_lock(path, rootfs.resolve, text.content)
 
 
 def solve_call(inputs: ResolveInputs, opam: OpamSubsystem, ground: Foundation) -> Call:
@@ -113,14 +89,7 @@ def solve_call(inputs: ResolveInputs, opam: OpamSubsystem, ground: Foundation) -
     )
 
 
-def write_call(
-    inputs: ResolveInputs,
-    opam: OpamSubsystem,
-    rootfs: DebianRootfs,
-    fingerprints: RepositoryFingerprints,
-    mirrors: tuple[Place, ...],
-    archive_mirrors: tuple[Place, ...],
-) -> Call:
+def write_call(inputs: ResolveInputs, opam: OpamSubsystem, at: LockGround) -> Call:
     """The step that finds sources and Debian packages, and writes the lockfile."""
     values: LockRequest = {
         "step": "lock",
@@ -131,15 +100,15 @@ def write_call(
         "constraints": list(inputs.constraints),
         "options": list(inputs.options.lines()),
         "opam_files": [file.line() for file in inputs.opam_files],
-        "repositories": list(fingerprints.lines),
+        "repositories": list(at.fingerprints.lines),
         "solution": "solution.json",
         "base_json": "prepared/base.json",
         "indexes": "indexes.json",
         "sources": "sources.txt",
-        "mirrors": [mirror.url for mirror in mirrors],
-        "archive_mirrors": [mirror.url for mirror in archive_mirrors],
-        "suite": rootfs.suite,
-        "architecture": rootfs.architecture,
+        "mirrors": [mirror.url for mirror in at.mirrors],
+        "archive_mirrors": [mirror.url for mirror in at.archive_mirrors],
+        "suite": at.rootfs.suite,
+        "architecture": at.rootfs.architecture,
         "record_out_of_reach": opam.out_of_reach == OutOfReach.RECORD,
     }
     description = f"Lock the sources and Debian packages of the resolve {inputs.resolve}"
@@ -153,27 +122,17 @@ async def lock_opam(
     """Solving runs in the base, with the opam that will build: so the base is made first. Raises LockError and others."""
     resolve = request.resolve
     inputs = await find_resolve_inputs(ResolveInputsRequest(resolve), **implicitly())
-    check_inputs(inputs, opam)
-    await check_nothing_hidden(opam.ordered_repositories(), options)
-    rootfs = await find_debian_rootfs(
-        DebianRootfsRequest(address_text(inputs.base), "`[opam].resolves_to_base`"), **implicitly()
-    )
-    await require_host(opam)
-    mirrors, archive_mirrors = places((await require_mirrors()).urls), places(opam.archive_mirrors)
-    fingerprints = await find_fingerprints(**implicitly())
-    locked = await base_lock(rootfs, debian, new=request.new_base)
-    ground = await make_foundation(FoundationRequest(locked), **implicitly())
-    prepared, indexes = await concurrently(
-        prepare_repositories(PreparedRepositoriesRequest(locked), **implicitly()),
-        read_debian_indexes(DebianIndexesRequest(rootfs.suite, rootfs.architecture), **implicitly()),
-    )
+    check_inputs(inputs)
+    base = DebianRootfsRequest(address_text(inputs.base), "`[opam].resolves_to_base`")
+    at = await make_lock_ground(base, opam, debian, options, new_base=request.new_base)
+    ground = await make_foundation(FoundationRequest(at.debian_lock), **implicitly())
     purpose = f"generate the lockfile of the resolve `{resolve}`"
-    solution = await run_step(solve_call(inputs, opam, ground), (prepared.digest,), purpose)
-    base_json = await digest_subset_to_digest(DigestSubset(prepared.digest, PathGlobs(["prepared/base.json"])))
-    write = write_call(inputs, opam, rootfs, fingerprints, mirrors, archive_mirrors)
-    output = await run_step(write, (solution, indexes.digest, base_json), purpose, (*mirrors, *archive_mirrors))
+    solution = await run_step(solve_call(inputs, opam, ground), (at.prepared,), purpose)
+    base_json = await digest_subset_to_digest(DigestSubset(at.prepared, PathGlobs(["prepared/base.json"])))
+    places = (*at.mirrors, *at.archive_mirrors)
+    output = await run_step(write_call(inputs, opam, at), (solution, at.indexes, base_json), purpose, places)
     notes = tuple(json.loads(await read_output(output, "notes.json")))
-    return OpamLockText(await read_output(output, "lockfile"), notes, inputs, fingerprints)
+    return OpamLockText(await read_output(output, "lockfile"), notes, inputs, at.fingerprints)
 
 
 def rules() -> list[object]:

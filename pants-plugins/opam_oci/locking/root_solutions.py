@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Sequence
 from pants.engine.fs import Digest
 from pants.util.logging import LogLevel
 
-from opam_oci.layers.foundation import FoundationRequest, make_foundation
-from opam_oci.locking.opam_inputs import PreparedRepositoriesRequest, prepare_repositories
-from opam_oci.locking.solver_layer import SolverLayerRequest, make_solver_layer
+from opam_oci.layers.foundation import Foundation, FoundationRequest, make_foundation
+from opam_oci.locking.opam_inputs import PreparedRepositories, PreparedRepositoriesRequest, prepare_repositories
+from opam_oci.locking.solver_layer import SolverLayer, SolverLayerRequest, make_solver_layer
 from opam_oci.locking.steps import LockError, lock_call, run_step
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.lockfile import DebianLock
@@ -90,6 +90,15 @@ def solve_values(request: RootSolutionsRequest, repositories: list[str], below: 
     return {**values, **({"solver": f"in/{below}"} if solver else {})}
 
 
+async def solving_ground(lock: DebianLock) -> tuple[Foundation, PreparedRepositories, SolverLayer]:
+    """What roots are solved on. Raises LockError, FetchError, LayerError."""
+    prepared, solver = await concurrently(
+        prepare_repositories(PreparedRepositoriesRequest(lock), **implicitly()),
+        make_solver_layer(SolverLayerRequest(lock), **implicitly()),
+    )
+    return await make_foundation(FoundationRequest(lock), **implicitly()), prepared, solver
+
+
 def some(packages: Sequence[str]) -> str:
     """The first few of many names, for people."""
     more = len(packages) - _NAMED
@@ -100,11 +109,7 @@ def some(packages: Sequence[str]) -> str:
 async def solve_roots(request: RootSolutionsRequest, opam: OpamSubsystem) -> RootSolutions:
     """All of them in one process, which is cached. Raises LockError, FetchError, LayerError."""
     lock = request.debian_lock
-    ground = await make_foundation(FoundationRequest(lock), **implicitly())
-    prepared, solver = await concurrently(
-        prepare_repositories(PreparedRepositoriesRequest(lock), **implicitly()),
-        make_solver_layer(SolverLayerRequest(lock), **implicitly()),
-    )
+    ground, prepared, solver = await solving_ground(lock)
     layers = (*ground.layers, *((solver.layer,) if solver.layer else ()))
     repositories = list(opam.ordered_repositories())
     values = solve_values(request, repositories, len(ground.layers), solver=solver.layer is not None)
@@ -118,11 +123,7 @@ async def solve_roots(request: RootSolutionsRequest, opam: OpamSubsystem) -> Roo
 async def list_roots(request: RootListRequest, opam: OpamSubsystem) -> RootList:
     """What there is to solve. Raises LockError, also where the base's Debian has no solver; FetchError, LayerError."""
     lock = request.debian_lock
-    ground = await make_foundation(FoundationRequest(lock), **implicitly())
-    prepared, solver = await concurrently(
-        prepare_repositories(PreparedRepositoriesRequest(lock), **implicitly()),
-        make_solver_layer(SolverLayerRequest(lock), **implicitly()),
-    )
+    ground, prepared, solver = await solving_ground(lock)
     if solver.layer is None:
         raise LockError(f"Cannot list packages on the base {lock.resolve}: {solver.note}")
     values: ListRootsRequest = {

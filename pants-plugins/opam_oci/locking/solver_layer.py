@@ -10,7 +10,6 @@ from pants.engine.fs import CreateDigest, Digest, DigestSubset, PathGlobs
 from pants.util.logging import LogLevel
 
 from opam_oci.downloads.credentials import places
-from opam_oci.downloads.fetch import FetchError
 from opam_oci.layers.foundation import FoundationRequest, make_foundation
 from opam_oci.layers.requests import deb_entries, deb_json, deb_requests
 from opam_oci.locking.opam_inputs import (
@@ -24,10 +23,10 @@ from opam_oci.pants_engine.calls import create_digest, digest_subset_to_digest
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.lockfile import Deb, DebianLock
 from opam_oci.sandbox.foreign_json import parse_object
-from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
-from opam_oci.sandbox.on_demand import OnDemandRequest, run_on_demand
+from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
+from opam_oci.sandbox.on_demand import OnDemandRequest
 from opam_oci.sandbox.process import STORE, Call, layer_paths, request_file, tool_process
-from opam_oci.sandbox.run_tool import check_result
+from opam_oci.sandbox.run_tool import run_layer_on_demand
 from opam_oci.sandbox.tool import find_sandbox_tool
 
 if TYPE_CHECKING:
@@ -114,11 +113,7 @@ async def make_solver_layer(request: SolverLayerRequest) -> SolverLayer:
     inputs = await create_digest(CreateDigest([request_file(values, ground.layers), *deb_entries(package.debs)]))
     process = tool_process(await find_sandbox_tool(**implicitly()), call, inputs)
     files = deb_requests(_OWNER, package.debs, lock.resolve)
-    built = await run_on_demand(OnDemandRequest(process, files), **implicitly())
-    if built.result is None:
-        raise FetchError("\n\n".join(built.errors))
-    await check_result(built.result, description)
-    return SolverLayer(await layer_of(built.result, description))
+    return SolverLayer(await run_layer_on_demand(OnDemandRequest(process, files)))
 
 
 def rules() -> list[object]:

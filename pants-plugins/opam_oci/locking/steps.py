@@ -14,7 +14,6 @@ from pants.engine.process import ProcessCacheScope
 from opam_oci.downloads.credentials import Place, holds_secret
 from opam_oci.downloads.debian_mirrors import NO_MIRROR, Mirrors, find_mirrors
 from opam_oci.downloads.fetch import FetchError
-from opam_oci.host.checks import HostCheckRequest, MissingHostToolsError, check_host
 from opam_oci.pants_engine.calls import environment_vars
 from opam_oci.pants_engine.digests import read_files
 from opam_oci.pants_engine.rules import implicitly
@@ -24,7 +23,6 @@ from opam_oci.sandbox.handover import handed_over
 from opam_oci.sandbox.layer import Layer
 from opam_oci.sandbox.process import Call
 from opam_oci.sandbox.run_tool import run_call
-from opam_oci.subsystems.opam import OpamSubsystem
 
 SECRETS_FILE = "secrets.json"
 
@@ -98,11 +96,3 @@ async def require_mirrors() -> Mirrors:
     if not mirrors.urls:
         raise FetchError(f"Cannot generate lockfiles: {NO_MIRROR}.")
     return mirrors
-
-
-async def require_host(opam: OpamSubsystem) -> None:
-    """Raise MissingHostToolsError where this machine lacks what making a lockfile needs."""
-    if opam.check_host:
-        host = await check_host(HostCheckRequest(base=True, lock=True), **implicitly())
-        if host.problems:
-            raise MissingHostToolsError(host.problems)

@@ -23,8 +23,9 @@ from opam_oci.fields.health import (
 )
 from opam_oci.pants_engine.calls import contents_of_globs, parse_address
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.debian_rootfs import DebianRootfsRequest
 from opam_oci.resolves.inputs import SolverOptions
-from opam_oci.resolves.targets import TargetsOfTypeRequest, find_targets_of_type
+from opam_oci.resolves.targets import TargetsOfTypeRequest, address_text, find_targets_of_type
 from opam_oci.target_types import OpamHealthCheckTarget
 
 
@@ -120,6 +121,13 @@ async def find_health_inputs(request: HealthInputsRequest) -> HealthInputs:
             with_doc=target[OpamHealthWithDocField].value,
             prefer_oldest=target[OpamHealthPreferOldestField].value,
         ),
+    )
+
+
+def base_request(inputs: HealthInputs) -> DebianRootfsRequest:
+    """Asks for the base of a check."""
+    return DebianRootfsRequest(
+        address_text(inputs.base), f"the `{OpamHealthBaseField.alias}` field of {inputs.address}"
     )
 
 

@@ -180,16 +180,17 @@ def _checked(lock: HealthLock) -> HealthLock:
         for one in (*([root.node] if root.node else []), *root.later):
             if one not in lock.nodes:
                 raise LockfileError(lock.path, f"the root {root.name} names {one}, which is not in this lockfile.")
-    if len(ready_order({one: node.depends for one, node in lock.nodes.items()})) < len(lock.nodes):
+    order = lock.in_build_order(lock.nodes)
+    if len(order) < len(lock.nodes):
         raise LockfileError(lock.path, "packages in it depend on each other in a circle.")
-    _check_names(lock)
+    _check_names(lock, order)
     return lock
 
 
-def _check_names(lock: HealthLock) -> None:
-    """Raise LockfileError where a node would be built over two versions of one package."""
+def _check_names(lock: HealthLock, order: list[str]) -> None:
+    """Raise LockfileError where a node would be built over two versions of one package. order: all nodes, dependencies first."""
     below: dict[str, frozenset[str]] = {}
-    for one in ready_order({one: node.depends for one, node in lock.nodes.items()}):
+    for one in order:
         below[one] = frozenset([one]).union(*(below[dependency] for dependency in lock.nodes[one].depends))
         names = {lock.nodes[other].package.name for other in below[one]}
         if len(names) != len(below[one]):

@@ -30,11 +30,14 @@ class OpamLockRequest:
     resolve: str
 
 
-def missing_lockfile(path: str, resolve: str) -> LockfileError:
-    """The error for a lockfile that is not there."""
-    return LockfileError(
-        path, f"it does not exist. The resolve `{resolve}` needs it; write it with `{regenerate_command(resolve)}`."
-    )
+async def lockfile_content(path: str, resolve: str) -> bytes:
+    """The bytes of a resolve's lockfile. Raises LockfileError where there is none."""
+    contents = await contents_of_globs(PathGlobs([path]))
+    if not contents:
+        raise LockfileError(
+            path, f"it does not exist. The resolve `{resolve}` needs it; write it with `{regenerate_command(resolve)}`."
+        )
+    return contents[0].content
 
 
 @rule
@@ -42,10 +45,7 @@ async def read_fresh_debian_lock(request: DebianLockRequest, debian: DebianSubsy
     """The lockfile of a base. Raises LockfileError; StaleLockfileError where the target has changed since."""
     rootfs = request.rootfs
     path = debian.lockfile_of(rootfs.resolve, f"the target {rootfs.address}")
-    contents = await contents_of_globs(PathGlobs([path]))
-    if not contents:
-        raise missing_lockfile(path, rootfs.resolve)
-    lock = read_debian_lock(path, rootfs.resolve, contents[0].content)
+    lock = read_debian_lock(path, rootfs.resolve, await lockfile_content(path, rootfs.resolve))
     check_debian_lock_fresh(lock, rootfs)
     return lock
 
@@ -54,10 +54,7 @@ async def read_fresh_debian_lock(request: DebianLockRequest, debian: DebianSubsy
 async def read_opam_lockfile(request: OpamLockRequest, opam: OpamSubsystem) -> OpamLock:
     """The lockfile of an opam resolve, fresh or not. Raises LockfileError, UnknownResolveError."""
     path = opam.lockfile_of(request.resolve, "a target or `[opam].default_resolve`")
-    contents = await contents_of_globs(PathGlobs([path]))
-    if not contents:
-        raise missing_lockfile(path, request.resolve)
-    return read_opam_lock(path, request.resolve, contents[0].content)
+    return read_opam_lock(path, request.resolve, await lockfile_content(path, request.resolve))
 
 
 def rules() -> list[object]:

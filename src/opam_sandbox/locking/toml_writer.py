@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Mapping, Sequence
 
 from opam_sandbox.errors import ToolError
 
@@ -18,7 +18,7 @@ def lockfile(resolve: str, metadata: Dict[str, Any], tables: Sequence[str]) -> s
     return header + table("[metadata]", {"lock_version": 1, "tables": len(tables), **metadata}) + "".join(tables)
 
 
-def table(heading: str, values: Dict[str, Any]) -> str:
+def table(heading: str, values: Mapping[str, Any]) -> str:
     """A table with its heading (`[metadata]`, `[[deb]]`) and a blank line after it. Lists are lists of strings.
 
     Raises ToolError for what is not text.
