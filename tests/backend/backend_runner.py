@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
+
 from pants.backend.project_info import count_loc, dependencies, dependents, filedeps, list_targets, paths, peek
 from pants.core import register as core
 from pants.core.goals import export, generate_lockfiles, package, publish, run, tailor
@@ -30,8 +33,15 @@ from opam_oci.resolves.opam_repositories import OpamRepository, OpamRepositoryRe
 from opam_oci.sandbox.tool import SandboxTool
 
 
+# A runner lies in a cycle: it watches the file system until it is collected, and a user may watch 128 times at once.
+COLLECTED_AFTER = 16
+_made = itertools.count(1)
+
+
 def new_runner(*bootstrap_args: str) -> RuleRunner:
     """A scheduler of its own, with an empty cache unless `--local-store-dir` is given."""
+    if next(_made) % COLLECTED_AFTER == 0:
+        gc.collect()
     return RuleRunner(
         rules=[
             *core.rules(),
