@@ -32,7 +32,6 @@ from opam_oci.resolves.locks import OpamLockRequest
 from opam_oci.resolves.opam_repositories import OpamRepository, OpamRepositoryRequest
 from opam_oci.sandbox.tool import SandboxTool
 
-
 # A runner lies in a cycle: it watches the file system until it is collected, and a user may watch 128 times at once.
 COLLECTED_AFTER = 16
 _made = itertools.count(1)
