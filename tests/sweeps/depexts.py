@@ -115,7 +115,8 @@ class Sweep:
                 seconds = round(time.monotonic() - start, 1)
                 made.append(self.workshop.build("p", debs))
                 problems += different(made[0], made[1])
-                made.append(self.workshop.state(made[:1]))
+            # The store did not see this one made: it unpacks the blob, which is gzip as everybody's.
+            made.append(self.workshop.state(made[:1]))
             problems += self.check([made[0], made[2]])
         except AssertionError as error:
             problems.append(short(str(error)))
@@ -130,8 +131,8 @@ class Sweep:
             for place, command in enumerate(_CHECKS)
         ]
         status, text = self.workshop.see(image, "sh", "-c", "; ".join(tests))
-        found = [f"the checks: exit status {status}"] if status else []
-        for line in text.splitlines():
+        found = [f"the checks: exit status {status}: {short(text)}"] if status else []
+        for line in [] if status else text.splitlines():
             place, _, said = line.partition(" ")
             found.append(f"`{' '.join(_CHECKS[int(place)])}`: {short(said)}" if place.isdigit() else short(line))
         return found
