@@ -26,6 +26,7 @@ SUITES = ("trixie", "sid", "bookworm")  # as [debian].source_suites has them
 _NOT_SERVED = "in the index, but on no mirror"  # as SourceFinder says it
 _SECTION = re.compile(r"^\s*(url|extra-source)\b", re.MULTILINE)
 _AT_ONCE = 8
+_KEPT = "pool.json"
 
 # (package, version, text of the opam file)
 OpamFile = Tuple[str, str, str]
@@ -43,13 +44,18 @@ class Pool:
     @staticmethod
     def ask(work: Path, opam_files: Iterable[OpamFile]) -> "Pool":
         """Look for all these in the pool, by the mirrors of this machine. What is found is kept in `work`."""
-        kept = work / "pool.json"
+        kept = work / _KEPT
         if not kept.exists():
             mirrors = apt_mirrors(Path("/etc/apt"))
             index = source_index(update(work / "apt", mirrors, list(SUITES), "amd64", sources=True))
             found = look(opam_files, index, mirrors, Memo(directory(os.fspath(work), "archives")))
             write_json(os.fspath(kept), vars(found))
-        return Pool(**{key: tuple(titles) for key, titles in json.loads(kept.read_text()).items()})
+        return Pool.read(work)
+
+    @staticmethod
+    def read(work: Path) -> "Pool":
+        """What was found before. Raises OSError if nothing was."""
+        return Pool(**{key: tuple(titles) for key, titles in json.loads((work / _KEPT).read_text()).items()})
 
 
 def look(opam_files: Iterable[OpamFile], index: Path, mirrors: Sequence[str], known: Memo) -> Pool:
