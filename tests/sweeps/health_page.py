@@ -14,13 +14,23 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
+from opam_sandbox.debian_versions import compare_versions
 from tests.sweeps.pool import Pool
 
 HEADING = "## What checks of real packages found"
 _RESULTS = "project/dist/opam-health/health/results.json"
 _NOWHERE = re.compile(r"^\s*no version is available of (\S+)(.*)$", re.MULTILINE)
+_BOUND = re.compile(r"(=|!=|>=|>|<=|<) (\S+)")
+_RELATIONS: Mapping[str, Callable[[int], bool]] = {
+    "=": lambda order: order == 0,
+    "!=": lambda order: order != 0,
+    ">=": lambda order: order >= 0,
+    ">": lambda order: order > 0,
+    "<=": lambda order: order <= 0,
+    "<": lambda order: order < 0,
+}
 # In the table's order. Roots that a run did not come to are `cancelled`.
 _STATUSES = {
     "success": "built",
@@ -82,8 +92,14 @@ def reason(explanation: str, pool: Pool) -> Tuple[str, str]:
     match = _NOWHERE.search(explanation)
     if not match:
         return _OTHER, re.sub(r"\s+", " ", explanation.strip().split("\n")[-1].strip())
-    listed = {title.partition(".")[0] for title in (*pool.listed, *pool.partly)}
-    return (_LISTED if match[1] in listed else _ELSEWHERE), match[1] + match[2]
+    name, bounds = match[1], match[2]
+    versions = [version for other, _, version in (title.partition(".") for title in pool.listed) if other == name]
+    return (_LISTED if any(_fits(version, bounds) for version in versions) else _ELSEWHERE), name + bounds
+
+
+def _fits(version: str, bounds: str) -> bool:
+    """Whether a version is within bounds such as ` >= 3.18`, or ` >= 1 and x < 2`."""
+    return all(_RELATIONS[relation](compare_versions(version, bound)) for relation, bound in _BOUND.findall(bounds))
 
 
 def section(checks: Sequence[Check]) -> str:

@@ -34,6 +34,8 @@ def test_the_section() -> None:
         root("c", "no_solution", NOWHERE),
         root("d", "no_solution", "no version is available of pcre"),
         root("e", "no_solution", CLASH),
+        root("f", "no_solution", "f.1: needs dune >= 3.25\n  no version is available of dune >= 3.25"),
+        root("g", "no_solution", "  no version is available of dune >= 3.18 and dune < 3.20"),
     )
     other = check(root("a", "success", compiler="ocaml.5.3.0"), root("b", "cancelled", compiler="ocaml.5.3.0"))
     lines = section([one, other]).splitlines()
@@ -44,17 +46,18 @@ def test_the_section() -> None:
     assert rows == [
         "| | Debian's OCaml | ocaml.5.3.0 |",
         "|---|---|---|",
-        "| roots | 5 | 2 |",
+        "| roots | 7 | 2 |",
         "| built | 1 | 1 |",
         "| failed | 1 | 0 |",
-        "| no solution | 3 | 0 |",
+        "| no solution | 5 | 0 |",
         "| not tried: the time was up | 0 | 1 |",
         "| packages built for them | 2 | 2 |",
         "| minutes of the run | 2 | 2 |",
         "| a root | Debian's OCaml | ocaml.5.3.0 | most of all |",
         "|---|---|---|---|",
         "| needs a package whose archives the index lists and no mirror has | 1 | 0 | `dune >= 3.18` |",
-        "| needs a package whose archives the pool does not have | 1 | 0 | `pcre` |",
+        "| needs a package whose archives the pool does not have | 3 | 0 | "
+        "`dune >= 3.18 and dune < 3.20`, `dune >= 3.25`, `pcre` |",
         "| other | 1 | 0 | `y.1 requires x >= 2 \\| z` |",
     ]
     assert "- `b.1`: test" in lines
