@@ -221,6 +221,31 @@ def test_mirrors_that_speak_http(tmp_path: Path) -> None:
         assert f"{server.url}/upstream/a: " in str(raised.value) and "Not Found" in str(raised.value)
 
 
+def test_a_mirror_that_does_not_say_whether_it_has_a_file(tmp_path: Path) -> None:
+    """It is named, with what it said: nobody asks again for a file that is said to be absent. One that knows no HEAD is asked
+    by GET."""
+    pooled = SourceFile("pool/b.orig.tar.gz", 7, sums(b"pooled!", "md5", "sha256"))
+    wanted = Wanted("", (), pooled.checksums)
+    with file_server() as server:
+        mirrors = [f"{server.url}/debian", f"file://{tmp_path}/none"]
+        with pytest.raises(OutOfReach, match=r"b\.orig\.tar\.gz: in the index, but on no mirror$"):
+            SourceFinder([pooled], mirrors, []).lock("b.1", wanted)
+        path = f"/debian/{pooled.path}"
+        for status in (500, 503, 429):
+            server.statuses = {f"HEAD {path}": status}
+            with pytest.raises(OutOfReach, match=f"in the index, but {server.url}/debian did not say: [A-Z]"):
+                SourceFinder([pooled], mirrors, []).lock("b.1", wanted)
+        for status in (403, 405, 501):
+            server.files = {path: b"pooled!"}
+            server.statuses = {f"HEAD {path}": status}
+            assert SourceFinder([pooled], mirrors, []).lock("b.1", wanted).urls == (f"debian:{pooled.path}",)
+            server.statuses[f"GET {path}"] = 404
+            with pytest.raises(OutOfReach, match="on no mirror$"):
+                SourceFinder([pooled], mirrors, []).lock("b.1", wanted)
+    with pytest.raises(OutOfReach, match="in the index, but http://127.0.0.1:9 did not say: .*refused"):
+        SourceFinder([pooled], ["http://127.0.0.1:9"], []).lock("b.1", wanted)
+
+
 def test_a_file_of_the_pool_that_only_its_sha512_knows(tmp_path: Path) -> None:
     files = tmp_path / "mirror/pool/main/r/react"
     files.mkdir(parents=True)
