@@ -22,6 +22,16 @@ from tests.sweeps.pool import Pool
 HEADING = "## What checks of real packages found"
 _RESULTS = "project/dist/opam-health/health/results.json"
 _NOWHERE = re.compile(r"^\s*no version is available of (\S+)(.*)$", re.MULTILINE)
+_COMMANDS = (
+    "    $(build-support/test-python) -m tests.sweeps.health --work=DIR",
+    "    $(build-support/test-python) -m tests.sweeps.health --work=OTHER --compiler=ocaml-base-compiler=5.3.0",
+    "    $(build-support/test-python) -m tests.sweeps.health_page --page=docs/health.md DIR OTHER",
+)
+# OCaml itself, and what stands for OCaml 5 beside it.
+_OCAML = re.compile(
+    r"(?:but|conflicts with) (?:ocaml(?:-system|-base-compiler|-compiler)?|base-(?:effects|domains|nnp))\."
+)
+_NEEDS_OCAML = re.compile(r": needs (ocaml < \S+)")
 _BOUND = re.compile(r"(=|!=|>=|>|<=|<) (\S+)")
 _RELATIONS: Mapping[str, Callable[[int], bool]] = {
     "=": lambda order: order == 0,
@@ -36,7 +46,7 @@ _STATUSES = {
     "success": "built",
     "failure": "failed",
     "timed_out": "took too long",
-    "no_depext": "Debian lacks their depexts",
+    "no_depext": "Debian lacks depexts",
     "no_source": "no source",
     "dependency_failed": "stopped by another package",
     "no_solution": "no solution",
@@ -44,7 +54,9 @@ _STATUSES = {
 }
 _LISTED = "needs {} whose archives the index lists and no mirror has"
 _ELSEWHERE = "needs {} whose archives the pool does not have"
+_OLDER = "needs an older OCaml"
 _OTHER = "other"
+_LONGEST = 160  # characters of a reason
 
 
 @dataclass(frozen=True)
@@ -79,11 +91,12 @@ class Check:
         return found
 
     def failed(self) -> List[str]:
-        """A line on each package whose own build failed."""
+        """A line on each package that was not built for a reason of its own."""
         return [
-            f"`{package['name']}.{package['version']}`: {package['kind'] or package['status']}"
+            f"`{package['name']}.{package['version']}`: {_STATUSES[package['status']]}"
+            + (f": `{package['reason'].partition('. ')[0][:_LONGEST]}`" if package["reason"] else "")
             for _, package in sorted(self.results["packages"].items())
-            if package["status"] in ("failure", "timed_out")
+            if package["status"] in ("failure", "timed_out", "no_depext", "no_source")
         ]
 
 
@@ -91,7 +104,9 @@ def reason(explanation: str, pool: Pool) -> Tuple[str, str]:
     """The kind of reason, and the name of the package that lacks, by opam's explanation."""
     match = _NOWHERE.search(explanation)
     if not match:
-        return _OTHER, re.sub(r"\s+", " ", explanation.strip().split("\n")[-1].strip())
+        line = explanation.strip().split("\n")[-1].strip()
+        bound = _NEEDS_OCAML.search(explanation)
+        return (_OLDER if _OCAML.search(line) else _OTHER), bound[1] if bound else line.partition(":")[0]
     name, bounds = match[1], match[2]
     versions = [version for other, _, version in (title.partition(".") for title in pool.listed) if other == name]
     return (_LISTED if any(_fits(version, bounds) for version in versions) else _ELSEWHERE), name + bounds
@@ -109,14 +124,13 @@ def section(checks: Sequence[Check]) -> str:
     lines = [
         HEADING,
         "",
-        "`tests/sweeps/health.py` checks the packages of the public opam repository that can be built from Debian's source pool:",
-        "each version is a root. The index of the pool (trixie, sid, bookworm) has an archive of "
-        f"{len(asked)} versions. {len(pool.listed)} of",
-        f"these have one that this run's mirror did not serve, and {len(pool.partly)} a patch or file beside it that the pool "
-        "does not have. The",
-        f"{len(pool.served)} others are roots. The repository has them, all packages without sources, and the overlay of this "
-        "repository's",
-        "example. Where nothing is in reach but the pool, that is all that builds can use.",
+        *_COMMANDS,
+        "",
+        "They check the packages of the public opam repository that can be built from Debian's source pool, each version as a root",
+        f"of its own. The pool's index (trixie, sid, bookworm) has an archive of {len(asked)} versions. {len(pool.listed)} of them",
+        f"have one that this run's mirror did not serve, and {len(pool.partly)} need a patch or a file that the pool does not",
+        f"have. The {len(pool.served)} others are the roots. The",
+        "repository has them, all packages without sources, and the overlay of this project's example over them.",
         "",
     ]
     lines += [f"| | {' | '.join(check.compiler for check in checks)} |", f"|---|{'---|' * len(checks)}"]
@@ -126,14 +140,14 @@ def section(checks: Sequence[Check]) -> str:
         if any(numbers) or status in ("success", "failure"):
             rows.append((words, [str(number) for number in numbers]))
     rows.append(("packages built for them", [str(_built(check)) for check in checks]))
-    rows.append(("minutes of the run", [f"{(check.results['seconds'] or 0) / 60:.0f}" for check in checks]))
+    rows.append(("minutes that these builds took", [f"{_seconds(check) / 60:.0f}" for check in checks]))
     lines += [f"| {words} | {' | '.join(numbers)} |" for words, numbers in rows]
     lines += ["", *(line for check in checks for line in _failures(check)), "Why there is no solution:", ""]
     lines += [
         f"| a root | {' | '.join(check.compiler for check in checks)} | most of all |",
         f"|---|{'---|' * (len(checks) + 1)}",
     ]
-    for kind in (_LISTED, _ELSEWHERE, _OTHER):
+    for kind in (_LISTED, _ELSEWHERE, _OLDER, _OTHER):
         found = [check.reasons().get(kind, Counter()) for check in checks]
         names: Counter[str] = sum(found, Counter())
         if names:
@@ -147,9 +161,18 @@ def _built(check: Check) -> int:
     return sum(1 for package in check.results["packages"].values() if package["status"] == "success")
 
 
+def _seconds(check: Check) -> float:
+    """Of all builds together, when they were made."""
+    return sum(package["seconds"] or 0 for package in check.results["packages"].values())
+
+
 def _failures(check: Check) -> List[str]:
     failed = check.failed()
-    return [f"Failed on {check.compiler}:", "", *(f"- {line}" for line in failed), ""] if failed else []
+    return (
+        [f"Not built on {check.compiler}, for a reason of their own:", "", *(f"- {line}" for line in failed), ""]
+        if failed
+        else []
+    )
 
 
 def rewritten(page: str, text: str) -> str:

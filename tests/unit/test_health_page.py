@@ -11,19 +11,24 @@ from tests.sweeps.pool import Pool
 
 POOL = Pool(served=("a.1", "b.1", "c.1", "d.1", "e.1"), listed=("dune.3.24.1",), partly=("pxp.1.2.9",))
 NOWHERE = "c.1: needs dune >= 3.18\n  no version is available of dune >= 3.18\n"
-CLASH = "no version of x goes with the others:\n  y.1 requires x >= 2 | z\n"
+CLASH = "no version of x goes with the others:\n  x | z\n"
+OLD = "h.1: needs ocaml < 5.0\n  ocaml.4.14.5, 4.14.4 and 57 more: but ocaml-system.5.3.0 needs ocaml = 5.3.0"
 
 
 def root(name: str, status: str, explanation: str = "", compiler: str = "ocaml-system") -> Dict[str, Any]:
     return {"name": f"{name}.1", "status": status, "explanation": explanation, "compiler": compiler}
 
 
-def package(name: str, status: str, kind: str = "") -> Dict[str, Any]:
-    return {"name": name, "version": "1", "status": status, "kind": kind or None}
+def package(name: str, status: str, why: str = "") -> Dict[str, Any]:
+    return {"name": name, "version": "1", "status": status, "kind": None, "reason": why, "seconds": 90.0}
 
 
 def check(*roots: Dict[str, Any]) -> Check:
-    packages = {"1": package("a", "success"), "2": package("b", "failure", "test"), "3": package("low", "success")}
+    packages = {
+        "1": package("a", "success"),
+        "2": package("b", "failure", "exit status 2. And more"),
+        "3": package("low", "success"),
+    }
     return Check({"roots": list(roots), "packages": packages, "seconds": 150.0}, POOL)
 
 
@@ -35,32 +40,35 @@ def test_the_section() -> None:
         root("d", "no_solution", "no version is available of pcre"),
         root("e", "no_solution", CLASH),
         root("f", "no_solution", "f.1: needs dune >= 3.25\n  no version is available of dune >= 3.25"),
+        root("h", "no_solution", OLD),
+        root("i", "no_solution", "dune.2.9.3: conflicts with base-effects.base, which is needed"),
         root("g", "no_solution", "  no version is available of dune >= 3.18 and dune < 3.20"),
     )
     other = check(root("a", "success", compiler="ocaml.5.3.0"), root("b", "cancelled", compiler="ocaml.5.3.0"))
     lines = section([one, other]).splitlines()
     assert lines[0] == HEADING
     text = "\n".join(lines)
-    assert "an archive of 7 versions" in text and "1 of\nthese" in text
+    assert "an archive of 7 versions. 1 of them" in text and "The 5 others" in text
     rows = [line for line in lines if line.startswith("|")]
     assert rows == [
         "| | Debian's OCaml | ocaml.5.3.0 |",
         "|---|---|---|",
-        "| roots | 7 | 2 |",
+        "| roots | 9 | 2 |",
         "| built | 1 | 1 |",
         "| failed | 1 | 0 |",
-        "| no solution | 5 | 0 |",
+        "| no solution | 7 | 0 |",
         "| not tried: the time was up | 0 | 1 |",
         "| packages built for them | 2 | 2 |",
-        "| minutes of the run | 2 | 2 |",
+        "| minutes that these builds took | 4 | 4 |",
         "| a root | Debian's OCaml | ocaml.5.3.0 | most of all |",
         "|---|---|---|---|",
         "| needs a package whose archives the index lists and no mirror has | 1 | 0 | `dune >= 3.18` |",
         "| needs a package whose archives the pool does not have | 3 | 0 | "
         "`dune >= 3.18 and dune < 3.20`, `dune >= 3.25`, `pcre` |",
-        "| other | 1 | 0 | `y.1 requires x >= 2 \\| z` |",
+        "| needs an older OCaml | 2 | 0 | `dune.2.9.3`, `ocaml < 5.0` |",
+        "| other | 1 | 0 | `x \\| z` |",
     ]
-    assert "- `b.1`: test" in lines
+    assert "- `b.1`: failed: `exit status 2`" in lines and "- `low.1`" not in text
 
 
 def test_the_section_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
