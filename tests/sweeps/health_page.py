@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,7 @@ _ELSEWHERE = "needs {} whose archives the pool does not have"
 _OLDER = "needs an older OCaml"
 _OTHER = "other"
 _LONGEST = 160  # characters of a reason
+_WIDTH = 126
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,14 @@ def section(checks: Sequence[Check]) -> str:
         "",
         *_COMMANDS,
         "",
-        "They check the packages of the public opam repository that can be built from Debian's source pool, each version as a root",
-        f"of its own. The pool's index (trixie, sid, bookworm) has an archive of {len(asked)} versions. {len(pool.listed)} of them",
-        f"have one that this run's mirror did not serve, and {len(pool.partly)} need a patch or a file that the pool does not",
-        f"have. The {len(pool.served)} others are the roots. The",
-        "repository has them, all packages without sources, and the overlay of this project's example over them.",
+        *textwrap.wrap(
+            "They check the packages of the public opam repository that can be built from Debian's source pool, each version "
+            f"as a root of its own. The pool's index (trixie, sid, bookworm) has an archive of {len(asked)} versions. "
+            f"{len(pool.listed)} of them have one that this run's mirror did not serve, and {len(pool.partly)} need a patch or a "
+            f"file that the pool does not have. The {len(pool.served)} others are the roots. The repository has them, all "
+            "packages without sources, and the overlay of this project's example over them.",
+            _WIDTH,
+        ),
         "",
     ]
     lines += [f"| | {' | '.join(check.compiler for check in checks)} |", f"|---|{'---|' * len(checks)}"]
