@@ -24,6 +24,7 @@ from opam_sandbox.opam import opamfile
 
 SUITES = ("trixie", "sid", "bookworm")  # as [debian].source_suites has them
 _NOT_SERVED = "in the index, but on no mirror"  # as SourceFinder says it
+_NO_ANSWER = "did not say"  # the same
 _SECTION = re.compile(r"^\s*(url|extra-source)\b", re.MULTILINE)
 _AT_ONCE = 8
 _KEPT = "pool.json"
@@ -59,7 +60,8 @@ class Pool:
 
 
 def look(opam_files: Iterable[OpamFile], index: Path, mirrors: Sequence[str], known: Memo) -> Pool:
-    """`index`: the pool's files, as the tool writes them; `known`: what is known of archives."""
+    """`index`: the pool's files, as the tool writes them; `known`: what is known of archives. Raises ConnectionError where a
+    mirror does not say whether it has a file."""
     wanted = dict(_wanted(opam_files))
     every = [source for sources in wanted.values() for source in sources]
     checksums = {value for source in every for _, value in source.checksums}
@@ -77,15 +79,20 @@ def look(opam_files: Iterable[OpamFile], index: Path, mirrors: Sequence[str], kn
 
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         places = dict(zip(wanted, threads.map(place, wanted)))
+        # An archive that the index does not state by this checksum may have been found for another package meanwhile.
+        again = [title for title, where in places.items() if where in ("", "partly")]
+        places.update(zip(again, threads.map(place, again)))
     titles = {key: sorted(title for title in places if places[title] == key) for key in ("served", "listed", "partly")}
     return Pool(**{key: tuple(found) for key, found in titles.items()})
 
 
 def _why_not(finder: SourceFinder, title: str, source: Wanted) -> str:
-    """Why a source cannot be had from the pool; "" if it can. Upstream's own places are not asked."""
+    """Why a source cannot be had from the pool; "" if it can. Upstream's own places are not asked. Raises ConnectionError."""
     try:
         finder.lock(title, replace(source, urls=()))
     except OutOfReach as error:
+        if _NO_ANSWER in str(error):
+            raise ConnectionError(f"whether the pool has it is not known, try again: {error}") from None
         return str(error)
     return ""
 
