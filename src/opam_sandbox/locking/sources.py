@@ -149,15 +149,20 @@ class SourceFinder:
             raise OutOfReach(found["error"])
         return Locked(wanted.name, tuple(found["urls"]), found["sha256"], found["size"])
 
+    def found_since(self, wanted: Wanted) -> Optional[Locked]:
+        """A source that `lock` did not find: whether one of the same checksums was found for another package since."""
+        remote = tuple(filter(_is_remote, wanted.urls))
+        return self._seen_before(replace(wanted, urls=remote)) if remote and wanted.checksums else None
+
     def _lock(self, package: str, wanted: Wanted) -> Locked:
         tried: List[str] = []
-        local = [url for url in wanted.urls if not url.lower().startswith(_REMOTE)]
+        local = [url for url in wanted.urls if not _is_remote(url)]
         if local:
             tried += [
                 f"{without_password(url)}: not http or https: files of this machine are not read" for url in local
             ]
             # The lockfile names places that are the same for everybody.
-            wanted = replace(wanted, urls=tuple(url for url in wanted.urls if url not in local))
+            wanted = replace(wanted, urls=tuple(filter(_is_remote, wanted.urls)))
         file = self._in_pool(wanted, tried)
         if file is not None:
             checksums = dict(file.checksums)
@@ -338,6 +343,10 @@ class SourceFinder:
                 self._session.put(key, {"reason": reason})
             return None
         return {"size": size, **{kind: one.hexdigest() for kind, one in hashes.items()}}
+
+
+def _is_remote(url: str) -> bool:
+    return url.lower().startswith(_REMOTE)
 
 
 def _says_absent(error: Exception) -> bool:
