@@ -147,7 +147,7 @@ def section(checks: Sequence[Check]) -> str:
     rows.append(("packages built for them", [str(_built(check)) for check in checks]))
     rows.append(("minutes that these builds took", [f"{_seconds(check) / 60:.0f}" for check in checks]))
     lines += [f"| {words} | {' | '.join(numbers)} |" for words, numbers in rows]
-    lines += ["", *(line for check in checks for line in _failures(check)), "Why there is no solution:", ""]
+    lines += ["", *_failures(checks), "Why there is no solution:", ""]
     lines += [
         f"| a root | {' | '.join(check.compiler for check in checks)} | most of all |",
         f"|---|{'---|' * (len(checks) + 1)}",
@@ -171,13 +171,15 @@ def _seconds(check: Check) -> float:
     return sum(package["seconds"] or 0 for package in check.results["packages"].values())
 
 
-def _failures(check: Check) -> List[str]:
-    failed = check.failed()
-    return (
-        [f"Not built on {check.compiler}, for a reason of their own:", "", *(f"- {line}" for line in failed), ""]
-        if failed
-        else []
-    )
+def _failures(checks: Sequence[Check]) -> List[str]:
+    compilers: Dict[str, List[str]] = {}
+    for check in checks:
+        for line in check.failed():
+            compilers.setdefault(line, []).append(check.compiler)
+    if not compilers:
+        return []
+    lines = [f"- {line}{'' if len(where) == len(checks) else f' ({where[0]})'}" for line, where in compilers.items()]
+    return ["Not built, for a reason of their own:", "", *lines, ""]
 
 
 def rewritten(page: str, text: str) -> str:

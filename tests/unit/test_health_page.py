@@ -69,6 +69,9 @@ def test_the_section() -> None:
         "| other | 1 | 0 | `x \\| z` |",
     ]
     assert "- `b.1`: failed: `exit status 2`" in lines and "- `low.1`" not in text
+    alone = Check({**other.results, "packages": {"3": package("low", "success")}}, POOL)
+    assert "- `b.1`: failed: `exit status 2` (Debian's OCaml)" in section([one, alone]).splitlines()
+    assert "Not built" not in section([alone])
 
 
 def test_the_section_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
