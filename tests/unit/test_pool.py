@@ -62,5 +62,7 @@ def test_a_mirror_that_does_not_answer_is_no_mirror_without_it(tmp_path: Path) -
         found = look(opam_files, tmp_path / "sources.txt", [server.url], Memo(tmp_path))
         assert found.listed == ("a.1",)
         server.statuses = {"HEAD /pool/a_1.orig.tar.gz": 503}
-        with pytest.raises(ConnectionError, match=r"not known, try again: a.1: its archive(.|\n)* did not say: Service U"):
+        with pytest.raises(
+            ConnectionError, match=r"not known, try again: a.1: its archive(.|\n)* did not say: Service U"
+        ):
             look(opam_files, tmp_path / "sources.txt", [server.url], Memo(tmp_path))
