@@ -45,6 +45,7 @@ from opam_oci.run_end import dist_links, full_disks, store_size, trace
 from opam_oci.sandbox import asked, on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
+from opam_oci.testing import prepare, run_tests
 
 # Those that have rules, by their rooms.
 _MODULES: tuple[ModuleType, ...] = (
@@ -63,6 +64,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets),
     *(dist_links, full_disks, store_size, trace),
     *(asked, on_demand, tool),
+    *(prepare, run_tests),
 )
 
 

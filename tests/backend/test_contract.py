@@ -223,6 +223,8 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
         },
     ],
 }
+REQUESTS["build"][0]["tree"] = []
+REQUESTS["test"] = [{**REQUESTS["build"][0], "live": False}]
 REQUESTS["shell"] = [
     {**REQUESTS["build"][0], "command": [], "after_build": False, "network": False, "keep": ""},
 ]

@@ -5,6 +5,9 @@ opam has no other way: tests are commands of the build (`{with-test}`), or come 
 
 from __future__ import annotations
 
+import shutil
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from opam_sandbox.building import asked, failures, sorted_readdir
@@ -39,12 +42,23 @@ def run(request: TestRequest, jobs: int) -> int:
         if done.returncode != 0:
             raise BuildFailed(
                 f"{package.title} does not pass its tests, or does not build with them (opam's exit status {done.returncode})"
-                + ("" if live else f"; what it printed is in {LOG}")
             )
         return 0
 
-    return failures.recorded(
-        Path(request["store"]),
-        package.title,
-        lambda told: run_isolated(lambda: told(inside), subordinates=bool(request["package"]["debs"])),
-    )
+    try:
+        return failures.recorded(
+            Path(request["store"]),
+            package.title,
+            lambda told: run_isolated(lambda: told(inside), subordinates=bool(request["package"]["debs"])),
+            kept=False,
+        )
+    finally:
+        if not live:
+            _print_log()
+
+
+def _print_log() -> None:
+    """Say what opam and the tests have printed: it is this process's output."""
+    with suppress(FileNotFoundError), open(LOG, "rb") as log:
+        shutil.copyfileobj(log, sys.stdout.buffer)
+    sys.stdout.flush()
