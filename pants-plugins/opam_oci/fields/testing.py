@@ -27,8 +27,8 @@ class OpamSkipLockedTestsField(OpamSkipTestsField):
         f"""
         Whether `{bin_name()} test` leaves this package out, as it does by default with packages of a lockfile: they are others'.
 
-        Set it in the field `overrides` of `opam_packages`: `{{"lwt": {{"skip_tests": False}}}}`. What only the tests need is locked
-        for the roots of a resolve in `[opam].resolves_with_test`.
+        Set it in the field `overrides` of `opam_packages`: `{{"lwt": {{"skip_tests": False}}}}`. What only the tests need is
+        locked for the roots of a resolve in `[opam].resolves_with_test`.
         """
     )
 

@@ -153,7 +153,9 @@ async def opam_shell(
         "network": subsystem.network,
         "keep": os.path.join(get_buildroot(), os.path.expanduser(subsystem.keep)) if subsystem.keep else "",
     }
-    inputs = await create_digest(CreateDigest([request_file(values, process.layers), *input_entries(package, debs, tree)]))
+    inputs = await create_digest(
+        CreateDigest([request_file(values, process.layers), *input_entries(package, debs, tree)])
+    )
     environment = await environment_vars(EnvironmentVarsRequest(["TERM"]))
     tool = await find_sandbox_tool(**implicitly())
     result = await run_interactive_process(

@@ -18,7 +18,7 @@ def junit_report(name: str, package: str, seconds: float, failure: str, log: str
     told = f"<failure message={_attribute(failure)}>{text}</failure>" if failure else f"<system-out>{text}</system-out>"
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<testsuites {counts}>\n<testsuite name={_attribute(name)} {counts}>\n'
+        f"<testsuites {counts}>\n<testsuite name={_attribute(name)} {counts}>\n"
         f"{head}{told}</testcase>\n</testsuite>\n</testsuites>\n"
     )
 

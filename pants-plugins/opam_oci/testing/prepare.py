@@ -80,8 +80,8 @@ def untestable(lock: OpamLock, package: LockedPackage) -> str:
         )
     if not package.local and not any(root == package.name or root.startswith(f"{package.name}>") for root in roots):
         return (
-            f"What the tests of {package.full_name} need is not locked, as it is no root of the resolve {resolve!r}: name it in an "
-            f"`opam_requirement`, and run `{regenerate_command(resolve)}`."
+            f"What the tests of {package.full_name} need is not locked, as it is no root of the resolve {resolve!r}: name it in "
+            f"an `opam_requirement`, and run `{regenerate_command(resolve)}`."
         )
     circle = sorted(
         name
