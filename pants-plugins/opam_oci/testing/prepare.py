@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
-from pants.engine.fs import CreateDigest
+from pants.engine.fs import CreateDigest, FileEntry
 from pants.engine.process import InteractiveProcess, Process, ProcessCacheScope
-from pants.util.frozendict import FrozenDict
 
 from opam_oci.downloads.fetch import FetchRequest
 from opam_oci.host.programs import find_python, hidden
@@ -54,15 +54,15 @@ class PackageTestsRequest(EngineAwareParameter):
 class PackageTests(EngineAwareReturnType):
     """How to run a package's tests. none: it has none. problem: why they cannot be run, or "".
 
-    values: the request of the tool's command `test`, but for how long it may take and whose output it is.
+    values: the request of the tool's command `test` as JSON, but for whose output it is.
     """
 
     full_name: str
     none: bool = False
     problem: str = ""
-    values: FrozenDict[str, Any] = FrozenDict()
+    values: str = "{}"
     layers: tuple[Layer, ...] = ()
-    inputs: tuple[Any, ...] = ()
+    inputs: tuple[FileEntry, ...] = ()
     files: tuple[FetchRequest, ...] = ()
 
     def cacheable(self) -> bool:
@@ -108,13 +108,13 @@ def why_not_below(outcomes: tuple[PackageOutcome, ...]) -> str:
 
 def test_values(
     plan: BuildPlan, request: PackageTestsRequest, layers: tuple[Layer, ...], opam: OpamSubsystem, tree: Tree
-) -> FrozenDict[str, Any]:
-    """What the tool is asked for."""
+) -> str:
+    """What the tool is asked for, as JSON."""
     process = BuildProcessRequest(request.resolve, request.package, layers)
     values: dict[str, Any] = dict(request_of(plan, process, opam, tree, with_test=True))
     # Whether the depexts are the same each time is the build's to find out.
     values.pop("twice", None)
-    return FrozenDict.deep_freeze(values)
+    return json.dumps(values)
 
 
 # pytest, which these names look like tests to.
@@ -156,19 +156,18 @@ async def tests_process(
     tests: PackageTests, timeout: int | None, scope: ProcessCacheScope, attempt: int = 0
 ) -> Process:
     """The process that runs them. timeout: in seconds. attempt: how often it has failed before."""
-    inputs = await create_digest(CreateDigest([request_file(tests.values, tests.layers), *tests.inputs]))
+    values = json.loads(tests.values)
+    inputs = await create_digest(CreateDigest([request_file(values, tests.layers), *tests.inputs]))
     tool = await find_sandbox_tool(**implicitly())
     description = f"Test opam package {tests.full_name}"
-    call = Call(
-        "test", description, tests.values, tests.layers, ("build.log", FAILURE), (), cache_scope=scope, timeout_seconds=timeout
-    )  # fmt: skip
+    call = Call("test", description, values, tests.layers, ("build.log", FAILURE), (), scope, timeout)
     # The engine runs a process once, whatever becomes of it: a second attempt is another one.
     return tool_process(tool, call, inputs, env={"ATTEMPT": str(attempt)} if attempt else {})
 
 
 async def tests_in_foreground(tests: PackageTests, env: dict[str, str]) -> InteractiveProcess:
     """The process that runs them with this terminal. Their archives and .debs must be there."""
-    values = {**tests.values, "live": True}
+    values = {**json.loads(tests.values), "live": True}
     inputs = await create_digest(CreateDigest([request_file(values, tests.layers), *tests.inputs]))
     tool = await find_sandbox_tool(**implicitly())
     return shell_process(tool, find_python(), "test", tests.layers, inputs, env=hidden(env))
