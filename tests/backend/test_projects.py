@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from pants.backend.project_info.dependencies import Dependencies
@@ -480,3 +481,19 @@ def test_lockfiles_that_contradict_themselves(runner: RuleRunner, more: str) -> 
 def test_paths_that_leave_the_build_root(runner: RuleRunner, path: str) -> None:
     runner.write_files({"3rdparty/opam/default.lock": opam_lock(local("app", path))})
     assert "`local` is not a safe relative path" in problem(runner, "3rdparty/opam:")
+
+
+def test_links_among_the_sources(runner: RuleRunner) -> None:
+    """They are built from as what they lead to: a file, or the files of a directory."""
+    app = Path(runner.build_root, "src/app")
+    (app / "link.ml").symlink_to("bin/main.ml")
+    (app / "vendor").symlink_to("bin")
+    (app / "outside").symlink_to("../lib/lib.ml")
+    assert paths(runner, "app") == [
+        "app.opam",
+        "bin/main.ml",
+        "dune-project",
+        "link.ml",
+        "outside",
+        "vendor/main.ml",
+    ]
