@@ -12,12 +12,15 @@ import sys
 from typing import List, Optional
 
 from opam_sandbox import inherited, machine_errors
+from opam_sandbox.cli import Command
 from opam_sandbox.entering import enter
 from opam_sandbox.entering.requests import EnterRequest
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.request import read_request
 
-COMMANDS = ("enter",)
+COMMANDS = {
+    "enter": Command("opam_sandbox.entering.enter", EnterRequest, "run a command over the layers of an image"),
+}
 _USAGE = "usage: enter request.json [-- WORD ...]\n\nRuns a command over the layers of opam packages."
 
 

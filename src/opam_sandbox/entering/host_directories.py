@@ -103,7 +103,7 @@ def show(view: View, directories: Sequence[HostDirectory]) -> None:
                 source = mapped
             except OSError as error:
                 if one.writable:
-                    raise _not_mapped(one.source, error.strerror) from None
+                    raise _not_mapped(one.source, error.strerror or "") from None
             os.close(one.users)
         view.overlay.bind(source, one.target, writable=one.writable)
 
