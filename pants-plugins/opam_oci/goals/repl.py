@@ -20,11 +20,12 @@ from opam_oci.subsystems.opam_run import OpamRunSubsystem
 
 UTOP, OCAML, BEST = "utop", "ocaml", "opam"
 
-# What findlib says of itself is not a session's; a `.ocamlinit` in the current directory goes before this one.
-_WITH_FINDLIB = r"""cat > "$HOME/.ocamlinit" <<'END'
-let () = try Topdirs.dir_directory (Sys.getenv "OCAML_TOPLEVEL_PATH") with Not_found -> ();;
-#use "topfind";;
-END
+# `#require` is there from the first line. A `.ocamlinit` in the current directory goes before this one.
+_WITH_FINDLIB = r"""{
+  top=/home/opam/.opam/default/lib/toplevel
+  [ ! -e "$top" ] || echo "#directory \"$top\";;"
+  echo '#use "topfind";;'
+} > "$HOME/.ocamlinit"
 exec ocaml "$@"
 """
 
