@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
@@ -97,37 +99,52 @@ def request_of(here: Path, layers: Sequence[Layer], command: Sequence[str], **fi
     }
 
 
-def run(
-    here: Path, layers: Sequence[Layer], *command: str, given: bytes = b"", words: Sequence[str] = (), **fields: Any
-) -> Tuple[int, str, str]:
-    """Exit status, standard output and errors, as the user of `here`."""
+def start(
+    here: Path,
+    layers: Sequence[Layer],
+    command: Sequence[str],
+    given: bytes = b"",
+    words: Sequence[str] = (),
+    **fields: Any,
+) -> Tuple[int, List[int]]:
+    """The process that runs the command, as the user of `here`, and its standard streams."""
     (here / "request.json").write_text(json.dumps(request_of(here, layers, command, **fields)))
     files = []
     for name in ("in", "out", "err"):
         (here / name).write_bytes(given if name == "in" else b"")
         files.append(os.open(here / name, os.O_RDWR))
     child = os.fork()
-    if child == 0:
-        status = 99
-        try:
-            for number, descriptor in enumerate(files):
-                os.dup2(descriptor, number)
-            sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
-            os.chdir("/")
-            if here.name.startswith("user"):
-                os.setgroups([])
-                os.setresgid(USER, USER, USER)
-                os.setresuid(USER, USER, USER)
-                syscalls.hide_from_others(False)
-            status = cli.main(["enter", str(here / "request.json"), *(["--", *words] if words else [])])
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
+    if child:
+        return child, files
+    status = 99
+    try:
+        for number, descriptor in enumerate(files):
+            os.dup2(descriptor, number)
+        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
+        os.chdir("/")
+        if here.name.startswith("user"):
+            os.setgroups([])
+            os.setresgid(USER, USER, USER)
+            os.setresuid(USER, USER, USER)
+            syscalls.hide_from_others(False)
+        status = cli.main(["enter", str(here / "request.json"), *(["--", *words] if words else [])])
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def finish(here: Path, child: int, files: Sequence[int]) -> Tuple[int, str, str]:
+    """Exit status, standard output and errors of that process; nothing is left of it."""
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     for descriptor in files:
         os.close(descriptor)
     check_nothing_is_left(here)
     return code, (here / "out").read_text(), (here / "err").read_text()
+
+
+def run(here: Path, layers: Sequence[Layer], *command: str, **fields: Any) -> Tuple[int, str, str]:
+    """Exit status, standard output and errors of a command. fields: as `start` takes them."""
+    return finish(here, *start(here, layers, command, **fields))
 
 
 def check_nothing_is_left(here: Path) -> None:
@@ -328,6 +345,44 @@ def test_what_is_mounted_in_it(here: Path, layers: List[Layer]) -> None:
         assert err.startswith(f"error: {here}/project cannot be shown to the command: {mounted} is mounted in it")
     else:
         assert (out, err) == ("", "")
+
+
+def test_a_directory_below_opams_home(here: Path, layers: List[Layer]) -> None:
+    """What was made for it on the way is opam's, too."""
+    target = "/home/opam/a/b"
+    fields: Dict[str, Any] = {"mounts": shown(here / "project", target), "cwd": target}
+    assert run(here, layers, "sh", "-c", "touch ../c ../../d && cat ../../a/b/given", **fields)[:2] == (0, "given\n")
+    assert [path.name for path in (here / "project").iterdir()] == ["given"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it(here: Path, layers: List[Layer], number: signal.Signals) -> None:
+    """With all that it has started; its directory stays."""
+    project = here / "project"
+    command = ("sh", "-c", "echo x > begun; setsid sleep 4717 & sleep 4717")
+    child, files = start(here, layers, command, mounts=shown(project), cwd=str(project))
+    until = time.monotonic() + 60
+    while not (project / "begun").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    os.kill(child, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + number
+    for descriptor in files:
+        os.close(descriptor)
+    until = time.monotonic() + 60
+    while any(b"4717" in _read(path) for path in Path("/proc").glob("[0-9]*/cmdline")):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    # What it could not remove goes with the next one's; never what it was shown.
+    assert run(here, layers, "true")[0] == 0
+    assert sorted(path.name for path in project.iterdir()) == ["begun", "given"]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_ids_are_swapped() -> None:

@@ -14,7 +14,7 @@ from opam_sandbox.entering import id_mapped
 from opam_sandbox.entering.requests import Mount
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.sandbox import closed, view_files
-from opam_sandbox.sandbox.overlay import OPAM_UID
+from opam_sandbox.sandbox.overlay import HOME, OPAM_UID
 from opam_sandbox.sandbox.view import View
 
 _OPAM = (OPAM_UID, OPAM_UID)
@@ -118,7 +118,8 @@ def _make_place(view: View, one: HostDirectory) -> None:
         below = view.overlay.scratch_files / place.replace("/", "-")
         view_files.make_directories(below, one.target[len(place) + 1 :], owner=view.overlay.opam)
     if place != "tmp":
-        view_files.make_directories(view.root, one.target)
+        owner = view.overlay.opam if one.target.startswith(f"{HOME}/") else None
+        view_files.make_directories(view.root, one.target, owner=owner)
     parts = one.target.split("/")[:-1]
     for name in ("/".join(parts[: end + 1]) for end in range(len(parts))):
         found = None if place else view_files.status(view.root, name)
