@@ -374,7 +374,7 @@ def test_a_signal_ends_it(here: Path, layers: List[Layer], number: signal.Signal
         assert time.monotonic() < until
         time.sleep(0.05)
     # What it could not remove goes with the next one's; never what it was shown.
-    assert run(here, layers, "true")[0] == 0
+    assert run(here, layers, "id")[0] == 0
     assert sorted(path.name for path in project.iterdir()) == ["begun", "given"]
 
 
