@@ -14,10 +14,12 @@ from opam_oci import (
     target_types_rules,
 )
 from opam_oci.downloads import debian_mirrors, fetch
+from opam_oci.entering import environment
 from opam_oci.goals import (
     generate_lockfiles,
     kept_output,
     opam_cache,
+    opam_exec,
     opam_health,
     opam_list,
     opam_log,
@@ -28,7 +30,9 @@ from opam_oci.goals import (
     package_image_index,
     package_image_layout,
     publish,
+    repl,
     run_image,
+    run_program,
     tailor,
     unpublish,
 )
@@ -67,10 +71,11 @@ from opam_oci.testing import prepare, run_tests
 _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules, target_types_projects_rules),
     *(debian_mirrors, fetch),
-    *(opam_cache, opam_log, opam_shell, opam_which),
+    *(opam_cache, opam_exec, opam_log, opam_shell, opam_which),
     *(generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
     *(opam_health, opam_list, opam_revdeps),
-    *(publish, run_image, tailor, unpublish),
+    *(publish, repl, run_image, run_program, tailor, unpublish),
+    *(environment,),
     *(clock, node, plan),
     *(checks, programs),
     *(image, packed_layer, parts, runtime_layer, stored_files),

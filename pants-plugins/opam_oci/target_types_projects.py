@@ -12,7 +12,12 @@ from opam_oci.fields.opam import (
     OpamPackageVersionField,
     OpamResolveField,
 )
-from opam_oci.fields.projects import OpamProjectFileField, OpamProjectFilesField, OpamProjectSourcesField
+from opam_oci.fields.projects import (
+    OpamExecutableField,
+    OpamProjectFileField,
+    OpamProjectFilesField,
+    OpamProjectSourcesField,
+)
 from opam_oci.fields.testing import OpamSkipTestsField, OpamTestTimeoutField
 
 
@@ -26,6 +31,7 @@ class OpamLocalPackageTarget(Target):
         OpamPackageDependenciesField,
         OpamProjectSourcesField,
         OpamProjectFileField,
+        OpamExecutableField,
         OpamSkipTestsField,
         OpamTestTimeoutField,
     )

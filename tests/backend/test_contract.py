@@ -14,6 +14,7 @@ import pytest
 
 from opam_sandbox import inherited
 from opam_sandbox.building import cli as building
+from opam_sandbox.entering import cli as entering
 from opam_sandbox.imaging import cli as imaging
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.locking import cli as locking
@@ -31,7 +32,9 @@ from opam_sandbox.request import check, read_request
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
-COMMANDS = {command: part for part in (building, imaging, locking, looking) for command in part.COMMANDS}
+COMMANDS = {command: part for part in (building, entering, imaging, locking, looking) for command in part.COMMANDS}
+
+_PARTS = ("building", "entering", "imaging", "locking", "looking")
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
 EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
@@ -228,6 +231,17 @@ REQUESTS["test"] = [{**REQUESTS["build"][0], "live": False}]
 REQUESTS["shell"] = [
     {**REQUESTS["build"][0], "command": [], "after_build": False, "network": False, "keep": ""},
 ]
+REQUESTS["enter"] = [
+    {
+        "store": "store",
+        "layers": ["in/base", "in/package"],
+        "command": ["dune", "build"],
+        "mounts": [{"source": "/src", "target": "/src", "writable": True}],
+        "cwd": "/src",
+        "env": ["NAME=value"],
+        "network": False,
+    }
+]
 CASES = [(command, number) for command, requests in REQUESTS.items() for number, _ in enumerate(requests)]
 
 
@@ -256,7 +270,7 @@ def fake(command: str, request: Dict[str, Any]) -> "subprocess.CompletedProcess[
 
 def test_the_commands_are_those_that_processes_run() -> None:
     parts = json.loads((REPOSITORY / "src/opam_sandbox/parts.json").read_text())
-    asked = {command for name in ("building", "imaging", "locking", "looking") for command in parts[name]["commands"]}
+    asked = {command for name in _PARTS for command in parts[name]["commands"]}
     assert set(REQUESTS) == set(COMMANDS) == asked
 
 

@@ -67,3 +67,14 @@ class OpamProjectFileField(StringField):
     required = True
     value: str
     help = "The package's opam file, as a path in the build root."
+
+
+class OpamExecutableField(StringField):
+    alias = "executable"
+    help = help_text(
+        """
+        The program that `run` runs, by its name in the switch's `bin`.
+
+        Default: the only program that the package installs, or the one that is called as the package is.
+        """
+    )
