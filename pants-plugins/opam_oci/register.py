@@ -40,6 +40,7 @@ from opam_oci.health import clock, node, plan
 from opam_oci.host import checks, programs
 from opam_oci.images import image, packed_layer, parts, runtime_layer, stored_files
 from opam_oci.layers import base, build_logs, build_plan, cached_build, contents, foundation, package
+from opam_oci.linting import opam_files
 from opam_oci.locking import (
     debian_lockfile,
     opam_health_lockfile,
@@ -86,7 +87,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, package_addresses, projects, targets),
     *(dist_links, full_disks, store_size, trace),
     *(asked, on_demand, tool),
-    *(prepare, run_tests),
+    *(opam_files, prepare, run_tests),
 )
 
 

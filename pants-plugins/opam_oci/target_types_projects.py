@@ -17,6 +17,7 @@ from opam_oci.fields.projects import (
     OpamProjectFileField,
     OpamProjectFilesField,
     OpamProjectSourcesField,
+    OpamSkipLintField,
 )
 from opam_oci.fields.testing import OpamSkipTestsField, OpamTestTimeoutField
 
@@ -32,6 +33,7 @@ class OpamLocalPackageTarget(Target):
         OpamProjectSourcesField,
         OpamProjectFileField,
         OpamExecutableField,
+        OpamSkipLintField,
         OpamSkipTestsField,
         OpamTestTimeoutField,
     )
@@ -57,7 +59,7 @@ class OpamProjectTarget(TargetGenerator):
     generated_target_cls = OpamLocalPackageTarget
     core_fields = (*COMMON_TARGET_FIELDS, OpamProjectSourcesField, OpamProjectFilesField)
     copied_fields = COMMON_TARGET_FIELDS
-    moved_fields = (OpamResolveField, OpamSkipTestsField, OpamTestTimeoutField)
+    moved_fields = (OpamResolveField, OpamSkipLintField, OpamSkipTestsField, OpamTestTimeoutField)
     help = help_text(
         f"""
         An OCaml project: a directory with opam files, whose packages are built from the sources below it.

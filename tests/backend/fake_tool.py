@@ -299,6 +299,18 @@ def test(request):
         raise SystemExit("error: not yet")
 
 
+def lint(request):
+    """Says what it is asked for; a file in which `wrong` stands has an error."""
+    assert [layer["kind"] for layer in read_layers(request)] == ["base", "opam-root"]
+    status = 0
+    for entry in request["files"]:
+        content = pathlib.Path(entry["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+        status |= b"wrong" in content
+        print(entry["path"], *request["arguments"], "Errors." if status else "Passed.")
+    sys.exit(status)
+
+
 def shell(request):
     """Writes what it is asked for where its command says, and ends as that says."""
     below = [layer["name"] for layer in read_layers(request)]
@@ -339,6 +351,7 @@ COMMANDS = {
         "archive": archive,
     },
     "entering": {"enter": enter},
+    "linting": {"lint": lint},
     "looking": {"contents": contents},
     "locking": {"lock-debian": lock_debian, "lock-opam": lock_opam},
 }

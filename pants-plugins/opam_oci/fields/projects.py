@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterable, Optional
 
 from pants.engine.addresses import Address
-from pants.engine.target import InvalidFieldException, MultipleSourcesField, StringField, StringSequenceField
+from pants.engine.target import BoolField, InvalidFieldException, MultipleSourcesField, StringField, StringSequenceField
 from pants.util.strutil import help_text
 
 # What dune and opam make in a project is no source of it.
@@ -78,3 +78,9 @@ class OpamExecutableField(StringField):
         Default: the only program that the package installs, or the one that is called as the package is.
         """
     )
+
+
+class OpamSkipLintField(BoolField):
+    alias = "skip_opam_lint"
+    default = False
+    help = "Whether `lint` leaves the package's opam file out."
