@@ -102,8 +102,8 @@ async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSu
         )
         lock = await read_opam_lockfile(OpamLockRequest(selection.resolve), **implicitly())
         unreached = set(lock.image_closure(selection.names)) - lock.reached_by_targets(selection.names)
-        addresses = await addresses_in_lock(lock, await generator_for(selection, lock))
-        found |= {base, *(addresses[name] for name in unreached if name in addresses)}
+        of_packages = await addresses_in_lock(lock, await generator_for(selection, lock))
+        found |= {base, *(of_packages[name] for name in unreached if name in of_packages)}
     return InferredDependencies(sorted(found))
 
 

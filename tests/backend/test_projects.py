@@ -50,8 +50,8 @@ OPAM_FILES = sorted(path for path in SOURCES if path.endswith("opam"))
 
 def local(name: str, path: str, **fields: object) -> Pkg:
     more = {key: fields.pop(key) for key in ("test_depends",) if key in fields}
-    extra = f'local = "{path}"\n' + "".join(f"{key} = {toml_list(value)}\n" for key, value in more.items())  # type: ignore[arg-type]
-    return Pkg(name, extra=extra, **fields)  # type: ignore[arg-type]
+    extra = f'local = "{path}"\n' + "".join(f"{key} = {toml_list(value)}\n" for key, value in more.items())
+    return Pkg(name, extra=extra, **fields)
 
 
 PACKAGES = (

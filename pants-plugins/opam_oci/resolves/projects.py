@@ -204,8 +204,8 @@ def project_files_request(address: Address, fields: Mapping[str, object]) -> Pro
     """The request for a project that a BUILD file says so. Raises InvalidFieldException."""
     return ProjectFilesRequest(
         address,
-        OpamProjectSourcesField(fields.get(OpamProjectSourcesField.alias), address),  # type: ignore[arg-type]
-        OpamProjectFilesField(fields.get(OpamProjectFilesField.alias), address),  # type: ignore[arg-type]
+        OpamProjectSourcesField(fields.get(OpamProjectSourcesField.alias), address),
+        OpamProjectFilesField(fields.get(OpamProjectFilesField.alias), address),
     )
 
 
