@@ -7,7 +7,12 @@ from typing import Iterable
 
 from pants.engine.target import Target
 
-from opam_oci import target_types_dependencies, target_types_files_rules, target_types_rules
+from opam_oci import (
+    target_types_dependencies,
+    target_types_files_rules,
+    target_types_projects_rules,
+    target_types_rules,
+)
 from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.entering import environment
 from opam_oci.goals import (
@@ -43,16 +48,27 @@ from opam_oci.locking import (
     root_solutions,
     solver_layer,
 )
+from opam_oci.projects import sources
 from opam_oci.publishing import claims, image_layout, naming
-from opam_oci.resolves import debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets
+from opam_oci.resolves import (
+    debian_rootfs,
+    health_inputs,
+    inputs,
+    locks,
+    opam_repositories,
+    package_addresses,
+    projects,
+    targets,
+)
 from opam_oci.run_end import dist_links, full_disks, store_size, trace
 from opam_oci.sandbox import asked, on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
+from opam_oci.target_types_projects import PROJECT_TARGET_TYPES
 
 # Those that have rules, by their rooms.
 _MODULES: tuple[ModuleType, ...] = (
-    *(target_types_rules, target_types_dependencies, target_types_files_rules),
+    *(target_types_rules, target_types_dependencies, target_types_files_rules, target_types_projects_rules),
     *(debian_mirrors, fetch),
     *(opam_cache, opam_exec, opam_log, opam_shell, opam_which),
     *(generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
@@ -65,7 +81,8 @@ _MODULES: tuple[ModuleType, ...] = (
     *(base, build_logs, build_plan, cached_build, contents, foundation, package),
     *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer),
     *(claims, image_layout, naming),
-    *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, targets),
+    *(sources,),
+    *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, package_addresses, projects, targets),
     *(dist_links, full_disks, store_size, trace),
     *(asked, on_demand, tool),
 )
@@ -73,7 +90,7 @@ _MODULES: tuple[ModuleType, ...] = (
 
 def target_types() -> Iterable[type[Target]]:
     """The target types of this backend."""
-    return (*TARGET_TYPES, *FILE_TARGET_TYPES)
+    return (*TARGET_TYPES, *PROJECT_TARGET_TYPES, *FILE_TARGET_TYPES)
 
 
 def rules() -> Iterable[object]:

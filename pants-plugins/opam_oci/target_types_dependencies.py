@@ -11,10 +11,16 @@ from pants.engine.unions import UnionRule
 from opam_oci.fields.image import OciImageBaseField, OciImageLayersField, OciImagePackagesField, OciImageSharedWithField
 from opam_oci.fields.runtime_image import OciImageRuntimeBaseField, OciImageRuntimeField
 from opam_oci.images.layering import shared_with
-from opam_oci.images.packages import packages_by_resolve
+from opam_oci.images.packages import PackageSelection, packages_by_resolve
 from opam_oci.pants_engine.calls import addresses_of, parse_address, targets_of
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.lockfile import OpamLock
 from opam_oci.resolves.locks import OpamLockRequest, read_opam_lockfile
+from opam_oci.resolves.package_addresses import (
+    addresses_in_lock,
+    find_package_generators,
+    generator_of,
+)
 from opam_oci.subsystems.opam import OpamSubsystem
 
 
@@ -36,10 +42,14 @@ class InferImageDependencies(InferDependenciesRequest):
     infer_from = ImageDependenciesFieldSet
 
 
-def sibling(package: Address, name: str) -> Address:
-    """The address of another package of the same lockfile, made by the same target."""
-    generator = Address(package.spec_path, target_name=package.target_name, parameters=package.parameters)
-    return generator.create_generated(name)
+async def generator_for(selection: PackageSelection, lock: OpamLock) -> Address | None:
+    """The `opam_packages` target of a resolve: the one that made the image's packages, if one did."""
+    for address in selection.addresses:
+        package = lock.packages.get(address.generated_name or "")
+        if package is not None and not package.local:
+            return generator_of(address)
+    generators = await find_package_generators(**implicitly())
+    return generators.by_resolve.get(selection.resolve)
 
 
 async def runtime_base_of(field_set: ImageDependenciesFieldSet) -> set[Address]:
@@ -73,7 +83,7 @@ async def packages_shared_with(field_set: ImageDependenciesFieldSet) -> set[Addr
 
 @rule
 async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSubsystem) -> InferredDependencies:
-    """The bases, the packages of images that share layers, and packages that `packages` does not reach along targets.
+    """The bases, the packages of images that share layers, packages that `packages` does not reach along targets.
 
     The last are post-dependencies on a cycle, which `opam_package` targets leave out. Raises InvalidFieldException.
     """
@@ -92,7 +102,8 @@ async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSu
         )
         lock = await read_opam_lockfile(OpamLockRequest(selection.resolve), **implicitly())
         unreached = set(lock.image_closure(selection.names)) - lock.reached_by_targets(selection.names)
-        found |= {base, *(sibling(selection.example, name) for name in unreached)}
+        of_packages = await addresses_in_lock(lock, await generator_for(selection, lock))
+        found |= {base, *(of_packages[name] for name in unreached if name in of_packages)}
     return InferredDependencies(sorted(found))
 
 

@@ -28,6 +28,7 @@ from opam_oci.goals.tailor import PutativeOpamTargetsRequest
 from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest
 from opam_oci.layers.package import PackageLayerRequest, PackageOutcome
 from opam_oci.locking.root_solutions import RootList, RootListRequest, RootSolutions, RootSolutionsRequest
+from opam_oci.projects.sources import ProjectTree, ProjectTreeRequest
 from opam_oci.resolves.inputs import ResolveInputs, ResolveInputsRequest
 from opam_oci.resolves.lockfile import OpamLock
 from opam_oci.resolves.locks import OpamLockRequest
@@ -64,6 +65,7 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             QueryRule(OpamLock, [OpamLockRequest]),
             QueryRule(OpamRepository, [OpamRepositoryRequest]),
             QueryRule(PackageOutcome, [PackageLayerRequest]),
+            QueryRule(ProjectTree, [ProjectTreeRequest]),
             QueryRule(ResolveInputs, [ResolveInputsRequest]),
             QueryRule(RootList, [RootListRequest]),
             QueryRule(RootSolutions, [RootSolutionsRequest]),

@@ -140,6 +140,11 @@ def lock_opam(request):
         nothing: "dict[str, list[str]]" = {"files": [], "depends": [], "post": [], "test": [], "doc": [], "depexts": []}
         names = [requirement.partition("=")[0].partition(">")[0] for requirement in request["requirements"]]
         packages = [{"name": name, "version": "2", "opam": seen, **nothing} for name in names]
+        packages += [
+            {"name": one["name"], "version": "dev", "opam": seen, "local": one["path"], **nothing}
+            for one in request.get("local", [])
+            if one.get("build")
+        ]
         notes = ["old is deprecated."] if "old" in request["requirements"] else []
         pathlib.Path("solution.json").write_text(json.dumps({"packages": packages, "notes": notes}))
     elif step == "lock-roots":
@@ -182,12 +187,12 @@ def lock_opam(request):
             "solve": json.loads(solution["packages"][0]["opam"]) if solution["packages"] else {},
             "lock": request,
         }
-        names = [package["name"] for package in solution["packages"]]
-        pathlib.Path("lockfile").write_text(opam_lockfile(request, names, json.dumps(steps, sort_keys=True)))
+        text = opam_lockfile(request, solution["packages"], json.dumps(steps, sort_keys=True))
+        pathlib.Path("lockfile").write_text(text)
         pathlib.Path("notes.json").write_text(json.dumps(solution["notes"]))
 
 
-def opam_lockfile(request, names, seen):
+def opam_lockfile(request, packages, seen):
     text = f"""[metadata]
 lock_version = 1
 kind = "opam"
@@ -199,11 +204,12 @@ repositories = {json.dumps(request["repositories"])}
 options = {json.dumps(request["options"])}
 opam_files = {json.dumps(request["opam_files"])}
 """
-    for name in names:
+    for package in packages:
+        local = f'\nlocal = "{package["local"]}"' if "local" in package else ""
         text += f"""
 [[package]]
-name = "{name}"
-version = "2"
+name = "{package["name"]}"
+version = "{package["version"]}"{local}
 depends = []
 post_depends = []
 depexts = []

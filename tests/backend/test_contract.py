@@ -161,7 +161,11 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "repositories": ["own"],
             "requirements": ["lwt", "old"],
             "constraints": [],
-            "local": [{"name": "own", "opam": "", "path": "own.opam", "target": "src:own"}],
+            "local": [
+                {"name": "own", "opam": "", "path": "own.opam", "target": "src:own"},
+                {"name": "built", "opam": "", "path": "a/built.opam", "target": "a", "build": True, "directory": "a"},
+            ],
+            "root": "/srv/project",
             "with_test": False,
             "with_doc": False,
             "prefer_oldest": False,

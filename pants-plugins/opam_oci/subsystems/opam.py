@@ -279,7 +279,12 @@ class OpamSubsystem(Subsystem):
     tailor_requirements = BoolOption(
         default=True,
         advanced=True,
-        help="If true, `tailor` adds an `opam_requirement` for each file `*.opam` or `opam` that no target names.",
+        help=softwrap(
+            """
+            If true, `tailor` adds targets for files `*.opam` and `opam` that no target has: an `opam_project` where there is a
+            `dune-project` or OCaml sources beside them, an `opam_requirement` for each elsewhere.
+            """
+        ),
     )
     tailor_packages = BoolOption(
         default=True,

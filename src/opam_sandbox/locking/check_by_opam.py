@@ -37,8 +37,8 @@ def check_by_opam(view: View, packages: Sequence[SolvedPackage]) -> None:
     if problems:
         listed = "\n  ".join(problems)
         raise ToolError(
-            f"opam does not understand a part of these opam files, and would build without it:\n  {listed}\nPut the "
-            "packages with a corrected opam file into an overlay repository."
+            f"opam does not understand a part of these opam files, and would build without it:\n  {listed}\nCorrect those "
+            "of the project; put other packages with a corrected opam file into an overlay repository."
         )
 
 

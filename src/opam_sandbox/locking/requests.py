@@ -97,11 +97,14 @@ class _LocalPackage(TypedDict):
 
 
 class LocalPackage(_LocalPackage, total=False):
-    """A package of the project itself: `opam` is the text of its opam file, `path` its place in the project. `name` is "" where
-    the path does not give it. `target`: who names the file, for messages."""
+    """A package of the project itself: `opam` is the text of its opam file, `path` its place in the build root. `name` is ""
+    where the path does not give it. `target`: who names the file, for messages. With `build`, the package is in the solution;
+    `directory` is its project's root then ("" for the build root). Otherwise only what it needs is."""
 
     path: str
     target: str
+    build: bool
+    directory: str
 
 
 class _SolveRequest(TypedDict):
@@ -115,19 +118,19 @@ class _SolveRequest(TypedDict):
 
 
 class SolveRequest(_SolveRequest, total=False):
-    """The step `solve`: `repositories` are names; `solver`: "" for opam's default. Writes solution.json."""
+    """The step `solve`: `repositories` are names; `solver`: "" for opam's default. Writes solution.json.
+
+    root: the build root's absolute path, where an opam file holds it."""
 
     local: List[LocalPackage]
+    root: str
     with_test: bool
     with_doc: bool
     prefer_oldest: bool
     solver: str
 
 
-class SolvedPackage(TypedDict):
-    """A package of a solution: bytes of `opam` that are not UTF-8 are surrogates; `files` are [path, base64, "x" or ""]: whether
-    the file is executable."""
-
+class _SolvedPackage(TypedDict):
     name: str
     version: str
     opam: str
@@ -137,6 +140,13 @@ class SolvedPackage(TypedDict):
     test: List[str]
     doc: List[str]
     depexts: List[str]
+
+
+class SolvedPackage(_SolvedPackage, total=False):
+    """A package of a solution: bytes of `opam` that are not UTF-8 are surrogates; `files` are [path, base64, "x" or ""]: whether
+    the file is executable. `local`: of the project's own package, the `path` of its opam file."""
+
+    local: str
 
 
 class Solution(TypedDict):

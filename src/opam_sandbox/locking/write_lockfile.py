@@ -30,7 +30,7 @@ _DOWNLOADS = 8
 
 @dataclass
 class PackageToLock:
-    """A package whose sources and depexts are looked for, and what was found."""
+    """A package whose sources and depexts are looked for, and what was found. `local`: see `SolvedPackage`."""
 
     name: str
     version: str
@@ -41,6 +41,7 @@ class PackageToLock:
     test: List[str]
     doc: List[str]
     depexts: List[str]
+    local: str = ""
     sources: List[Locked] = field(default_factory=list)
     out_of_reach: List[Wanted] = field(default_factory=list)
     depexts_out_of_reach: str = ""
@@ -86,6 +87,7 @@ def _read_packages(answer: Solution) -> List[PackageToLock]:
             item["test"],
             item["doc"],
             item["depexts"],
+            item.get("local", ""),
         )
         for item in answer["packages"]
     ]
@@ -215,6 +217,7 @@ def _package_tables(package: PackageToLock) -> Iterator[str]:
         {
             "name": package.name,
             "version": package.version,
+            **({"local": package.local} if package.local else {}),
             "depends": list(package.depends),
             "post_depends": list(package.post),
             **({"test_depends": package.test} if package.test else {}),
