@@ -59,7 +59,7 @@ class OpamProjectTarget(TargetGenerator):
     generated_target_cls = OpamLocalPackageTarget
     core_fields = (*COMMON_TARGET_FIELDS, OpamProjectSourcesField, OpamProjectFilesField)
     copied_fields = COMMON_TARGET_FIELDS
-    moved_fields = (OpamResolveField, OpamSkipLintField, OpamSkipTestsField, OpamTestTimeoutField)
+    moved_fields = (OpamResolveField, OpamExecutableField, OpamSkipLintField, OpamSkipTestsField, OpamTestTimeoutField)
     help = help_text(
         f"""
         An OCaml project: a directory with opam files, whose packages are built from the sources below it.

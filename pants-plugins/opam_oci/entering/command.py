@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping, Sequence
+from typing import TYPE_CHECKING, Sequence
 
 from pants.base.build_environment import get_buildroot
 from pants.core.goals.run import RunRequest
@@ -49,10 +49,8 @@ async def entering(
     directory: HostDirectory | None,
     cwd: str = "",
     network: bool = False,
-    env: Mapping[str, str] | None = None,
 ) -> RunRequest:
-    """How to run a command over packages. cwd: where it starts, by default in the directory. env: on top of this machine's, for
-    the tool."""
+    """How to run a command over packages. cwd: where it starts, by default in the directory."""
     shown = [] if directory is None else [directory]
     values: EnterRequest = {
         "store": STORE,
@@ -65,4 +63,4 @@ async def entering(
     }
     inputs = await create_digest(CreateDigest([request_file(values, environment.layers)]))
     tool = await find_sandbox_tool(**implicitly())
-    return entering_request(tool, find_python(), environment.layers, inputs, env=env or {})
+    return entering_request(tool, find_python(), environment.layers, inputs)

@@ -73,7 +73,8 @@ class OpamExecutableField(StringField):
     alias = "executable"
     help = help_text(
         """
-        The program that `run` runs, by its name in the switch's `bin`.
+        The program that `run` runs, by its name in the switch's `bin`. It is for all packages of the project, so `run` takes
+        those that install it.
 
         Default: the only program that the package installs, or the one that is called as the package is.
         """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from pants.base.build_environment import get_buildroot
 from pants.engine.console import Console
 from pants.engine.env_vars import EnvironmentVarsRequest
 from pants.engine.goal import Goal, GoalSubsystem
@@ -9,10 +12,11 @@ from pants.engine.target import Targets
 from pants.option.option_types import ArgsListOption, BoolOption, StrOption
 from pants.util.strutil import help_text, softwrap
 
-from opam_oci.entering.asked import asked_of
-from opam_oci.entering.command import entering, host_directory
+from opam_oci.entering.asked import Asked, asked_of
+from opam_oci.entering.command import HOME, HostDirectory, entering, host_directory
 from opam_oci.entering.environment import EnvironmentRequest, build_environment
 from opam_oci.entering.errors import EnteringError
+from opam_oci.entering.project import names_needed
 from opam_oci.host.programs import hidden
 from opam_oci.pants_engine.calls import environment_vars, run_interactive_process
 from opam_oci.pants_engine.rules import collect_rules, goal_rule, implicitly
@@ -26,12 +30,17 @@ class OpamExecSubsystem(GoalSubsystem):
     name = "opam-exec"
     help = help_text(
         """
-        Run a command where packages are installed: `opam-exec 3rdparty/opam:default#lwt -- ocamlfind list`.
+        Run a command where packages are installed: `opam-exec 3rdparty/opam:default#lwt -- ocamlfind list`, or
+        `opam-exec src/hello:project -- dune build`.
 
-        Of an `opam_package`, it and all that it depends on are there, as in an image of it. The command runs as user opam, with
-        the variables that opam gives there, those of packages (`setenv`) among them, and without network. It sees nothing of
-        this machine but the directory that `--directory` names, at the same place, and starts there. What it writes there
-        stays, and belongs to you (to the directory's owner, if you are root). All else that it writes is gone at the end.
+        Of an `opam_package`, it and all that it depends on are there, as in an image of it. Of an `opam_project` or an
+        `opam_local_package`, all that the project's packages depend on, for their tests as well where the resolve has
+        `with_test`, but not these themselves; and the project's directory is shown.
+
+        The command runs as user opam, with the variables that opam gives there, those of packages (`setenv`) among them, and
+        without network. It sees nothing of this machine but the directory that is shown, at the same place, and starts there.
+        What it writes there stays, and belongs to you (to the directory's owner, if you are root). All else that it writes is
+        gone at the end.
 
         Several targets of one resolve are there together. Input, output, the terminal and the exit status are the command's:
         128 + N if signal N ended it, 127 if there is no such command. What is in no cache is built before.
@@ -42,8 +51,9 @@ class OpamExecSubsystem(GoalSubsystem):
         default="",
         help=softwrap(
             """
-            A directory, below the build root unless it is absolute, that the command sees at the same place, and where it starts.
-            Nothing that is mounted in it is seen. Default: none.
+            A directory, below the build root unless it is absolute, that the command sees at the same place, and where it starts:
+            of a project in it in the project's own. Nothing that is mounted in it is seen. Default: the project's; none
+            where no target is of a project.
             """
         ),
     )
@@ -63,20 +73,36 @@ class OpamExec(Goal):
     environment_behavior = Goal.EnvironmentBehavior.LOCAL_ONLY
 
 
+def directory_of(subsystem: OpamExecSubsystem, asked: Asked) -> tuple[HostDirectory | None, str]:
+    """What the command sees, and where it starts. Raises EnteringError."""
+    writable = not subsystem.read_only
+    if not subsystem.directory:
+        if len(asked.projects) > 1:
+            raise EnteringError(
+                f"`opam-exec` shows one directory, but the command line names packages of several projects, in "
+                f"{', '.join(asked.projects)}: name those of one, or the directory by `--directory`."
+            )
+        if asked.projects:
+            own = host_directory(asked.projects[0], writable, "The project's directory")
+            return own, own.path
+        if subsystem.read_only:
+            raise EnteringError("`--read-only` is for a directory, but the command is shown none: add `--directory`.")
+        return None, HOME
+    directory = host_directory(subsystem.directory, writable, "`--opam-exec-directory`")
+    inside = [os.path.join(get_buildroot(), one) for one in asked.projects]
+    if len(inside) == 1 and os.path.commonpath([inside[0], directory.path]) == directory.path:
+        return directory, os.path.normpath(inside[0])
+    return directory, directory.path
+
+
 @goal_rule
 async def opam_exec(console: Console, targets: Targets, subsystem: OpamExecSubsystem) -> OpamExec:
     """Build what is to be there, and run the command over it."""
     asked = asked_of(targets, "opam-exec")
-    directory = None
-    if subsystem.directory:
-        directory = host_directory(subsystem.directory, not subsystem.read_only, "`--opam-exec-directory`")
-    elif subsystem.read_only:
-        raise EnteringError(
-            "`--opam-exec-read-only` is for a directory, but the command is shown none: add `--directory`."
-        )
-    environment = await build_environment(EnvironmentRequest(asked.resolve, asked.names), **implicitly())
+    directory, cwd = directory_of(subsystem, asked)
+    environment = await build_environment(EnvironmentRequest(asked.resolve, await names_needed(asked)), **implicitly())
     command = () if subsystem.args else _SHELL
-    request = await entering(environment, command, directory=directory, network=subsystem.network)
+    request = await entering(environment, command, directory=directory, cwd=cwd, network=subsystem.network)
     terminal = await environment_vars(EnvironmentVarsRequest(["TERM"]))
     result = await run_interactive_process(interactive(request, subsystem.args, hidden(dict(terminal))))
     return OpamExec(result.exit_code)

@@ -156,14 +156,11 @@ def running_request(
     )
 
 
-def entering_request(
-    tool: SandboxTool, python: str, layers: Sequence[Layer], input_digest: Digest, *, env: Mapping[str, str]
-) -> RunRequest:
+def entering_request(tool: SandboxTool, python: str, layers: Sequence[Layer], input_digest: Digest) -> RunRequest:
     """A run of the tool's `enter` in the foreground, by the host's `python`, wherever it starts; words that are put behind its
     arguments are the command's. `input_digest`: the request, of these layers."""
     return RunRequest(
         digest=input_digest,
-        extra_env=env,
         args=(python, "-sSEB", "{chroot}/__tool", "enter", f"{{chroot}}/{REQUEST_FILE}", "--"),
         immutable_input_digests={
             "__tool": tool.parts["enter"],
@@ -177,7 +174,7 @@ def interactive(request: RunRequest, words: Sequence[str], env: Mapping[str, str
     """Such a run with words of a goal's own, in an environment of `env` and little else."""
     return InteractiveProcess(
         argv=(*request.args, *words),
-        env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **env, **request.extra_env},
+        env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **env},
         input_digest=request.digest,
         immutable_input_digests=request.immutable_input_digests,
         append_only_caches=request.append_only_caches,
