@@ -33,7 +33,9 @@ from opam_sandbox.request import check, read_request
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
-COMMANDS = {command: part for part in (building, entering, imaging, linting, locking, looking) for command in part.COMMANDS}
+COMMANDS = {
+    command: part for part in (building, entering, imaging, linting, locking, looking) for command in part.COMMANDS
+}
 
 _PARTS = ("building", "entering", "imaging", "linting", "locking", "looking")
 
