@@ -14,6 +14,7 @@ from opam_oci.fields.opam import (
 )
 from opam_oci.fields.projects import (
     OpamExecutableField,
+    OpamProjectDuneLockField,
     OpamProjectFileField,
     OpamProjectFilesField,
     OpamProjectSourcesField,
@@ -57,7 +58,7 @@ class OpamLocalPackageTarget(Target):
 class OpamProjectTarget(TargetGenerator):
     alias = "opam_project"
     generated_target_cls = OpamLocalPackageTarget
-    core_fields = (*COMMON_TARGET_FIELDS, OpamProjectSourcesField, OpamProjectFilesField)
+    core_fields = (*COMMON_TARGET_FIELDS, OpamProjectSourcesField, OpamProjectFilesField, OpamProjectDuneLockField)
     copied_fields = COMMON_TARGET_FIELDS
     moved_fields = (OpamResolveField, OpamExecutableField, OpamSkipLintField, OpamSkipTestsField, OpamTestTimeoutField)
     help = help_text(

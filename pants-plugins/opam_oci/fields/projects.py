@@ -85,3 +85,16 @@ class OpamSkipLintField(BoolField):
     alias = "skip_opam_lint"
     default = False
     help = "Whether `lint` leaves the package's opam file out."
+
+
+class OpamProjectDuneLockField(StringField):
+    alias = "dune_lock"
+    help = help_text(
+        """
+        The directory that `dune pkg lock` has written, below the target's directory: `"dune.lock"`. The versions in it are bounds
+        of the resolve, as those of `constraints` are: what opam builds is then what `dune build` builds.
+
+        What dune's files say about sources, patches and commands has no part in it: opam takes these from the opam repositories.
+        Packages that dune has pinned to a source of their own are `opam_project` targets, or come from an overlay. Default: none.
+        """
+    )
