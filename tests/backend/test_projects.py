@@ -480,3 +480,27 @@ def test_lockfiles_that_contradict_themselves(runner: RuleRunner, more: str) -> 
 def test_paths_that_leave_the_build_root(runner: RuleRunner, path: str) -> None:
     runner.write_files({"3rdparty/opam/default.lock": opam_lock(local("app", path))})
     assert "`local` is not a safe relative path" in problem(runner, "3rdparty/opam:")
+
+
+def test_defaults_of_build_files(runner: RuleRunner) -> None:
+    """What `__defaults__` says counts where targets are looked for without being made."""
+    default = "__defaults__({opam_project: dict(resolve='other', sources=['*'], opam_files=['app.opam'])})\n"
+    runner.write_files({"src/app/BUILD": default + BUILD["src/app/BUILD"]})
+    [file] = runner.request(ResolveInputs, [ResolveInputsRequest("other")]).opam_files
+    assert (file.path, file.build) == ("src/app/app.opam", True)
+
+
+def test_packages_of_projects_only_on_the_way(runner: RuleRunner) -> None:
+    """A post-dependency on a cycle, which no target leads to, may be a project's."""
+    packages = (local("lib", "src/lib/lib.opam", depends=["hub"]), local("lib-unix", "src/lib/lib-unix.opam"))
+    hub = (Pkg("hub", post=["lib"]), Pkg("x"))
+    files = ["src/lib/lib-unix.opam", "src/lib/lib.opam"]
+    gone = {path: "" for path in BUILD if path != "src/lib/BUILD"}
+    runner.write_files(
+        {**gone, "3rdparty/opam/default.lock": lock(*packages, *hub, files=files), "images/BUILD": image("hub")}
+    )
+    assert goal(runner, Dependencies, "images:image") == [
+        "3rdparty/debian:trixie",
+        "3rdparty/opam:default#hub",
+        "src/lib#lib",
+    ]
