@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from pants.backend.project_info.dependencies import Dependencies
@@ -420,6 +421,26 @@ def test_the_sources_of_a_package(runner: RuleRunner) -> None:
     fields = 'name="project", sources=["*", "bin/*", "!BUILD", "!dune-*"]'
     runner.write_files({"src/app/BUILD": f"opam_project({fields})\n"})
     assert paths(runner, "app") == ["app.opam", "bin/main.ml"]
+
+
+def test_sources_that_match_nothing(runner: RuleRunner) -> None:
+    """As for all targets, `[GLOBAL].unmatched_build_file_globs` decides."""
+    runner.write_files({"src/app/BUILD": 'opam_project(name="project", sources=["app.opam", "gone.ml"])\n'})
+    assert paths(runner, "app") == ["app.opam"]
+    runner.set_options([*OPTIONS, "--unmatched-build-file-globs=error"])
+    assert "Unmatched glob" in tree_problem(runner, "app") and "src/app/gone.ml" in tree_problem(runner, "app")
+
+
+def test_links_are_what_they_lead_to(runner: RuleRunner) -> None:
+    top = Path(runner.build_root)
+    runner.write_files({"shared/data.txt": "data", "shared/below/x.ml": "x"})
+    (top / "src/app/linked.txt").symlink_to("../../shared/data.txt")
+    (top / "src/app/linked").symlink_to("../../shared/below")
+    runner.write_files({"src/app/new.ml": ""})
+    entries = runner.request(ProjectTree, [ProjectTreeRequest("default", "app")]).entries
+    found = {entry.path: entry.file_digest.fingerprint for entry in entries}
+    assert set(found) == {"app.opam", "bin/main.ml", "dune-project", "linked.txt", "linked/x.ml", "new.ml"}
+    assert found["linked.txt"] == hashlib.sha256(b"data").hexdigest()
 
 
 def test_a_project_in_the_build_root(rule_runner: RuleRunner) -> None:
