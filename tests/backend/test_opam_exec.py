@@ -14,6 +14,7 @@ from pants.testutil.rule_runner import GoalRuleResult, RuleRunner, mock_console
 from opam_oci.goals.opam_exec import OpamExec
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, opam_lock, project
+from tests.backend.test_projects import FILES
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 
@@ -97,3 +98,41 @@ def test_what_is_refused(rule_runner: RuleRunner) -> None:
     gone = failure(rule_runner, "--directory=nosuch", "3rdparty/opam:default#a")
     assert f"`--opam-exec-directory` is 'nosuch', but there is no directory {rule_runner.build_root}/nosuch" in gone
     assert "add `--directory`" in failure(rule_runner, "--read-only", "3rdparty/opam:default#a")
+
+
+def own(runner: RuleRunner, tmp_path: Path, *words: str) -> Any:
+    done = run(runner, *words, "--", f"{tmp_path}/seen", "0")
+    assert done.exit_code == 0, done.stderr
+    return seen(tmp_path)
+
+
+def test_a_project(rule_runner: RuleRunner, tmp_path: Path) -> None:
+    """What its packages and their tests depend on is there. It itself is not, but where something of that depends on it."""
+    rule_runner.write_files(FILES)
+    root = rule_runner.build_root
+    told = own(rule_runner, tmp_path, "src/app:project")
+    assert set(told["below"][2:]) == {"lib", "user", "later", "state"}
+    project = f"{root}/src/app"
+    assert told["request"]["mounts"] == [{"source": project, "target": project, "writable": True}]
+    assert told["request"]["cwd"] == project
+    told = own(rule_runner, tmp_path, "--read-only", "src/lib#lib-unix")
+    # `bench` is built with `lib`, whose tests need it.
+    assert set(told["below"][2:-1]) == {"bench", "checks", "later", "lib"}
+    assert told["request"]["mounts"] == [{"source": f"{root}/src/lib", "target": f"{root}/src/lib", "writable": False}]
+    told = own(rule_runner, tmp_path, "src/alone", "3rdparty/opam:default#other")
+    assert told["below"][2:] == ["other", "state"] and told["request"]["cwd"] == f"{root}/src/alone"
+    told = own(rule_runner, tmp_path, "src/alone:alone")
+    assert told["below"][2:] == ["state"]
+
+
+def test_a_project_in_another_directory(rule_runner: RuleRunner, tmp_path: Path) -> None:
+    """The command starts in the project where that is shown, and else where it was told."""
+    rule_runner.write_files(FILES)
+    root = rule_runner.build_root
+    for directory, cwd in ((".", "src/app"), ("src", "src/app"), ("src/app", "src/app"), ("src/lib", "src/lib")):
+        request = own(rule_runner, tmp_path, f"--directory={directory}", "src/app:project")["request"]
+        assert request["mounts"][0]["source"] == f"{root}/{directory}".rstrip("/.")
+        assert request["cwd"] == f"{root}/{cwd}"
+    several = ("src/app:project", "src/lib:lib")
+    assert "packages of several projects, in src/app, src/lib" in failure(rule_runner, *several)
+    assert own(rule_runner, tmp_path, "--directory=src", *several)["request"]["cwd"] == f"{root}/src"

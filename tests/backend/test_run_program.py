@@ -14,6 +14,7 @@ from pants.testutil.rule_runner import GoalRuleResult, RuleRunner, mock_console
 
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, opam_lock, project
+from tests.backend.test_projects import FILES, OPAM_FILES, PACKAGES, local, lock
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 
@@ -137,3 +138,28 @@ def test_what_has_no_toplevel(rule_runner: RuleRunner, tmp_path: Path) -> None:
     assert "the command line names none" in failure(
         rule_runner, Repl, tmp_path, "--shell=opam", "3rdparty/debian:trixie"
     )
+
+
+def test_a_package_of_a_project(rule_runner: RuleRunner, tmp_path: Path) -> None:
+    """It is built, and `executable` says what it runs."""
+    programs = local("app", "src/app/app.opam", depends=["lib", "user"], opam=has("app", "tool"))
+    files = {**FILES, "3rdparty/opam/default.lock": lock(programs, *PACKAGES[1:], files=OPAM_FILES)}
+    rule_runner.write_files(files)
+    words = ("src/app:project#app", "--", f"{tmp_path}/seen", "0")
+    assert call(rule_runner, Run, tmp_path, *words).exit_code == 0
+    told = seen(tmp_path)
+    assert told["command"][0] == f"/{BIN}/app" and set(told["below"][2:]) == {"app", "lib", "user", "later", "state"}
+    rule_runner.write_files({"src/app/BUILD": 'opam_project(name="project", executable="tool")'})
+    assert call(rule_runner, Run, tmp_path, *words).exit_code == 0
+    assert seen(tmp_path)["command"][0] == f"/{BIN}/tool"
+    rule_runner.write_files({"src/app/BUILD": 'opam_project(name="project", executable="nosuch")'})
+    assert failure(rule_runner, Run, tmp_path, *words) == (
+        "The `executable` field in target src/app:project#app is `nosuch`, which is no program of app: it installs `app`, `tool`."
+    )
+
+
+def test_a_toplevel_with_a_project(rule_runner: RuleRunner, tmp_path: Path) -> None:
+    """Its packages can be required."""
+    rule_runner.write_files({**FILES, "3rdparty/opam/default.lock": lock(*PACKAGES, Pkg("ocaml"))})
+    told = repl(rule_runner, tmp_path, "ocaml", "src/app:project", "3rdparty/opam:default#other")
+    assert set(told["below"][2:]) == {"app", "lib", "user", "later", "ocaml", "other", "state"}
