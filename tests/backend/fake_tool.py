@@ -285,8 +285,8 @@ def made_of_layers(command):
 
 
 def test(request):
-    """Its output is what it sees; what an opam file says with `tests_say=PATH` also goes there, and a file of the project that is
-    named `broken` is a test that fails."""
+    """Its output is what it sees; what an opam file says with `tests_say=PATH` also goes there, `tests_print=HEX` prints these
+    bytes, and a file of the project that is named `broken` is a test that fails."""
     below = [layer["name"] for layer in read_layers(request)]
     read_sources(request)
     seen = {"below": below, "with_test": request["with_test"], "live": request.get("live", False)}
@@ -297,6 +297,9 @@ def test(request):
         if word.startswith("tests_say="):
             with open(word.partition("=")[2], "a") as notes:
                 notes.write(json.dumps(seen) + "\n")
+        if word.startswith("tests_print="):
+            sys.stdout.flush()
+            sys.stdout.buffer.write(bytes.fromhex(word.partition("=")[2]))
         if word.startswith("tests_take="):
             time.sleep(float(word.partition("=")[2]))
     if "failing_tests" in words or any(entry["path"] == "broken" for entry in request.get("tree", ())):

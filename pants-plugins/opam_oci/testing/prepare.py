@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,9 @@ from opam_oci.sandbox.process import Call, request_file, shell_process, tool_pro
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.opam import OpamSubsystem
 
+# What follows the name in a requirement.
+_BOUND = re.compile(r"\s*[=!<>]")
+
 
 @dataclass(frozen=True)
 class PackageTestsRequest(EngineAwareParameter):
@@ -72,13 +76,13 @@ class PackageTests(EngineAwareReturnType):
 def untestable(lock: OpamLock, package: LockedPackage) -> str:
     """Why a lockfile does not say what a package's tests need; "" where it does."""
     resolve = lock.resolve
-    roots = {requirement.partition("=")[0].rstrip("!<>") for requirement in lock.requirements}
+    roots = {_BOUND.split(requirement, maxsplit=1)[0] for requirement in lock.requirements}
     if "with_test" not in lock.options:
         return (
             f"What the tests of {package.full_name} need is not locked: add {resolve!r} to `[opam].resolves_with_test`, and run "
             f"`{regenerate_command(resolve)}`."
         )
-    if not package.local and not any(root == package.name or root.startswith(f"{package.name}>") for root in roots):
+    if not package.local and package.name not in roots:
         return (
             f"What the tests of {package.full_name} need is not locked, as it is no root of the resolve {resolve!r}: name it in "
             f"an `opam_requirement`, and run `{regenerate_command(resolve)}`."
