@@ -9,7 +9,9 @@ from pants.engine.target import Target
 
 from opam_oci import target_types_dependencies, target_types_files_rules, target_types_rules
 from opam_oci.downloads import debian_mirrors, fetch
+from opam_oci.exporting import switch
 from opam_oci.goals import (
+    export,
     generate_lockfiles,
     kept_output,
     opam_cache,
@@ -51,9 +53,10 @@ _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules),
     *(debian_mirrors, fetch),
     *(opam_cache, opam_log, opam_shell, opam_which),
-    *(generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
+    *(export, generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
     *(opam_health, opam_list, opam_revdeps),
     *(publish, run_image, tailor, unpublish),
+    *(switch,),
     *(clock, node, plan),
     *(checks, programs),
     *(image, packed_layer, parts, runtime_layer, stored_files),

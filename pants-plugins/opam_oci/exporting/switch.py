@@ -1,0 +1,119 @@
+"""What an exported switch is made of: the layers of a resolve's packages, and the environment that opam gives over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Iterable
+
+from pants.engine.engine_aware import EngineAwareParameter
+
+from opam_oci.exporting.host_match import check_host_matches, this_export_host
+from opam_oci.images.environment import Variables, environment_of
+from opam_oci.layers.build_plan import BuildPlanRequest, plan_build
+from opam_oci.layers.foundation import FoundationRequest, make_foundation
+from opam_oci.layers.package import PackageLayerRequest, PackageOutcome, build_package_layer
+from opam_oci.layers.requests import package_json
+from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
+from opam_oci.resolves.lockfile import LockedPackage, OpamLock
+from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
+from opam_oci.sandbox.process import STORE, Call, layer_paths
+from opam_oci.sandbox.run_tool import run_layer_tool
+from opam_oci.subsystems.opam import OpamSubsystem
+from opam_oci.subsystems.opam_export import OpamExportSubsystem
+
+if TYPE_CHECKING:
+    from opam_sandbox.imaging.requests import StateRequest
+
+# The package that stands for a compiler of the base's Debian: the switch has none of its own.
+_DEBIANS_OCAML = "ocaml-system"
+
+
+class ExportFailedError(Exception):
+    """Packages of a resolve could not be built; the message tells all about each."""
+
+
+@dataclass(frozen=True)
+class SwitchRequest(EngineAwareParameter):
+    """Asks for what the switch of a resolve is made of."""
+
+    resolve: str
+
+    def debug_hint(self) -> str:
+        return self.resolve
+
+
+@dataclass(frozen=True)
+class Switch:
+    """packages: those in the switch, dependencies first, with their layers. variables: what `opam env` gives over them.
+    compiler: the version of the base's own OCaml that they were built by, "" where the switch has its own."""
+
+    packages: tuple[LockedPackage, ...]
+    layers: tuple[Layer, ...]
+    variables: Variables
+    compiler: str
+
+
+def is_local(package: LockedPackage) -> bool:
+    """Whether it is a package of this repository, which is built where it is edited."""
+    return bool(getattr(package, "local", ""))
+
+
+def check_built(resolve: str, outcomes: Iterable[PackageOutcome]) -> None:
+    """Raise ExportFailedError unless every package has its layer."""
+    failed = sorted({(one.package, one.failed) for one in outcomes if one.failed is not None})
+    if failed:
+        raise ExportFailedError(
+            "\n\n".join(
+                [
+                    f"The opam resolve `{resolve}` was not exported, as packages failed: "
+                    f"{', '.join(package for package, _ in failed)}. What was exported before is as it was.",
+                    *(f"{package} failed: {message}" for package, message in failed),
+                ]
+            )
+        )
+
+
+async def variables_of(lock: OpamLock, resolve: str, below: tuple[Layer, ...], names: Iterable[str]) -> Variables:
+    """What `opam env` gives over layers, base and opam's root among them, of packages by name. Raises LayerError."""
+    packages = [lock.packages[name] for name in names]
+    opam_packages = [package_json(package, package.opam) for package in packages]
+    values: StateRequest = {
+        "store": STORE,
+        "layers": layer_paths(below),
+        "packages": opam_packages,
+        "roots": sorted(package.full_name for package in packages),
+    }
+    call = Call("state", f"Ask opam for the environment of {resolve}", values, below, LAYER_OUTPUTS)
+    return await environment_of(await run_layer_tool(call))
+
+
+@rule
+async def find_switch(request: SwitchRequest, opam: OpamSubsystem, options: OpamExportSubsystem) -> Switch:
+    """Build the packages of a resolve. Raises ExportHostError, ExportFailedError, LayerError."""
+    plan = await plan_build(BuildPlanRequest(request.resolve), **implicitly())
+    if options.check_host:
+        check_host_matches(request.resolve, str(plan.rootfs.address), plan.debian_lock, this_export_host())
+    lock = plan.lock
+    # A package that stands on a local one is built over it all the same.
+    names = lock.in_build_order(name for name, package in lock.packages.items() if not is_local(package))
+    plan.wanted.add(names)
+    outcomes = await concurrently(
+        build_package_layer(PackageLayerRequest(request.resolve, name), **implicitly()) for name in names
+    )
+    check_built(request.resolve, outcomes)
+    layers: dict[str, Layer] = {}
+    for outcome in outcomes:
+        layers.update(outcome.layers)
+    ground = await make_foundation(FoundationRequest(plan.debian_lock), **implicitly())
+    built = lock.in_build_order(layers)
+    variables = await variables_of(
+        lock, request.resolve, (*ground.layers, *(layers[name] for name in built)), built
+    )
+    compiler = lock.packages[_DEBIANS_OCAML].version if _DEBIANS_OCAML in names else ""
+    return Switch(
+        tuple(lock.packages[name] for name in names), tuple(layers[name] for name in names), variables, compiler
+    )
+
+
+def rules() -> list[object]:
+    return [*collect_rules()]
