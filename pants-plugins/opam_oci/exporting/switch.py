@@ -106,9 +106,7 @@ async def find_switch(request: SwitchRequest, opam: OpamSubsystem, options: Opam
         layers.update(outcome.layers)
     ground = await make_foundation(FoundationRequest(plan.debian_lock), **implicitly())
     built = lock.in_build_order(layers)
-    variables = await variables_of(
-        lock, request.resolve, (*ground.layers, *(layers[name] for name in built)), built
-    )
+    variables = await variables_of(lock, request.resolve, (*ground.layers, *(layers[name] for name in built)), built)
     compiler = lock.packages[_DEBIANS_OCAML].version if _DEBIANS_OCAML in names else ""
     return Switch(
         tuple(lock.packages[name] for name in names), tuple(layers[name] for name in names), variables, compiler

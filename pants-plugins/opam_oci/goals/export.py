@@ -1,7 +1,7 @@
 """`export --resolve=NAME` for opam: a resolve's packages as a switch that editors and programs of this machine use.
 
-Pants removes a result's directory, writes it anew and runs the result's commands. So the switch itself is not in there, but beside:
-the directory has links to it, and the tool, which puts a new switch in the place of the old one when it is whole.
+Pants removes a result's directory, writes it anew and runs the result's commands. So the switch itself is not in there, but
+beside: the directory has links to it, and the tool, which puts a new switch in the place of the old one when it is whole.
 
     dist/export/opam/NAME/            what Pants writes: `switch`, a link; `env.sh`, a link to the switch's; `.export/`, which the
                                       tool removes: itself, its request, the layers

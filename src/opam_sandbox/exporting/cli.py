@@ -9,7 +9,9 @@ from opam_sandbox.cli import Command
 from opam_sandbox.exporting.requests import ExportRequest
 
 COMMANDS = {
-    "export": Command("opam_sandbox.exporting.export", ExportRequest, "write packages' files as a switch of this machine"),
+    "export": Command(
+        "opam_sandbox.exporting.export", ExportRequest, "write packages' files as a switch of this machine"
+    ),
 }
 
 

@@ -15,11 +15,13 @@ _NOT_HERE = ("HOME", "LANG", "OPAM_LAST_ENV", "OPAMROOT", "OPAMSWITCH")
 _OLD = OLD.decode()
 
 
-def parts_of(variables: Iterable[str], prefix: str, own_compiler: bool, findlib: bool) -> Dict[str, Tuple[bool, List[str]]]:
+def parts_of(
+    variables: Iterable[str], prefix: str, own_compiler: bool, findlib: bool
+) -> Dict[str, Tuple[bool, List[str]]]:
     """By name, what a variable gets: whether it is a list that the shell's own value ends, and its parts.
 
-    variables: `NAME=value` as opam has them in an image. What they say of the base's directories is not true of this machine: of a
-    list only the switch's own directories are taken, and what the list is elsewhere comes behind them.
+    variables: `NAME=value` as opam has them in an image. What they say of the base's directories is not true of this machine:
+    of a list only the switch's own directories are taken, and what the list is elsewhere comes behind them.
     """
     found: Dict[str, Tuple[bool, List[str]]] = {}
     for variable in variables:

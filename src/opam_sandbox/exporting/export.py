@@ -84,7 +84,8 @@ def _check_host(request: ExportRequest, tree: Tree) -> None:
         listed = "".join(f"\n  * {one}" for one in problems)
         raise ToolError(
             f"The packages of the resolve {request['resolve']} do not run on this machine, which lacks:{listed}\n"
-            "Install that, or use the packages in their sandbox, with `pants opam-exec`. What an earlier export wrote is as it was."
+            "Install that, or use the packages in their sandbox, with `pants opam-exec`. What an earlier export wrote is as it "
+            "was."
         )
 
 

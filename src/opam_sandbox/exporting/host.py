@@ -18,19 +18,23 @@ from opam_sandbox.exporting.tree import Programs
 _FLAGS = {"x86_64": "x86-64", "aarch64": "AArch64"}
 _PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
 # Debian packages for development, by what they have: without these nothing links with their library.
-_DEVELOPMENT = re.compile(r"usr/(?:local/)?(?:include/.+|(?:lib|share)/(?:.+/)?pkgconfig/[^/]+\.pc|lib/(?:.+/)?lib[^/]+\.so)")
+_DEVELOPMENT = re.compile(
+    r"usr/(?:local/)?(?:include/.+|(?:lib|share)/(?:.+/)?pkgconfig/[^/]+\.pc|lib/(?:.+/)?lib[^/]+\.so)"
+)
 
 
 def known_libraries() -> Set[str]:
     """The names of the shared libraries that this machine's dynamic linker finds."""
+    found: Set[str] = set()
+    machine = platform.machine()
+    for place in ("", "64", f"/{machine}-linux-gnu"):
+        for top in ("/lib", "/usr/lib"):
+            if os.path.isdir(top + place):
+                found.update(name for name in os.listdir(top + place) if ".so" in name)
     program = shutil.which("ldconfig", path=_PLACES)
-    if program is None:
-        return set()
-    flag = _FLAGS.get(platform.machine(), "")
-    found = set()
-    for line in _output([program, "-p"]).splitlines():
+    for line in _output([program, "-p"]).splitlines() if program else ():
         match = re.match(r"\s+(\S+) \(([^)]*)\) => ", line)
-        if match and flag in match[2]:
+        if match and _FLAGS.get(machine, "") in match[2]:
             found.add(match[1])
     return found
 
@@ -45,7 +49,9 @@ def missing_libraries(
     needed: Dict[str, List[str]] = {}
     for name, elf in sorted(programs.elfs.items()):
         origin = os.path.dirname(name)
-        places = [os.path.normpath(re.sub(r"\$ORIGIN|\$\{ORIGIN\}", origin, one)) for one in elf.paths if "ORIGIN" in one]
+        places = [
+            os.path.normpath(re.sub(r"\$ORIGIN|\$\{ORIGIN\}", origin, one)) for one in elf.paths if "ORIGIN" in one
+        ]
         for library in elf.needed:
             if library not in known and not any(in_switch(f"{place}/{library}") for place in places):
                 needed.setdefault(library, []).append(name)
@@ -65,7 +71,9 @@ def missing_development(programs: Programs, depexts: Mapping[str, List[str]], ro
         wanted = _DEVELOPMENT.fullmatch(path) and depexts.get(title) and title not in lacking
         if wanted and not os.path.lexists(os.path.join(root, path)):
             lacking[title] = path
-    return [f"{', '.join(depexts[title])}, for {title} (there is no /{path})" for title, path in sorted(lacking.items())]
+    return [
+        f"{', '.join(depexts[title])}, for {title} (there is no /{path})" for title, path in sorted(lacking.items())
+    ]
 
 
 def compiler_problem(version: str, path: str) -> str:

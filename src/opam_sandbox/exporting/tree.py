@@ -30,8 +30,8 @@ _ELF = b"\x7fELF"
 
 
 class Programs(NamedTuple):
-    """elfs: of the switch's programs and shared libraries, what the dynamic linker reads, by name in the switch. others: files that
-    layers have elsewhere, and the package whose layer that is, as "lwt.5.6.1"."""
+    """elfs: of the switch's programs and shared libraries, what the dynamic linker reads, by name in the switch. others: files
+    that layers have elsewhere, and the package whose layer that is, as "lwt.5.6.1"."""
 
     elfs: Dict[str, Elf]
     others: Dict[str, str]
@@ -67,10 +67,6 @@ class Tree:
             if found != root and not found.startswith(f"{root}/"):
                 view_files.remove(self._root, name)
                 self.left_out.append(f"the link {name}, which leads out of the switch, to {target}")
-
-    def names(self, below: str = "") -> List[str]:
-        """What is there, by name, no directories among them."""
-        return list(view_files.walk(self._root, below))
 
     def has(self, name: str) -> bool:
         """Whether there is something of this name."""
