@@ -14,6 +14,7 @@ import pytest
 
 from opam_sandbox import inherited
 from opam_sandbox.building import cli as building
+from opam_sandbox.exporting import cli as exporting
 from opam_sandbox.imaging import cli as imaging
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.locking import cli as locking
@@ -31,7 +32,7 @@ from opam_sandbox.request import check, read_request
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
-COMMANDS = {command: part for part in (building, imaging, locking, looking) for command in part.COMMANDS}
+COMMANDS = {command: part for part in (building, exporting, imaging, locking, looking) for command in part.COMMANDS}
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
 EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
@@ -92,6 +93,19 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
         }
     ],
     "contents": [{"layers": ["in/package"]}],
+    "export": [
+        {
+            "layers": ["in/package"],
+            "resolve": "default",
+            "prefix": "/nowhere/dist/export/opam/default/switch",
+            "tree": "/nowhere/dist/export/opam/.switches/default/switch",
+            "made_by": "/nowhere/dist/export/opam/default/.export",
+            "variables": ["PATH=/home/opam/.opam/default/bin:/bin"],
+            "depexts": {"lwt.5.6.1": ["libev-dev"]},
+            "compiler": "5.3.0",
+            "check_host": True,
+        }
+    ],
     "state": [
         {
             "store": "store",
@@ -254,7 +268,8 @@ def fake(command: str, request: Dict[str, Any]) -> "subprocess.CompletedProcess[
 
 def test_the_commands_are_those_that_processes_run() -> None:
     parts = json.loads((REPOSITORY / "src/opam_sandbox/parts.json").read_text())
-    asked = {command for name in ("building", "imaging", "locking", "looking") for command in parts[name]["commands"]}
+    names = ("building", "exporting", "imaging", "locking", "looking")
+    asked = {command for name in names for command in parts[name]["commands"]}
     assert set(REQUESTS) == set(COMMANDS) == asked
 
 
