@@ -12,6 +12,24 @@ FILE = "env.sh"
 # Of the image's user, and of opam itself, which does not know this switch.
 _NOT_HERE = ("HOME", "LANG", "OPAM_LAST_ENV", "OPAMROOT", "OPAMSWITCH")
 
+# By these a compiler, or findlib, finds its library: another switch's would be read by this one's programs.
+_OF_COMPILERS = ("CAMLLIB", "OCAMLLIB", "OCAMLFIND_CONF", "OCAMLFIND_LDCONF")
+
+# A shell's function: a list (`a:b`) as `:a:b`, without what is of the switch that was used before, or of this one.
+_REST = """\
+_opam_rest() {{
+  [ -n "$1" ] || return 0
+  _opam_in="$1:" _opam_out=
+  while [ -n "$_opam_in" ]; do
+    _opam_part="${{_opam_in%%:*}}" _opam_in="${{_opam_in#*:}}"
+    case "$_opam_part" in
+      {prefix}/* | "${{OPAM_SWITCH_PREFIX:-/none}}"/*) ;;
+      *) _opam_out="$_opam_out:$_opam_part" ;;
+    esac
+  done
+  printf %s "$_opam_out"
+}}"""
+
 _OLD = OLD.decode()
 
 
@@ -49,25 +67,25 @@ def parts_of(
 
 
 def shell_text(resolve: str, variables: Dict[str, Tuple[bool, List[str]]]) -> str:
-    """What a POSIX shell reads. To read it twice changes nothing more."""
+    """What a POSIX shell reads. To read it twice changes nothing more; of a switch that it used before, opam's or another one
+    that was exported, nothing stays."""
+    [prefix] = variables["OPAM_SWITCH_PREFIX"][1]
     lines = [
         f"# The opam packages of the resolve {resolve}, for the programs of this machine. Written by `pants export`.",
         "# A shell, or direnv (`source_env`), reads it:  . dist/export/opam/NAME/env.sh",
+        _REST.format(prefix=_quoted(prefix)),
     ]
-    for name, (is_list, parts) in sorted(variables.items()):
-        if not is_list:
-            lines.append(f"export {name}={_quoted(':'.join(parts))}")
+    for name in sorted({*variables, *_OF_COMPILERS} - {"OPAM_SWITCH_PREFIX"}):
+        if name not in variables:
+            lines.append(f"unset {name}")
             continue
-        # With nothing behind the colon, man looks where it does without the variable, too.
-        rest = ":${MANPATH:-}" if name == "MANPATH" else f"${{{name}:+:${name}}}"
-        for part in reversed(parts):
-            lines += [
-                f'case ":${{{name}:-}}:" in',
-                f"  *{_quoted(f':{part}:')}*) ;;",
-                f"  *) {name}={_quoted(part)}{rest} ;;",
-                "esac",
-            ]
-        lines.append(f"export {name}")
+        is_list, parts = variables[name]
+        value = _quoted(":".join(parts))
+        lines.append(f'export {name}={value}"$(_opam_rest "${{{name}:-}}")"' if is_list else f"export {name}={value}")
+        if name == "MANPATH":
+            # With nothing behind the colon, man looks where it does without the variable, too.
+            lines.append('case "$MANPATH" in *:*) ;; *) MANPATH="$MANPATH:" ;; esac')
+    lines += [f"export OPAM_SWITCH_PREFIX={_quoted(prefix)}", "unset -f _opam_rest"]
     return "\n".join(lines) + "\n"
 
 

@@ -69,6 +69,8 @@ def _fill(request: ExportRequest, new: Path) -> List[str]:
     tree.write(environment.FILE, environment.shell_text(request["resolve"], variables))
     tree.write(LEFT, "".join(f"{name}\n" for name in sorted(tree.left)))
     lacking = host.missing_development(tree.programs, depexts) if request["check_host"] else []
+    if request["check_host"] and not host.has_c_compiler(os.environ.get("PATH", os.defpath)):
+        lacking.append("a C compiler (gcc)")
     return [
         *(f"left out: {one}" for one in tree.left_out),
         *(f"this machine lacks {one}: what needs it cannot be built here" for one in lacking),

@@ -76,6 +76,11 @@ def missing_development(programs: Programs, depexts: Mapping[str, List[str]], ro
     ]
 
 
+def has_c_compiler(path: str) -> bool:
+    """Whether a PATH has what OCaml links native programs with."""
+    return any(shutil.which(name, path=path) for name in ("gcc", "cc"))
+
+
 def compiler_problem(version: str, path: str) -> str:
     """What is wrong with the OCaml of a PATH, for packages that the base's own one of a version has built; "" for nothing."""
     remedy = f"they were built by the OCaml {version} of the base's Debian, and take no other: install it (ocaml-nox)"
