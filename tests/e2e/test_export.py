@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from pathlib import Path
-from typing import Iterator, List
+from typing import List
 
 import pytest
 
@@ -40,11 +39,10 @@ end
 
 
 @pytest.fixture(scope="module")
-def exported(pants: Pants, hello: Layout) -> Iterator[Path]:
+def exported(pants: Pants, hello: Layout) -> Path:
     """The resolve `system`, whatever this machine is."""
     pants.run("--no-opam-export-check-host", "export", "--resolve=system")
-    yield EXPORTED
-    shutil.rmtree(ROOT / "dist/export/opam")
+    return EXPORTED
 
 
 def in_base(pants: Pants, script: str) -> List[str]:
