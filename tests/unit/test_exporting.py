@@ -10,11 +10,11 @@ from typing import Dict, Tuple
 
 import pytest
 
+from opam_sandbox.elf import Elf
 from opam_sandbox.errors import ToolError
 from opam_sandbox.exporting import environment, host
 from opam_sandbox.exporting.relocate import check_prefix, relocate
 from opam_sandbox.exporting.tree import Programs
-from opam_sandbox.imaging.elf import Elf
 
 OLD = "/home/opam/.opam/default"
 NEW = "/srv/mono/dist/export/opam/default/switch"

@@ -12,8 +12,8 @@ import os
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Set
 
+from opam_sandbox.elf import Elf, read_elf
 from opam_sandbox.exporting.relocate import OLD, SWITCH, relocate
-from opam_sandbox.imaging.elf import Elf, read_elf
 from opam_sandbox.layer import tar_headers
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.layer.read_blob import plain_content
