@@ -141,6 +141,10 @@ def test_local_packages_stay_out(rule_runner: RuleRunner, monkeypatch: pytest.Mo
     )
     run(rule_runner, "--resolve=default")
     assert seen(rule_runner)["packages"] == ["b", "c"]
+    rule_runner.write_files(
+        project(Pkg("mine", depends=["b"], opam="fail"), Pkg("b"), Pkg("c", depends=["mine"]), debian_debs=OLD_LIBC)
+    )
+    assert "as packages failed: mine.1. " in failure(rule_runner, "--resolve=default")
 
 
 def lock(version: str, architecture: str = "amd64") -> DebianLock:

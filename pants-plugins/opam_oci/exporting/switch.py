@@ -14,7 +14,7 @@ from opam_oci.layers.foundation import FoundationRequest, make_foundation
 from opam_oci.layers.package import PackageLayerRequest, PackageOutcome, build_package_layer
 from opam_oci.layers.requests import package_json
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
-from opam_oci.resolves.lockfile import LockedPackage, OpamLock
+from opam_oci.resolves.lockfile import LockedPackage
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
 from opam_oci.sandbox.process import STORE, Call, layer_paths
 from opam_oci.sandbox.run_tool import run_layer_tool
@@ -73,16 +73,20 @@ def check_built(resolve: str, outcomes: Iterable[PackageOutcome]) -> None:
         )
 
 
-async def variables_of(lock: OpamLock, resolve: str, below: tuple[Layer, ...], names: Iterable[str]) -> Variables:
-    """What `opam env` gives over layers, base and opam's root among them, of packages by name. Raises LayerError."""
-    packages = [lock.packages[name] for name in names]
+async def variables_of(
+    resolve: str, packages: Iterable[LockedPackage], overlapping_files: Iterable[str], below: tuple[Layer, ...]
+) -> Variables:
+    """What `opam env` gives over layers, base and opam's root among them, of packages. Raises LayerError."""
     opam_packages = [package_json(package, package.opam) for package in packages]
     values: StateRequest = {
         "store": STORE,
         "layers": layer_paths(below),
         "packages": opam_packages,
-        "roots": sorted(package.full_name for package in packages),
+        "roots": sorted(f"{package['name']}.{package['version']}" for package in opam_packages),
     }
+    allowed = sorted(overlapping_files)
+    if allowed:
+        values["overlapping_files"] = allowed
     call = Call("state", f"Ask opam for the environment of {resolve}", values, below, LAYER_OUTPUTS)
     return await environment_of(await run_layer_tool(call))
 
@@ -95,18 +99,18 @@ async def find_switch(request: SwitchRequest, opam: OpamSubsystem, options: Opam
         check_host_matches(request.resolve, str(plan.rootfs.address), plan.debian_lock, this_export_host())
     lock = plan.lock
     # A package that stands on a local one is built over it all the same.
-    names = lock.in_build_order(name for name, package in lock.packages.items() if not is_local(package))
-    plan.wanted.add(names)
+    built = lock.build_closure(name for name, package in lock.packages.items() if not is_local(package))
+    names = [name for name in built if not is_local(lock.packages[name])]
+    plan.wanted.add(built)
     outcomes = await concurrently(
-        build_package_layer(PackageLayerRequest(request.resolve, name), **implicitly()) for name in names
+        build_package_layer(PackageLayerRequest(request.resolve, name), **implicitly()) for name in built
     )
     check_built(request.resolve, outcomes)
-    layers: dict[str, Layer] = {}
-    for outcome in outcomes:
-        layers.update(outcome.layers)
+    layers = {name: outcome.layers[name] for name, outcome in zip(built, outcomes)}
     ground = await make_foundation(FoundationRequest(plan.debian_lock), **implicitly())
-    built = lock.in_build_order(layers)
-    variables = await variables_of(lock, request.resolve, (*ground.layers, *(layers[name] for name in built)), built)
+    below = (*ground.layers, *layers.values())
+    packages = [lock.packages[name] for name in built]
+    variables = await variables_of(request.resolve, packages, opam.overlapping_files, below)
     compiler = lock.packages[_DEBIANS_OCAML].version if _DEBIANS_OCAML in names else ""
     return Switch(
         tuple(lock.packages[name] for name in names), tuple(layers[name] for name in names), variables, compiler
