@@ -15,7 +15,9 @@ from opam_oci import (
 )
 from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.entering import environment
+from opam_oci.exporting import switch
 from opam_oci.goals import (
+    export,
     generate_lockfiles,
     kept_output,
     opam_cache,
@@ -73,10 +75,10 @@ _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules, target_types_projects_rules),
     *(debian_mirrors, fetch),
     *(opam_cache, opam_exec, opam_log, opam_shell, opam_which),
-    *(generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
+    *(export, generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
     *(opam_health, opam_list, opam_revdeps),
     *(publish, repl, run_image, run_program, tailor, unpublish),
-    *(environment,),
+    *(environment, switch),
     *(clock, node, plan),
     *(checks, programs),
     *(image, packed_layer, parts, runtime_layer, stored_files),

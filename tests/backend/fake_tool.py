@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import pathlib
+import shutil
 import sys
 import time
 
@@ -352,6 +353,28 @@ def contents(request):
     pathlib.Path("contents.json").write_text(json.dumps({"entries": entries, "hides": hides}))
 
 
+def export(request):
+    """The switch is one file, which says what was asked for. A package with `unexportable` in its opam file fails."""
+    below = []
+    for path in request["layers"]:
+        [blob] = pathlib.Path(path, "blobs/sha256").iterdir()
+        below.append(json.loads(blob.read_text()))
+    layers = read_layers(request)
+    tree = pathlib.Path(request["tree"])
+    tree.mkdir(parents=True, exist_ok=True)
+    if any("unexportable" in layer["package"]["opam"].split() for layer in below):
+        shutil.rmtree(request["made_by"])
+        raise SystemExit("error: it is in no switch")
+    seen = {
+        "request": request,
+        "packages": [layer["name"] for layer in layers],
+        "argv": sys.argv,
+        "env": dict(os.environ),
+    }
+    (tree / "env.sh").write_text(json.dumps(seen))
+    shutil.rmtree(request["made_by"])
+
+
 COMMANDS = {
     "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build, "test": test, "shell": shell},
     "imaging": {
@@ -361,6 +384,7 @@ COMMANDS = {
     },
     "entering": {"enter": enter},
     "linting": {"lint": lint},
+    "exporting": {"export": export},
     "looking": {"contents": contents},
     "locking": {"lock-debian": lock_debian, "lock-opam": lock_opam},
 }

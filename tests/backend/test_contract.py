@@ -15,6 +15,7 @@ import pytest
 from opam_sandbox import inherited
 from opam_sandbox.building import cli as building
 from opam_sandbox.entering import cli as entering
+from opam_sandbox.exporting import cli as exporting
 from opam_sandbox.imaging import cli as imaging
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.linting import cli as linting
@@ -34,10 +35,12 @@ from opam_sandbox.request import check, read_request
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
 COMMANDS = {
-    command: part for part in (building, entering, imaging, linting, locking, looking) for command in part.COMMANDS
+    command: part
+    for part in (building, entering, exporting, imaging, linting, locking, looking)
+    for command in part.COMMANDS
 }
 
-_PARTS = ("building", "entering", "imaging", "linting", "locking", "looking")
+_PARTS = ("building", "entering", "exporting", "imaging", "linting", "locking", "looking")
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
 EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
@@ -98,6 +101,19 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
         }
     ],
     "contents": [{"layers": ["in/package"]}],
+    "export": [
+        {
+            "layers": ["in/package"],
+            "resolve": "default",
+            "prefix": "/nowhere/dist/export/opam/default/switch",
+            "tree": "/nowhere/dist/export/opam/.switches/default/switch",
+            "made_by": "/nowhere/dist/export/opam/default/.export",
+            "variables": ["PATH=/home/opam/.opam/default/bin:/bin"],
+            "depexts": {"lwt.5.6.1": ["libev-dev"]},
+            "compiler": "5.3.0",
+            "check_host": True,
+        }
+    ],
     "state": [
         {
             "store": "store",
