@@ -1,4 +1,4 @@
-"""`opam-shell`, `opam-log` and `opam-which` with real builds: two packages that no earlier run can have built, one of which fails."""
+"""`opam-shell`, `opam-log` and `opam-which` with real builds of packages that no earlier run had, one of which fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tarfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Sequence
 
 import pytest
 
@@ -81,7 +81,7 @@ class Project:
         assert "Traceback" not in done.stderr, done.stderr[-6000:]
         return done
 
-    def shell(self, name: str, *command: str, options: List[str] = [], status: int = 0) -> Any:
+    def shell(self, name: str, *command: str, options: Sequence[str] = (), status: int = 0) -> Any:
         return self.run("opam-shell", *options, f"3rdparty/opam:system#{name}", "--", *command, status=status)
 
 
@@ -199,21 +199,21 @@ def test_a_shell_after_a_failed_build(project: Project, built: Any) -> None:
     """Without --after-build nothing has run, whatever failed before; with it all that was made until then is there."""
     before = project.shell("broken", "sh", "-c", "cat word; cat made", status=1)
     assert before.stdout == "patched\n"
-    after = project.shell("broken", "cat", "made", options=["--after-build"])
+    after = project.shell("broken", "cat", "made", options=("--after-build",))
     assert after.stdout == f"{project.version}\npatched\n"
     assert f"it is broken in {project.version}" in after.stderr
     assert f"broken.{project.version} has failed to build (opam's exit status 31)" in after.stderr
     mended = project.shell(
-        "broken", "sh", "-c", "echo mended > made && cat made; exit 5", options=["--after-build"], status=5
+        "broken", "sh", "-c", "echo mended > made && cat made; exit 5", options=("--after-build",), status=5
     )
     assert mended.stdout == "mended\n"
 
 
 def test_the_build_directory_is_kept(project: Project, built: Any) -> None:
-    project.shell("broken", "true", options=["--after-build", "--keep=dist/kept"])
+    project.shell("broken", "true", options=("--after-build", "--keep=dist/kept"))
     kept = project.pants.root / f"dist/kept/broken.{project.version}"
     assert (kept / "made").read_text() == f"{project.version}\npatched\n" and (kept / "sub/data").exists()
-    again = project.shell("broken", "true", options=["--keep=dist/kept"], status=1)
+    again = project.shell("broken", "true", options=("--keep=dist/kept",), status=1)
     assert "is not empty" in again.stderr
 
 
