@@ -9,9 +9,12 @@ from typing import Mapping, Sequence
 
 import pytest
 from pants.core.goals.generate_lockfiles import GenerateLockfilesGoal
+from pants.engine.goal import Goal
+from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
 from opam_oci.goals.opam_health import OpamHealth
+from opam_oci.goals.opam_revdeps import OpamRevdeps
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import DEBIAN_BUILD, Node, debian_lock, health_lock, node_id
 
@@ -210,6 +213,27 @@ def test_a_run_that_has_no_time(rule_runner: RuleRunner, tmp_path: Path) -> None
     assert notes(tmp_path / "notes") == []
     run(rule_runner)
     assert results(rule_runner)["good.1"]["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    "option, said",
+    [
+        ("--opam-health-time-limit=-1", r"`\[opam-health\].time_limit` is -1; it takes seconds"),
+        ("--opam-health-fail-on=regressions", r"`regressions`, and there is nothing to compare with: .*baseline"),
+        ("--opam-health-baseline=before.json", r"`before.json` for option `baseline` .* does not exist"),
+    ],
+)
+@pytest.mark.parametrize("kind", [OpamHealth, OpamRevdeps])
+def test_options_that_make_no_sense(
+    rule_runner: RuleRunner, fake_tool: None, kind: "type[Goal]", option: str, said: str
+) -> None:
+    """A run that compares with nothing would find no regression, whatever fails."""
+    rule_runner.write_files(project([Node(node_id("bad.1"), opam="fail")], [root("bad.1")]))
+    more = ["--of=bad", "--build"] if kind is OpamRevdeps else []
+    with pytest.raises(ExecutionError, match=said):
+        rule_runner.run_goal_rule(
+            kind, global_args=[*HEALTH_OPTIONS, option], args=[*more, "3rdparty/opam:health"], env_inherit={"PATH"}
+        )
 
 
 def test_a_stale_lockfile(rule_runner: RuleRunner) -> None:

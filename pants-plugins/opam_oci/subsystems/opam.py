@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from typing import Any, Iterable
 
@@ -11,13 +10,13 @@ from pants.option.option_types import (
     DictOption,
     EnumOption,
     IntOption,
-    MemorySizeOption,
     StrListOption,
     StrOption,
 )
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import softwrap
 
+from opam_oci.subsystems.build_limits import read_bytes, read_number, read_seconds
 from opam_oci.subsystems.resolves import UnknownResolveError, find_lockfile
 
 
@@ -32,11 +31,6 @@ class RepositoryOrderError(Exception):
     """`[opam].repository_order` does not name each repository once."""
 
 
-class BadLimitError(Exception):
-    """An option for what a build may take makes no sense."""
-
-
-_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 # Of all limits: why a change builds nothing.
 _NOT_IN_KEY = """
             A build that passes it fails, and the error names this option. A change builds nothing anew, and nothing of it is in a
@@ -206,14 +200,14 @@ class OpamSubsystem(Subsystem):
             """
         ),
     )
-    build_memory_limit = MemorySizeOption(
-        default=0,
+    build_memory_limit = StrOption(
+        default="",
         help=softwrap(
             f"""
             How much memory one package's build may have, such as `4GiB`. Its scratch files count where they are in memory, but
             a build that has too little is tried once more with these on disk.
 
-            Default: 0, no limit of this kind; where root builds, 15/16 of the machine's, and builds are ended first when memory
+            Default: no limit of this kind; where root builds, 15/16 of the machine's, and builds are ended first when memory
             is short. {_NOT_IN_KEY} Without a control group (as a user, mostly) it is looked at four times a second.
             """
         ),
@@ -228,14 +222,14 @@ class OpamSubsystem(Subsystem):
             """
         ),
     )
-    build_disk_limit = MemorySizeOption(
-        default=0,
+    build_disk_limit = StrOption(
+        default="",
         help=softwrap(
             f"""
             How much one package's build may write, such as `10GiB`: what it installs, and its scratch files, on disk or in
             memory.
 
-            Default: 0, no limit. {_NOT_IN_KEY}
+            Default: no limit. {_NOT_IN_KEY}
             """
         ),
     )
@@ -314,21 +308,12 @@ class OpamSubsystem(Subsystem):
     def build_limits(self) -> dict[str, float]:
         """What a build may take, by the names that the tool knows (seconds, bytes, processes); without those that are not set.
         Raises BadLimitError."""
-        match = _TIME.fullmatch("".join(self.build_timeout.lower().split()))
-        if match is None:
-            raise BadLimitError(
-                f"`[opam].build_timeout` is {self.build_timeout!r}; it takes `30m`, `1h30m`, `90s` or a number of seconds."
-            )
-        hours, minutes, seconds = (int(number or 0) for number in match.groups())
         limits = {
-            "time": hours * 3600 + minutes * 60 + seconds,
-            "memory": self.build_memory_limit,
-            "processes": self.build_processes_limit,
-            "disk": self.build_disk_limit,
+            "time": read_seconds("build_timeout", self.build_timeout),
+            "memory": read_bytes("build_memory_limit", self.build_memory_limit),
+            "processes": read_number("build_processes_limit", self.build_processes_limit),
+            "disk": read_bytes("build_disk_limit", self.build_disk_limit),
         }
-        for name, value in limits.items():
-            if value < 0 or value >= 1 << 62:
-                raise BadLimitError(f"`[opam].build_{name}_limit` is {value}; it takes a number that is not negative.")
         return {name: value for name, value in limits.items() if value}
 
     def lockfile_of(self, resolve: str, origin: str) -> str:
