@@ -197,6 +197,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "compilers": [""],
             "solver": "in/package",
             "all_versions": False,
+            "installable": True,
             "revdeps_of": ["lwt"],
             "constraints": [],
         },

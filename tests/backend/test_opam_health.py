@@ -14,6 +14,7 @@ from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
 from opam_oci.goals.opam_health import OpamHealth
+from opam_oci.goals.opam_list import OpamList
 from opam_oci.goals.opam_revdeps import OpamRevdeps
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import DEBIAN_BUILD, Node, debian_lock, health_lock, node_id
@@ -301,6 +302,37 @@ def test_the_lockfile_is_made_of_the_checks_fields(rule_runner: RuleRunner) -> N
     seen = json.loads(lock["package"][0]["opam"])
     assert seen["asked"] == ["test"] and seen["suite"] == "trixie"
     assert [(root["name"], root["compiler"]) for root in lock["root"]] == [("a", "ocaml=5.3.0"), ("b", "ocaml=5.3.0")]
+
+
+@pytest.mark.usefixtures("fake_tool")
+def test_what_is_listed(rule_runner: RuleRunner) -> None:
+    """What is available is so with any compiler; what can be installed is asked for with each."""
+    fields = 'compilers=["ocaml=5.3.0", "ocaml=4.14.2"], constraints=["c<3"]'
+    files = {
+        **project([], []),
+        "overlay/packages/a/a.1/opam": "",
+        "3rdparty/opam/BUILD": f'opam_health_check(name="health", base="//3rdparty/debian:trixie", {fields})\n',
+    }
+
+    def listed(*options: str) -> GoalRuleResult:
+        rule_runner.write_files(files)
+        return rule_runner.run_goal_rule(
+            OpamList,
+            global_args=[*HEALTH_OPTIONS, "--opam-repositories={'overlay': 'overlay'}"],
+            args=[*options, "3rdparty/opam:health"],
+            env_inherit={"PATH"},
+        )
+
+    assert listed().stdout == "a.1\n"
+    [available] = json.loads(listed("--json", "--all-versions").stdout)
+    asked = json.loads(available["packages"][0]["synopsis"])
+    assert (available["target"], available["compiler"]) == ("3rdparty/opam:health", "")
+    assert (asked["compilers"], asked["installable"], asked["all_versions"]) == ([""], False, True)
+    assert listed("--installable").stdout == "# ocaml=4.14.2\na.1\n# ocaml=5.3.0\na.1\n"
+    first, second = json.loads(listed("--json", "--installable").stdout)
+    asked = json.loads(first["packages"][0]["synopsis"])
+    assert (first["compiler"], second["compiler"]) == ("ocaml=4.14.2", "ocaml=5.3.0") == tuple(asked["compilers"])
+    assert (asked["installable"], asked["all_versions"], asked["constraints"]) == (True, False, ["c<3"])
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,13 @@ class RootSolutions:
 
 @dataclass(frozen=True)
 class RootListRequest:
-    """Asks what is available with each compiler, and what can be installed together with the packages of `revdeps_of`."""
+    """Asks what is available in the base (installable: what goes with each compiler), or what can be installed together with the
+    packages of `revdeps_of`."""
 
     debian_lock: DebianLock
     compilers: tuple[str, ...]
     all_versions: bool = False
+    installable: bool = False
     revdeps_of: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
 
@@ -135,6 +137,7 @@ async def list_roots(request: RootListRequest, opam: OpamSubsystem) -> RootList:
         "compilers": list(request.compilers),
         "solver": f"in/{len(ground.layers)}",
         "all_versions": request.all_versions,
+        "installable": request.installable,
         "revdeps_of": list(request.revdeps_of),
         "constraints": list(request.constraints),
     }

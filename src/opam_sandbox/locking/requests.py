@@ -222,10 +222,12 @@ class _ListRootsRequest(TypedDict):
 
 
 class ListRootsRequest(_ListRootsRequest, total=False):
-    """The step `list-roots`: what is available with each compiler, newest only or `all_versions`; with `revdeps_of` (NAME or
-    NAME.VERSION) what can be installed together with each of them. Writes roots.json."""
+    """The step `list-roots`: what is available in the base, newest only or `all_versions`; `installable`: of that what goes with
+    the compiler and the constraints, as far as is seen without solving. With `revdeps_of` (NAME or NAME.VERSION) instead of
+    that what can be installed together with each of them. Writes roots.json."""
 
     all_versions: bool
+    installable: bool
     revdeps_of: List[str]
     constraints: List[str]
 
@@ -254,7 +256,7 @@ class ReverseDependency(TypedDict):
 
 
 class CompilerRoots(TypedDict):
-    """What there is for one compiler."""
+    """What there is for one compiler: `packages`, or `revdeps` where those were asked for."""
 
     compiler: str
     packages: List[ListedRoot]

@@ -46,8 +46,8 @@ def solve_roots(request: SolveRootsRequest, jobs: int) -> int:
         universe, text, more = described(store, layers, prepared, request)
         groups = [compiler_group(one, bounds, request.get("prefer_oldest", False)) for one in request["compilers"]]
         # Also what has no solution: why is a part of the answer.
-        everything = {(name, version) for name in universe.names for version in universe.names[name].available.values()}
-        chosen = [select(request["selection"], prepared.packages, Available(universe, everything)) for _ in groups]
+        everything = Available(universe, universe.available())
+        chosen = [select(request["selection"], prepared.packages, everything) for _ in groups]
         if program:
             with mounted(store, [*layers, *program]) as view:
                 found = _solved(Solver(view, universe, text, more, jobs), groups, chosen, bool(more))
