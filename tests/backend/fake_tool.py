@@ -144,7 +144,8 @@ def lock_opam(request):
         pathlib.Path("solution.json").write_text(json.dumps({"packages": packages, "notes": notes}))
     elif step == "lock-roots":
         requests = importlib.import_module("opam_sandbox.locking.requests")
-        solutions = read_request(request["solutions"], requests.RootSolutions)
+        root_requests = importlib.import_module("opam_sandbox.locking.root_requests")
+        solutions = read_request(request["solutions"], root_requests.RootSolutions)
         read_request(request["indexes"], requests.Indexes)
         pathlib.Path("lockfile").write_text(health_lockfile(request, solutions["roots"]))
         pathlib.Path("notes.json").write_text(json.dumps(["a.1: a note."]))

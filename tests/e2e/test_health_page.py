@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator, List
+from typing import Any, Iterator, List
 
 import pytest
 
@@ -44,7 +44,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(params=WIDTHS)
-def opened(request: pytest.FixtureRequest, browser: Browser, page: str) -> Iterator[Browser]:
+def opened(request: Any, browser: Browser, page: str) -> Iterator[Browser]:
     browser.errors.clear()
     # A page that differs in its hash alone is not loaded anew.
     browser.open("about:blank", request.param)

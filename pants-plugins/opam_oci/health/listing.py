@@ -21,7 +21,7 @@ from opam_oci.subsystems.opam import OpamSubsystem
 @dataclass(frozen=True)
 class Listing:
     """Per compiler ("" for all of them): {"compiler", "packages": [{"name", "version", "synopsis"}], "revdeps": [{"name",
-    "version", "of", "distance", "by", "packages"}]}, as the tool's `locking/requests.py` has them."""
+    "version", "of", "distance", "by", "packages"}]}, as the tool's `locking/root_requests.py` has them."""
 
     compilers: tuple[dict[str, Any], ...]
 

@@ -18,7 +18,7 @@ from opam_oci.sandbox.process import STORE, layer_paths
 from opam_oci.subsystems.opam import OpamSubsystem
 
 if TYPE_CHECKING:
-    from opam_sandbox.locking.requests import ListRootsRequest, SolveRootsRequest
+    from opam_sandbox.locking.root_requests import ListRootsRequest, SolveRootsRequest
 
 # Names that a description has.
 _NAMED = 4
@@ -44,7 +44,7 @@ class RootSolutionsRequest:
 
 @dataclass(frozen=True)
 class RootSolutions:
-    """`solutions.json` (see the tool's `locking/requests.py`), and what users should know of how it was made."""
+    """`solutions.json` (see the tool's `locking/root_requests.py`), and what users should know of how it was made."""
 
     digest: Digest
     notes: tuple[str, ...]
@@ -65,7 +65,7 @@ class RootListRequest:
 
 @dataclass(frozen=True)
 class RootList:
-    """`roots.json` (see the tool's `locking/requests.py`)."""
+    """`roots.json` (see the tool's `locking/root_requests.py`)."""
 
     digest: Digest
 

@@ -16,8 +16,14 @@ from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
 from opam_sandbox.locking.prepared import read_prepared
 from opam_sandbox.locking.repositories import Packages
-from opam_sandbox.locking.requests import CompilerRoots, ListedRoot, ListedRoots, ListRootsRequest, ReverseDependency
 from opam_sandbox.locking.reverse_dependencies import reverse_dependencies
+from opam_sandbox.locking.root_requests import (
+    CompilerRoots,
+    ListedRoot,
+    ListedRoots,
+    ListRootsRequest,
+    ReverseDependency,
+)
 from opam_sandbox.locking.root_selection import Available, select
 from opam_sandbox.locking.run_root_solver import Answer, Group, Root, Solver
 from opam_sandbox.locking.solve import check_known

@@ -16,7 +16,8 @@ from opam_sandbox.layer.store import Store
 from opam_sandbox.locking.ask_universe import ask_universe, opam_view
 from opam_sandbox.locking.prepared import Prepared, read_prepared
 from opam_sandbox.locking.repositories import Packages
-from opam_sandbox.locking.requests import RootSolution, RootSolutions, SolveRequest, SolveRootsRequest
+from opam_sandbox.locking.requests import SolveRequest
+from opam_sandbox.locking.root_requests import RootSolution, RootSolutions, SolveRootsRequest
 from opam_sandbox.locking.root_selection import Available, check_selection, select
 from opam_sandbox.locking.run_root_solver import Answer, Group, Root, Solver, Wanted
 from opam_sandbox.locking.solve import ask_opam, check_known, parse_requirement
