@@ -12,6 +12,7 @@ from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.goals import (
     generate_lockfiles,
     kept_output,
+    known_lockfiles,
     opam_cache,
     opam_health,
     opam_list,
@@ -51,7 +52,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules),
     *(debian_mirrors, fetch),
     *(opam_cache, opam_log, opam_shell, opam_which),
-    *(generate_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
+    *(generate_lockfiles, known_lockfiles, kept_output, package_image, package_image_index, package_image_layout),
     *(opam_health, opam_list, opam_revdeps),
     *(publish, run_image, tailor, unpublish),
     *(clock, node, plan),

@@ -24,7 +24,7 @@ from opam_oci.layers.package import (
     PackageOutcome,
 )  # fmt: skip
 from opam_oci.sandbox.asked import AskRequest, ask
-from opam_oci.subsystems.build_limits import BadLimitError
+from opam_oci.subsystems.build_limits import BadLimitError, BuildLimitOptions
 from opam_oci.subsystems.opam import OpamSubsystem
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import Node, Pkg, image, node_id, project
@@ -97,7 +97,9 @@ BAD = {
 
 
 def test_each_limit_is_tried() -> None:
-    assert set(BAD) == {name for name in vars(OpamSubsystem) if name.startswith("build_") and name != "build_limits"}
+    assert set(BAD) == {
+        name for name in vars(BuildLimitOptions) if name.startswith("build_") and name != "build_limits"
+    }
 
 
 @pytest.mark.parametrize("option", sorted(BAD))

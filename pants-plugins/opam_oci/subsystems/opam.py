@@ -9,14 +9,13 @@ from pants.option.option_types import (
     BoolOption,
     DictOption,
     EnumOption,
-    IntOption,
     StrListOption,
     StrOption,
 )
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import softwrap
 
-from opam_oci.subsystems.build_limits import read_bytes, read_number, read_seconds
+from opam_oci.subsystems.build_limits import BuildLimitOptions
 from opam_oci.subsystems.resolves import UnknownResolveError, find_lockfile
 
 
@@ -31,14 +30,7 @@ class RepositoryOrderError(Exception):
     """`[opam].repository_order` does not name each repository once."""
 
 
-# Of all limits: why a change builds nothing.
-_NOT_IN_KEY = """
-            A build that passes it fails, and the error names this option. A change builds nothing anew, and nothing of it is in a
-            layer; remote workers do not know it.
-            """
-
-
-class OpamSubsystem(Subsystem):
+class OpamSubsystem(BuildLimitOptions, Subsystem):
     options_scope = "opam"
     help = "Options for building opam (OCaml) packages as image layers."
 
@@ -190,49 +182,6 @@ class OpamSubsystem(Subsystem):
             """
         ),
     )
-    build_timeout = StrOption(
-        default="",
-        help=softwrap(
-            f"""
-            How long the commands of one package's build may run, all together: `30m`, `1h30m`, `90s` or a number of seconds.
-
-            Default: as long as they like: what is long depends on the machine. {_NOT_IN_KEY}
-            """
-        ),
-    )
-    build_memory_limit = StrOption(
-        default="",
-        help=softwrap(
-            f"""
-            How much memory one package's build may have, such as `4GiB`. Its scratch files count where they are in memory, but
-            a build that has too little is tried once more with these on disk.
-
-            Default: no limit of this kind; where root builds, 15/16 of the machine's, and builds are ended first when memory
-            is short. {_NOT_IN_KEY} Without a control group (as a user, mostly) it is looked at four times a second.
-            """
-        ),
-    )
-    build_processes_limit = IntOption(
-        default=0,
-        help=softwrap(
-            f"""
-            How many processes and threads one package's build may have at once.
-
-            Default: 0, no limit of this kind; 4,096, or 64 for each core where that is more, hold for every build. {_NOT_IN_KEY}
-            """
-        ),
-    )
-    build_disk_limit = StrOption(
-        default="",
-        help=softwrap(
-            f"""
-            How much one package's build may write, such as `10GiB`: what it installs, and its scratch files, on disk or in
-            memory.
-
-            Default: no limit. {_NOT_IN_KEY}
-            """
-        ),
-    )
     check_depexts = BoolOption(
         default=False,
         help=softwrap(
@@ -304,17 +253,6 @@ class OpamSubsystem(Subsystem):
                 f"[{given}]. Name each of them there once, the one that wins first."
             )
         return {name: self.repositories[name] for name in names}
-
-    def build_limits(self) -> dict[str, float]:
-        """What a build may take, by the names that the tool knows (seconds, bytes, processes); without those that are not set.
-        Raises BadLimitError."""
-        limits = {
-            "time": read_seconds("build_timeout", self.build_timeout),
-            "memory": read_bytes("build_memory_limit", self.build_memory_limit),
-            "processes": read_number("build_processes_limit", self.build_processes_limit),
-            "disk": read_bytes("build_disk_limit", self.build_disk_limit),
-        }
-        return {name: value for name, value in limits.items() if value}
 
     def lockfile_of(self, resolve: str, origin: str) -> str:
         """The path of a resolve's lockfile; `origin` says for an error what names the resolve."""
