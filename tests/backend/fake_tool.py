@@ -160,7 +160,8 @@ def lock_opam(request):
         pathlib.Path("solution.json").write_text(json.dumps({"packages": packages, "notes": notes}))
     elif step == "lock-roots":
         requests = importlib.import_module("opam_sandbox.locking.requests")
-        solutions = read_request(request["solutions"], requests.RootSolutions)
+        root_requests = importlib.import_module("opam_sandbox.locking.root_requests")
+        solutions = read_request(request["solutions"], root_requests.RootSolutions)
         read_request(request["indexes"], requests.Indexes)
         pathlib.Path("lockfile").write_text(health_lockfile(request, solutions["roots"]))
         pathlib.Path("notes.json").write_text(json.dumps(["a.1: a note."]))
@@ -184,7 +185,8 @@ def lock_opam(request):
             ]
             pathlib.Path("solutions.json").write_text(json.dumps({"roots": roots, "facts": facts}))
         else:
-            listed = [{"compiler": one, "packages": [], "revdeps": []} for one in request["compilers"]]
+            packages = [] if request["revdeps_of"] else [{"name": "a", "version": "1", "synopsis": seen}]
+            listed = [{"compiler": one, "packages": packages, "revdeps": []} for one in request["compilers"]]
             pathlib.Path("roots.json").write_text(json.dumps({"compilers": listed}))
     else:
         assert os.listdir("prepared") == ["base.json"] and os.path.exists(request["sources"])

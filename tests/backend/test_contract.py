@@ -20,15 +20,9 @@ from opam_sandbox.imaging import cli as imaging
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.linting import cli as linting
 from opam_sandbox.locking import cli as locking
-from opam_sandbox.locking.requests import (
-    BaseFacts,
-    Indexes,
-    ListedRoots,
-    LockOpamRequest,
-    RootSolutions,
-    Solution,
-    SolverPackage,
-)
+from opam_sandbox.locking.opam_steps import LockOpamRequest
+from opam_sandbox.locking.requests import BaseFacts, Indexes, Solution
+from opam_sandbox.locking.root_requests import ListedRoots, RootSolutions, SolverPackage
 from opam_sandbox.looking import cli as looking
 from opam_sandbox.request import check, read_request
 
@@ -223,6 +217,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "compilers": [""],
             "solver": "in/package",
             "all_versions": False,
+            "installable": True,
             "revdeps_of": ["lwt"],
             "constraints": [],
         },
