@@ -46,7 +46,7 @@ class OpamLintFieldSet(FieldSet):
 
 
 class OpamLintRequest(LintTargetsRequest):
-    tool_subsystem = OpamLintSubsystem
+    tool_subsystem = OpamLintSubsystem  # type: ignore[assignment]
     field_set_type = OpamLintFieldSet
     partitioner_type = PartitionerType.DEFAULT_ONE_PARTITION_PER_INPUT
 

@@ -12,7 +12,9 @@ from opam_oci.pants_engine.version import BY_NAME
 
 def attempts(test: TestSubsystem) -> int:
     """How often a test that fails is run."""
-    return test.attempts_default if BY_NAME else 1
+    if BY_NAME:
+        return test.attempts_default
+    return 1
 
 
 def test_result(
