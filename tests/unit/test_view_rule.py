@@ -198,6 +198,11 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         "the scratch directory, before it is bound; the request's sources",
     ),
     ("building/prepare_opam.py", "_download"): ({".mkdir"}, "the scratch directory, before it is bound"),
+    ("building/prepare_opam.py", "_write_tree"): ({"os.rename"}, "the scratch directory, before it is bound"),
+    ("building/project_tree.py", "pack"): ({"open"}, "the scratch directory, before it is bound"),
+    ("building/project_tree.py", "_add"): ({"os.stat"}, "the request's files"),
+    ("building/test.py", "_print_log"): ({"open", "shutil.copyfileobj"}, "the process's own log, beside the view"),
+    ("linting/lint.py", "run"): ({".read_bytes"}, "the process's own log, beside the view"),
     ("building/install_debs.py", "install"): ({".mkdir"}, "the scratch directory, before it is shown"),
     ("building/install_debs.py", "_order"): ({"open", ".read_text"}, "the scratch directory, above the view"),
     ("building/install_debs.py", "_link"): (
