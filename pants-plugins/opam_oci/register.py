@@ -40,6 +40,7 @@ from opam_oci.health import clock, node, plan
 from opam_oci.host import checks, programs
 from opam_oci.images import image, packed_layer, parts, runtime_layer, stored_files
 from opam_oci.layers import base, build_logs, build_plan, cached_build, contents, foundation, package
+from opam_oci.linting import opam_files
 from opam_oci.locking import (
     debian_lockfile,
     opam_health_lockfile,
@@ -65,6 +66,7 @@ from opam_oci.sandbox import asked, on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
 from opam_oci.target_types_projects import PROJECT_TARGET_TYPES
+from opam_oci.testing import prepare, run_tests
 
 # Those that have rules, by their rooms.
 _MODULES: tuple[ModuleType, ...] = (
@@ -85,6 +87,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, package_addresses, projects, targets),
     *(dist_links, full_disks, store_size, trace),
     *(asked, on_demand, tool),
+    *(opam_files, prepare, run_tests),
 )
 
 

@@ -14,10 +14,13 @@ from opam_oci.fields.opam import (
 )
 from opam_oci.fields.projects import (
     OpamExecutableField,
+    OpamProjectDuneLockField,
     OpamProjectFileField,
     OpamProjectFilesField,
     OpamProjectSourcesField,
+    OpamSkipLintField,
 )
+from opam_oci.fields.testing import OpamSkipTestsField, OpamTestTimeoutField
 
 
 class OpamLocalPackageTarget(Target):
@@ -31,6 +34,9 @@ class OpamLocalPackageTarget(Target):
         OpamProjectSourcesField,
         OpamProjectFileField,
         OpamExecutableField,
+        OpamSkipLintField,
+        OpamSkipTestsField,
+        OpamTestTimeoutField,
     )
     help = help_text(
         """
@@ -52,9 +58,9 @@ class OpamLocalPackageTarget(Target):
 class OpamProjectTarget(TargetGenerator):
     alias = "opam_project"
     generated_target_cls = OpamLocalPackageTarget
-    core_fields = (*COMMON_TARGET_FIELDS, OpamProjectSourcesField, OpamProjectFilesField)
+    core_fields = (*COMMON_TARGET_FIELDS, OpamProjectSourcesField, OpamProjectFilesField, OpamProjectDuneLockField)
     copied_fields = COMMON_TARGET_FIELDS
-    moved_fields = (OpamResolveField, OpamExecutableField)
+    moved_fields = (OpamResolveField, OpamExecutableField, OpamSkipLintField, OpamSkipTestsField, OpamTestTimeoutField)
     help = help_text(
         f"""
         An OCaml project: a directory with opam files, whose packages are built from the sources below it.

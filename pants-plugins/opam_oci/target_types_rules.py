@@ -19,6 +19,7 @@ from opam_oci.fields.opam import (
     OpamPackageVersionField,
     OpamResolveField,
 )
+from opam_oci.fields.testing import OpamSkipLockedTestsField, OpamTestTimeoutField
 from opam_oci.pants_engine.calls import executing_goals, parse_address
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.lockfile import LockfileError, OpamLock
@@ -30,7 +31,7 @@ from opam_oci.target_types import OpamPackagesTarget, OpamPackageTarget
 from opam_oci.target_types_files import OPAM_LOCKFILE, addresses_of_lockfile
 
 # What `overrides` may say of a package; the lockfile says the rest.
-OVERRIDDEN = frozenset(("description", "tags"))
+OVERRIDDEN = frozenset(("description", "tags", OpamSkipLockedTestsField.alias, OpamTestTimeoutField.alias))
 
 
 # Goals that look at all targets, and need no lockfile: `generate-lockfiles` is about to write it, for the others BUILD files
@@ -63,7 +64,7 @@ def package_overrides(request: GenerateOpamPackages, lock: OpamLock) -> dict[str
         if locked:
             raise InvalidFieldException(
                 f"{field} sets `{locked[0]}` of {package!r}; it takes "
-                f"{' and '.join(f'`{alias}`' for alias in sorted(OVERRIDDEN))}, and the lockfile says everything else."
+                f"{', '.join(f'`{alias}`' for alias in sorted(OVERRIDDEN))}, and the lockfile says everything else."
             )
     return found
 

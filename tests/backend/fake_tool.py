@@ -59,12 +59,22 @@ def read_layers(request):
     return [json.loads(pathlib.Path(path, "layer.json").read_text()) for path in request["layers"]]
 
 
-def build(request):
-    layers = read_layers(request)
+def read_sources(request):
+    """All that a package is built from is there."""
     package = request["package"]
     for source in [*package["sources"], *package["debs"]]:
         content = pathlib.Path(source["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == source["sha256"], source
+    for entry in request.get("tree", ()):
+        path = pathlib.Path("tree", entry["path"])
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"], entry
+        assert os.access(path, os.X_OK) == entry["executable"], entry
+
+
+def build(request):
+    layers = read_layers(request)
+    package = request["package"]
+    read_sources(request)
     log = "\n".join(f"line {n} of {package['name']}" for n in range(1, 101))
     words = package["opam"].split()
     if "environment" in words:
@@ -88,7 +98,7 @@ def build(request):
     if "fail" in words:
         raise SystemExit(f"error: {package['name']} does not compile")
     below = [f"{layer['kind']}:{layer['name']}" for layer in layers]
-    data = {"package": package, "below": below}
+    data = {"package": package, "below": below, **{key: request[key] for key in ("tree",) if key in request}}
     write_layer("package", package["name"], package["version"], data, "corrupt" in words)
 
 
@@ -274,11 +284,43 @@ def made_of_layers(command):
     return make
 
 
+def test(request):
+    """Its output is what it sees; what an opam file says with `tests_say=PATH` also goes there, and a file of the project that is
+    named `broken` is a test that fails."""
+    below = [layer["name"] for layer in read_layers(request)]
+    read_sources(request)
+    seen = {"below": below, "with_test": request["with_test"], "live": request.get("live", False)}
+    seen["attempt"] = os.environ.get("ATTEMPT", "0")
+    print(json.dumps(seen))
+    words = request["package"]["opam"].split()
+    for word in words:
+        if word.startswith("tests_say="):
+            with open(word.partition("=")[2], "a") as notes:
+                notes.write(json.dumps(seen) + "\n")
+        if word.startswith("tests_take="):
+            time.sleep(float(word.partition("=")[2]))
+    if "failing_tests" in words or any(entry["path"] == "broken" for entry in request.get("tree", ())):
+        raise SystemExit(f"error: {request['package']['name']} does not pass its tests")
+    if "flaky_tests" in words and seen["attempt"] == "0":
+        raise SystemExit("error: not yet")
+
+
+def lint(request):
+    """Says what it is asked for; a file in which `wrong` stands has an error."""
+    assert [layer["kind"] for layer in read_layers(request)] == ["base", "opam-root"]
+    status = 0
+    for entry in request["files"]:
+        content = pathlib.Path(entry["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+        status |= b"wrong" in content
+        print(entry["path"], *request["arguments"], "Errors." if status else "Passed.")
+    sys.exit(status)
+
+
 def shell(request):
     """Writes what it is asked for where its command says, and ends as that says."""
     below = [layer["name"] for layer in read_layers(request)]
-    for source in [*request["package"]["sources"], *request["package"]["debs"]]:
-        assert hashlib.sha256(pathlib.Path(source["file"]).read_bytes()).hexdigest() == source["sha256"], source
+    read_sources(request)
     if request["command"]:
         target, status = request["command"]
         seen = {"request": request, "below": below, "env": dict(os.environ)}
@@ -308,13 +350,14 @@ def contents(request):
 
 
 COMMANDS = {
-    "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build, "shell": shell},
+    "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build, "test": test, "shell": shell},
     "imaging": {
         "state": state,
         **{command: made_of_layers(command) for command in ("repack", "merge", "runtime")},
         "archive": archive,
     },
     "entering": {"enter": enter},
+    "linting": {"lint": lint},
     "looking": {"contents": contents},
     "locking": {"lock-debian": lock_debian, "lock-opam": lock_opam},
 }

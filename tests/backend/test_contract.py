@@ -17,6 +17,7 @@ from opam_sandbox.building import cli as building
 from opam_sandbox.entering import cli as entering
 from opam_sandbox.imaging import cli as imaging
 from opam_sandbox.layer.description import read_layer
+from opam_sandbox.linting import cli as linting
 from opam_sandbox.locking import cli as locking
 from opam_sandbox.locking.requests import (
     BaseFacts,
@@ -32,9 +33,11 @@ from opam_sandbox.request import check, read_request
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
-COMMANDS = {command: part for part in (building, entering, imaging, locking, looking) for command in part.COMMANDS}
+COMMANDS = {
+    command: part for part in (building, entering, imaging, linting, locking, looking) for command in part.COMMANDS
+}
 
-_PARTS = ("building", "entering", "imaging", "locking", "looking")
+_PARTS = ("building", "entering", "imaging", "linting", "locking", "looking")
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
 EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
@@ -230,6 +233,16 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
         },
     ],
 }
+REQUESTS["build"][0]["tree"] = []
+REQUESTS["lint"] = [
+    {
+        "store": "store",
+        "layers": ["in/base", "in/opam-root"],
+        "files": [{"path": "src/a.opam", "file": "gcc.deb", "sha256": hashlib.sha256(b"deb").hexdigest()}],
+        "arguments": ["--strict"],
+    }
+]
+REQUESTS["test"] = [{**REQUESTS["build"][0], "live": False}]
 REQUESTS["shell"] = [
     {**REQUESTS["build"][0], "command": [], "after_build": False, "network": False, "keep": ""},
 ]

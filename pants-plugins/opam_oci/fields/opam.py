@@ -143,7 +143,8 @@ class OpamPackagesOverridesField(OverridesField):
         """
         Fields of single packages, by their names: `{"lwt": {"tags": ["slow"]}, ("dune", "dune-configurator"): {...}}`.
 
-        `tags` and `description` can be set; the lockfile says everything else. A name that the lockfile does not have is an
+        `tags`, `description`, `skip_tests` and `timeout` can be set; the lockfile says everything else. A name that the lockfile
+        does not have is an
         error. Default: none.
         """
     )

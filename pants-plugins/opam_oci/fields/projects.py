@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterable, Optional
 
 from pants.engine.addresses import Address
-from pants.engine.target import InvalidFieldException, MultipleSourcesField, StringField, StringSequenceField
+from pants.engine.target import BoolField, InvalidFieldException, MultipleSourcesField, StringField, StringSequenceField
 from pants.util.strutil import help_text
 
 # What dune and opam make in a project is no source of it.
@@ -77,5 +77,24 @@ class OpamExecutableField(StringField):
         those that install it.
 
         Default: the only program that the package installs, or the one that is called as the package is.
+        """
+    )
+
+
+class OpamSkipLintField(BoolField):
+    alias = "skip_opam_lint"
+    default = False
+    help = "Whether `lint` leaves the package's opam file out."
+
+
+class OpamProjectDuneLockField(StringField):
+    alias = "dune_lock"
+    help = help_text(
+        """
+        The directory that `dune pkg lock` has written, below the target's directory: `"dune.lock"`. The versions in it are bounds
+        of the resolve, as those of `constraints` are: what opam builds is then what `dune build` builds.
+
+        What dune's files say about sources, patches and commands has no part in it: opam takes these from the opam repositories.
+        Packages that dune has pinned to a source of their own are `opam_project` targets, or come from an overlay. Default: none.
         """
     )
