@@ -20,7 +20,8 @@ class OpamProjectSourcesField(MultipleSourcesField):
         The files that the packages are built from, as globs below the target's directory.
 
         Default: all of them but BUILD files and what lies in a directory `_build` or `_opam`. What git ignores, and what
-        `[GLOBAL].pants_ignore` hides, which by default are all directories whose names begin with a dot, is in no build.
+        `[GLOBAL].pants_ignore` hides, which by default are all directories whose names begin with a dot, is in no build. A link
+        is taken for what it leads to, in the build root.
         """
     )
 

@@ -53,7 +53,7 @@ async def packages_of_targets(targets: Iterable[Target], goal: str) -> list[Aske
             found.update(dict.fromkeys(await packages_of_image(OciPackageImageFieldSet.create(target))))
     if not found:
         raise NoPackagesError(
-            f"`{goal}` is for `opam_package` targets, such as `3rdparty/opam:default#lwt`, and for `oci_package_image` targets; "
-            "the command line names none."
+            f"`{goal}` is for `opam_package` targets, such as `3rdparty/opam:default#lwt`, for `opam_local_package` targets, "
+            "such as `src/hello:project#hello`, and for `oci_package_image` targets; the command line names none."
         )
     return list(found)
