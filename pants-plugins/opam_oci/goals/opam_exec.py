@@ -34,8 +34,8 @@ class OpamExecSubsystem(GoalSubsystem):
         `opam-exec src/hello:project -- dune build`.
 
         Of an `opam_package`, it and all that it depends on are there, as in an image of it. Of an `opam_project` or an
-        `opam_local_package`, all that the project's packages depend on, for their tests as well where the resolve has
-        `with_test`, but not these themselves; and the project's directory is shown.
+        `opam_local_package`, all that the project's packages depend on, for their tests as well where the resolve is in
+        `[opam].resolves_with_test`, but not these themselves; and the project's directory is shown.
 
         The command runs as user opam, with the variables that opam gives there, those of packages (`setenv`) among them, and
         without network. It sees nothing of this machine but the directory that is shown, at the same place, and starts there.
