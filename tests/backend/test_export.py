@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner, mock_console
 from pants.util.frozendict import FrozenDict
 
-from opam_oci.exporting import switch
 from opam_oci.exporting.host_match import (
     ExportHost,
     ExportHostError,
@@ -25,6 +25,9 @@ from opam_oci.exporting.host_match import (
 from opam_oci.resolves.lockfile import Deb, DebianLock
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, deb_toml, project
+from tests.backend.test_projects import FILES as PROJECTS
+from tests.backend.test_projects import PACKAGES
+from tests.backend.test_projects import lock as project_lock
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 
@@ -133,18 +136,17 @@ def test_other_resolves_are_others_business(rule_runner: RuleRunner) -> None:
     assert run(rule_runner) == ""
 
 
-def test_local_packages_stay_out(rule_runner: RuleRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands on one is built over it."""
-    monkeypatch.setattr(switch, "is_local", lambda package: package.name == "mine")
-    rule_runner.write_files(
-        project(Pkg("mine", depends=["b"]), Pkg("b"), Pkg("c", depends=["mine"]), debian_debs=OLD_LIBC)
-    )
-    run(rule_runner, "--resolve=default")
-    assert seen(rule_runner)["packages"] == ["b", "c"]
-    rule_runner.write_files(
-        project(Pkg("mine", depends=["b"], opam="fail"), Pkg("b"), Pkg("c", depends=["mine"]), debian_debs=OLD_LIBC)
-    )
-    assert "as packages failed: mine.1. " in failure(rule_runner, "--resolve=default")
+def test_packages_of_this_repository_stay_out(rule_runner: RuleRunner) -> None:
+    """What stands on one is built over it, and what only their tests need is there."""
+    rule_runner.write_files(PROJECTS)
+    run(rule_runner, "--resolve=default", "--no-opam-export-check-host")
+    assert sorted(seen(rule_runner)["packages"]) == ["checks", "later", "other", "user"]
+    packages = [Pkg("user", depends=["lib"]) if one.name == "user" else one for one in PACKAGES]
+    lib = next(one for one in PACKAGES if one.name == "lib")
+    packages[packages.index(lib)] = replace(lib, opam="fail")
+    rule_runner.write_files({"3rdparty/opam/default.lock": project_lock(*packages)})
+    text = failure(rule_runner, "--resolve=default", "--no-opam-export-check-host")
+    assert "as packages failed: lib.1. " in text
 
 
 def lock(version: str, architecture: str = "amd64") -> DebianLock:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Iterable
+from typing import Iterable
 
 from pants.engine.engine_aware import EngineAwareParameter
 
 from opam_oci.exporting.host_match import check_host_matches, this_export_host
 from opam_oci.images.environment import Variables, environment_of
+from opam_oci.images.state_layer import make_state
 from opam_oci.layers.build_plan import BuildPlanRequest, plan_build
 from opam_oci.layers.foundation import FoundationRequest, make_foundation
 from opam_oci.layers.package import PackageLayerRequest, PackageOutcome, build_package_layer
-from opam_oci.layers.requests import package_json
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.lockfile import LockedPackage
-from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
-from opam_oci.sandbox.process import STORE, Call, layer_paths
-from opam_oci.sandbox.run_tool import run_layer_tool
+from opam_oci.sandbox.layer import Layer
 from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.subsystems.opam_export import OpamExportSubsystem
-
-if TYPE_CHECKING:
-    from opam_sandbox.imaging.requests import StateRequest
 
 # The package that stands for a compiler of the base's Debian: the switch has none of its own.
 _DEBIANS_OCAML = "ocaml-system"
@@ -55,7 +50,7 @@ class Switch:
 
 def is_local(package: LockedPackage) -> bool:
     """Whether it is a package of this repository, which is built where it is edited."""
-    return bool(getattr(package, "local", ""))
+    return bool(package.local)
 
 
 def check_built(resolve: str, outcomes: Iterable[PackageOutcome]) -> None:
@@ -71,24 +66,6 @@ def check_built(resolve: str, outcomes: Iterable[PackageOutcome]) -> None:
                 ]
             )
         )
-
-
-async def variables_of(
-    resolve: str, packages: Iterable[LockedPackage], overlapping_files: Iterable[str], below: tuple[Layer, ...]
-) -> Variables:
-    """What `opam env` gives over layers, base and opam's root among them, of packages. Raises LayerError."""
-    opam_packages = [package_json(package, package.opam) for package in packages]
-    values: StateRequest = {
-        "store": STORE,
-        "layers": layer_paths(below),
-        "packages": opam_packages,
-        "roots": sorted(f"{package['name']}.{package['version']}" for package in opam_packages),
-    }
-    allowed = sorted(overlapping_files)
-    if allowed:
-        values["overlapping_files"] = allowed
-    call = Call("state", f"Ask opam for the environment of {resolve}", values, below, LAYER_OUTPUTS)
-    return await environment_of(await run_layer_tool(call))
 
 
 @rule
@@ -110,7 +87,9 @@ async def find_switch(request: SwitchRequest, opam: OpamSubsystem, options: Opam
     ground = await make_foundation(FoundationRequest(plan.debian_lock), **implicitly())
     below = (*ground.layers, *layers.values())
     packages = [lock.packages[name] for name in built]
-    variables = await variables_of(request.resolve, packages, opam.overlapping_files, below)
+    overlapping_files = tuple(sorted(opam.overlapping_files))
+    state = await make_state(f"the resolve {request.resolve}", packages, packages, overlapping_files, below)
+    variables = await environment_of(state)
     compiler = lock.packages[_DEBIANS_OCAML].version if _DEBIANS_OCAML in names else ""
     return Switch(
         tuple(lock.packages[name] for name in names), tuple(layers[name] for name in names), variables, compiler
