@@ -16,11 +16,7 @@ from opam_oci.pants_engine.calls import addresses_of, parse_address, targets_of
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.lockfile import OpamLock
 from opam_oci.resolves.locks import OpamLockRequest, read_opam_lockfile
-from opam_oci.resolves.package_addresses import (
-    addresses_in_lock,
-    find_package_generators,
-    generator_of,
-)
+from opam_oci.resolves.package_addresses import PackageTargetsRequest, find_package_targets, generator_of
 from opam_oci.subsystems.opam import OpamSubsystem
 
 
@@ -42,14 +38,13 @@ class InferImageDependencies(InferDependenciesRequest):
     infer_from = ImageDependenciesFieldSet
 
 
-async def generator_for(selection: PackageSelection, lock: OpamLock) -> Address | None:
-    """The `opam_packages` target of a resolve: the one that made the image's packages, if one did."""
+def generator_for(selection: PackageSelection, lock: OpamLock) -> Address | None:
+    """The `opam_packages` target that made the packages which an image names; None where it names those of projects alone."""
     for address in selection.addresses:
         package = lock.packages.get(address.generated_name or "")
         if package is not None and not package.local:
             return generator_of(address)
-    generators = await find_package_generators(**implicitly())
-    return generators.by_resolve.get(selection.resolve)
+    return None
 
 
 async def runtime_base_of(field_set: ImageDependenciesFieldSet) -> set[Address]:
@@ -89,8 +84,7 @@ async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSu
     """
     field_set = request.field_set
     addresses = await addresses_of(field_set.packages.to_unparsed_address_inputs())
-    targets = await targets_of(addresses)
-    selections = packages_by_resolve(field_set.address, targets)
+    selections = packages_by_resolve(field_set.address, await targets_of(addresses))
     found = await runtime_base_of(field_set) | await packages_shared_with(field_set)
     for selection in selections:
         base = await parse_address(
@@ -102,8 +96,10 @@ async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSu
         )
         lock = await read_opam_lockfile(OpamLockRequest(selection.resolve), **implicitly())
         unreached = set(lock.image_closure(selection.names)) - lock.reached_by_targets(selection.names)
-        addresses = await addresses_in_lock(lock, await generator_for(selection, lock))
-        found |= {base, *(addresses[name] for name in unreached if name in addresses)}
+        targets = await find_package_targets(
+            PackageTargetsRequest(selection.resolve, generator_for(selection, lock)), **implicitly()
+        )
+        found |= {base, *(targets.addresses[name] for name in unreached if name in targets.addresses)}
     return InferredDependencies(sorted(found))
 
 

@@ -12,7 +12,14 @@ from opam_oci.fields.opam import (
     OpamPackageVersionField,
     OpamResolveField,
 )
-from opam_oci.fields.projects import OpamProjectFileField, OpamProjectFilesField, OpamProjectSourcesField
+from opam_oci.fields.projects import (
+    OpamExecutableField,
+    OpamProjectDuneLockField,
+    OpamProjectFileField,
+    OpamProjectFilesField,
+    OpamProjectSourcesField,
+    OpamSkipLintField,
+)
 from opam_oci.fields.testing import OpamSkipTestsField, OpamTestTimeoutField
 
 
@@ -26,6 +33,8 @@ class OpamLocalPackageTarget(Target):
         OpamPackageDependenciesField,
         OpamProjectSourcesField,
         OpamProjectFileField,
+        OpamExecutableField,
+        OpamSkipLintField,
         OpamSkipTestsField,
         OpamTestTimeoutField,
     )
@@ -49,9 +58,9 @@ class OpamLocalPackageTarget(Target):
 class OpamProjectTarget(TargetGenerator):
     alias = "opam_project"
     generated_target_cls = OpamLocalPackageTarget
-    core_fields = (*COMMON_TARGET_FIELDS, OpamProjectSourcesField, OpamProjectFilesField)
+    core_fields = (*COMMON_TARGET_FIELDS, OpamProjectSourcesField, OpamProjectFilesField, OpamProjectDuneLockField)
     copied_fields = COMMON_TARGET_FIELDS
-    moved_fields = (OpamResolveField, OpamSkipTestsField, OpamTestTimeoutField)
+    moved_fields = (OpamResolveField, OpamExecutableField, OpamSkipLintField, OpamSkipTestsField, OpamTestTimeoutField)
     help = help_text(
         f"""
         An OCaml project: a directory with opam files, whose packages are built from the sources below it.

@@ -16,7 +16,7 @@ from opam_oci.fields.projects import OpamProjectFileField, OpamProjectSourcesFie
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.lockfile import LockedPackage, LockfileError, OpamLock, regenerate_command
 from opam_oci.resolves.locks import OpamLockRequest, read_opam_lockfile
-from opam_oci.resolves.package_addresses import addresses_in_lock, find_package_generators, nearest, target_edges
+from opam_oci.resolves.package_addresses import PackageTargetsRequest, find_package_targets
 from opam_oci.resolves.projects import OpamProject, find_opam_projects, opam_file_address
 from opam_oci.resolves.targets import address_text
 from opam_oci.subsystems.opam import OpamSubsystem
@@ -77,9 +77,7 @@ async def generate_opam_local_packages(
         if await runs_without_lockfiles():
             return GeneratedTargets(generator, ())
         raise
-    generators = await find_package_generators(**implicitly())
-    addresses = await addresses_in_lock(lock, generators.by_resolve.get(resolve))
-    edges = target_edges(lock)
+    targets = await find_package_targets(PackageTargetsRequest(resolve), **implicitly())
     ground = await ground_of_packages(resolve, opam)
     sources = generator[OpamProjectSourcesField].value
     return GeneratedTargets(
@@ -96,7 +94,7 @@ async def generate_opam_local_packages(
                         OpamProjectSourcesField.alias: sources,
                         OpamProjectFileField.alias: package.local,
                         OpamPackageDependenciesField.alias: sorted(
-                            map(address_text, {*nearest(package.name, edges, addresses), *ground})
+                            map(address_text, {*targets.dependencies[package.name], *ground})
                         ),
                     },
                     request.template_address.create_generated(package.name),

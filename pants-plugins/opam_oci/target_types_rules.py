@@ -24,7 +24,7 @@ from opam_oci.pants_engine.calls import executing_goals, parse_address
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.lockfile import LockfileError, OpamLock
 from opam_oci.resolves.locks import OpamLockRequest, read_opam_lockfile
-from opam_oci.resolves.package_addresses import addresses_in_lock, nearest, target_edges
+from opam_oci.resolves.package_addresses import PackageTargetsRequest, find_package_targets
 from opam_oci.resolves.targets import address_text
 from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.target_types import OpamPackagesTarget, OpamPackageTarget
@@ -100,8 +100,7 @@ async def generate_opam_packages(
             return GeneratedTargets(generator, ())
         raise
     overrides = package_overrides(request, lock)
-    addresses = await addresses_in_lock(lock, request.template_address)
-    edges = target_edges(lock)
+    targets = await find_package_targets(PackageTargetsRequest(resolve, request.template_address), **implicitly())
     files = await ground_of_packages(resolve, opam)
     return GeneratedTargets(
         generator,
@@ -114,10 +113,10 @@ async def generate_opam_packages(
                     OpamPackageVersionField.alias: package.version,
                     OpamResolveField.alias: resolve,
                     OpamPackageDependenciesField.alias: sorted(
-                        map(address_text, {*nearest(package.name, edges, addresses), *files})
+                        map(address_text, {*targets.dependencies[package.name], *files})
                     ),
                 },
-                addresses[package.name],
+                request.template_address.create_generated(package.name),
                 union_membership,
                 residence_dir=generator.address.spec_path,
                 description_of_origin=f"the lockfile {lock.path}",

@@ -8,7 +8,7 @@ from typing import Callable, Iterator
 
 from pants.backend.project_info import count_loc, dependencies, dependents, filedeps, list_targets, paths, peek
 from pants.core import register as core
-from pants.core.goals import export, generate_lockfiles, package, publish, run, tailor
+from pants.core.goals import export, generate_lockfiles, package, publish, repl, run, tailor
 from pants.core.goals.tailor import PutativeTargets
 from pants.engine.fs import Digest, DownloadFile
 from pants.engine.internals.parametrize import Parametrize
@@ -53,6 +53,7 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             *paths.rules(),
             *peek.rules(),
             *publish.rules(),
+            *repl.rules(),
             *run.rules(),
             *tailor.rules(),
             *register.rules(),

@@ -51,8 +51,8 @@ OPAM_FILES = sorted(path for path in SOURCES if path.endswith("opam"))
 
 def local(name: str, path: str, **fields: object) -> Pkg:
     more = {key: fields.pop(key) for key in ("test_depends",) if key in fields}
-    extra = f'local = "{path}"\n' + "".join(f"{key} = {toml_list(value)}\n" for key, value in more.items())  # type: ignore[arg-type]
-    return Pkg(name, extra=extra, **fields)  # type: ignore[arg-type]
+    extra = f'local = "{path}"\n' + "".join(f"{key} = {toml_list(value)}\n" for key, value in more.items())
+    return Pkg(name, extra=extra, **fields)
 
 
 PACKAGES = (
@@ -423,6 +423,26 @@ def test_the_sources_of_a_package(runner: RuleRunner) -> None:
     assert paths(runner, "app") == ["app.opam", "bin/main.ml"]
 
 
+def test_sources_that_match_nothing(runner: RuleRunner) -> None:
+    """As for all targets, `[GLOBAL].unmatched_build_file_globs` decides."""
+    runner.write_files({"src/app/BUILD": 'opam_project(name="project", sources=["app.opam", "gone.ml"])\n'})
+    assert paths(runner, "app") == ["app.opam"]
+    runner.set_options([*OPTIONS, "--unmatched-build-file-globs=error"])
+    assert "Unmatched glob" in tree_problem(runner, "app") and "src/app/gone.ml" in tree_problem(runner, "app")
+
+
+def test_links_are_what_they_lead_to(runner: RuleRunner) -> None:
+    top = Path(runner.build_root)
+    runner.write_files({"shared/data.txt": "data", "shared/below/x.ml": "x"})
+    (top / "src/app/linked.txt").symlink_to("../../shared/data.txt")
+    (top / "src/app/linked").symlink_to("../../shared/below")
+    runner.write_files({"src/app/new.ml": ""})
+    entries = runner.request(ProjectTree, [ProjectTreeRequest("default", "app")]).entries
+    found = {entry.path: entry.file_digest.fingerprint for entry in entries}
+    assert set(found) == {"app.opam", "bin/main.ml", "dune-project", "linked.txt", "linked/x.ml", "new.ml"}
+    assert found["linked.txt"] == hashlib.sha256(b"data").hexdigest()
+
+
 def test_a_project_in_the_build_root(rule_runner: RuleRunner) -> None:
     files = {
         "BUILD": 'opam_project(name="top")\n',
@@ -481,6 +501,30 @@ def test_lockfiles_that_contradict_themselves(runner: RuleRunner, more: str) -> 
 def test_paths_that_leave_the_build_root(runner: RuleRunner, path: str) -> None:
     runner.write_files({"3rdparty/opam/default.lock": opam_lock(local("app", path))})
     assert "`local` is not a safe relative path" in problem(runner, "3rdparty/opam:")
+
+
+def test_defaults_of_build_files(runner: RuleRunner) -> None:
+    """What `__defaults__` says counts where targets are looked for without being made."""
+    default = "__defaults__({opam_project: dict(resolve='other', sources=['*'], opam_files=['app.opam'])})\n"
+    runner.write_files({"src/app/BUILD": default + BUILD["src/app/BUILD"]})
+    [file] = runner.request(ResolveInputs, [ResolveInputsRequest("other")]).opam_files
+    assert (file.path, file.build) == ("src/app/app.opam", True)
+
+
+def test_packages_of_projects_only_on_the_way(runner: RuleRunner) -> None:
+    """A post-dependency on a cycle, which no target leads to, may be a project's."""
+    packages = (local("lib", "src/lib/lib.opam", depends=["hub"]), local("lib-unix", "src/lib/lib-unix.opam"))
+    hub = (Pkg("hub", post=["lib"]), Pkg("x"))
+    files = ["src/lib/lib-unix.opam", "src/lib/lib.opam"]
+    gone = {path: "" for path in BUILD if path != "src/lib/BUILD"}
+    runner.write_files(
+        {**gone, "3rdparty/opam/default.lock": lock(*packages, *hub, files=files), "images/BUILD": image("hub")}
+    )
+    assert goal(runner, Dependencies, "images:image") == [
+        "3rdparty/debian:trixie",
+        "3rdparty/opam:default#hub",
+        "src/lib#lib",
+    ]
 
 
 def test_links_among_the_sources(runner: RuleRunner) -> None:

@@ -20,9 +20,9 @@ from opam_sandbox.locking import cache, lock_opam, solve, write_lockfile
 from opam_sandbox.locking.apt import LockedDeb, parse_uri_line
 from opam_sandbox.locking.apt_lists import SourceFile
 from opam_sandbox.locking.indexes import read_source_index, source_line
+from opam_sandbox.locking.opam_steps import LockOpamRequest
 from opam_sandbox.locking.package_files import PackageFiles
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
-from opam_sandbox.locking.requests import LockOpamRequest
 from opam_sandbox.locking.solution import describe
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import formulas, opamfile

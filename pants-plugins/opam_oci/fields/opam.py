@@ -1,4 +1,4 @@
-"""Fields of `opam_requirement`, `opam_package` and `opam_packages`."""
+"""Fields of `opam_requirement`, and of targets of packages and those that generate them."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterable, Optional
 
 from pants.engine.addresses import Address
-from pants.engine.target import InvalidFieldException, MultipleSourcesField, StringField, StringSequenceField
+from pants.engine.target import BoolField, InvalidFieldException, MultipleSourcesField, StringField, StringSequenceField
 from pants.util.strutil import help_text
 
 # What dune and opam make in a project is no source of it.
@@ -20,7 +20,8 @@ class OpamProjectSourcesField(MultipleSourcesField):
         The files that the packages are built from, as globs below the target's directory.
 
         Default: all of them but BUILD files and what lies in a directory `_build` or `_opam`. What git ignores, and what
-        `[GLOBAL].pants_ignore` hides, which by default are all directories whose names begin with a dot, is in no build.
+        `[GLOBAL].pants_ignore` hides, which by default are all directories whose names begin with a dot, is in no build. A link
+        is taken for what it leads to, in the build root.
         """
     )
 
@@ -67,3 +68,34 @@ class OpamProjectFileField(StringField):
     required = True
     value: str
     help = "The package's opam file, as a path in the build root."
+
+
+class OpamExecutableField(StringField):
+    alias = "executable"
+    help = help_text(
+        """
+        The program that `run` runs, by its name in the switch's `bin`. It is for all packages of the project, so `run` takes
+        those that install it.
+
+        Default: the only program that the package installs, or the one that is called as the package is.
+        """
+    )
+
+
+class OpamSkipLintField(BoolField):
+    alias = "skip_opam_lint"
+    default = False
+    help = "Whether `lint` leaves the package's opam file out."
+
+
+class OpamProjectDuneLockField(StringField):
+    alias = "dune_lock"
+    help = help_text(
+        """
+        The directory that `dune pkg lock` has written, below the target's directory: `"dune.lock"`. The versions in it are bounds
+        of the resolve, as those of `constraints` are: what opam builds is then what `dune build` builds.
+
+        What dune's files say about sources, patches and commands has no part in it: opam takes these from the opam repositories.
+        Packages that dune has pinned to a source of their own are `opam_project` targets, or come from an overlay. Default: none.
+        """
+    )

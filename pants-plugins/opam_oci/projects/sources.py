@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from pants.engine.fs import Directory, FileEntry, PathGlobs
+from pants.engine.fs import Directory, FileEntry
 from pants.engine.target import InvalidTargetException
+from pants.option.global_options import UnmatchedBuildFileGlobs
 
 from opam_oci.pants_engine.calls import get_digest_entries, snapshot_of_globs
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
@@ -32,7 +33,7 @@ class ProjectTree:
 
 
 @rule
-async def find_project_tree(request: ProjectTreeRequest) -> ProjectTree:
+async def find_project_tree(request: ProjectTreeRequest, unmatched: UnmatchedBuildFileGlobs) -> ProjectTree:
     """The sources of a package's project. Raises LockfileError if the lockfile is not of today's targets, and
     InvalidTargetException where the target has a problem."""
     lock = await read_opam_lockfile(OpamLockRequest(request.resolve), **implicitly())
@@ -48,9 +49,8 @@ async def find_project_tree(request: ProjectTreeRequest) -> ProjectTree:
             f"resolve has that opam file now. Add one, or bring the lockfile up to date with "
             f"`{regenerate_command(request.resolve)}`.",
         )
-    filespec = project.checked().sources.filespec
-    globs = [*filespec["includes"], *(f"!{glob}" for glob in filespec.get("excludes", ()))]
-    snapshot = await snapshot_of_globs(PathGlobs(globs))
+    # A glob that matches nothing is a warning or an error, as for all targets.
+    snapshot = await snapshot_of_globs(project.checked().sources.path_globs(unmatched))
     found = await get_digest_entries(snapshot.digest)
     prefix = f"{project.directory}/" if project.directory else ""
     entries = []

@@ -13,6 +13,7 @@ from pants.util.frozendict import FrozenDict
 from opam_oci.fields.opam import OpamConstraintsField, OpamFileField, OpamRequirementsField, OpamResolveField
 from opam_oci.pants_engine.calls import contents_of_globs, parse_address, paths_of_globs
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.dune_lock import bounds_of_dune_lock
 from opam_oci.resolves.projects import OpamProject, find_opam_projects, package_of_path
 from opam_oci.resolves.targets import TargetsOfTypeRequest, find_targets_of_type
 from opam_oci.subsystems.opam import OpamSubsystem
@@ -164,7 +165,10 @@ async def find_resolve_inputs(request: ResolveInputsRequest, opam: OpamSubsystem
             files.append((target.address, path))
         constraints.update("".join(c.split()) for c in target[OpamConstraintsField].value)
     projects = await find_opam_projects(**implicitly())
-    opam_files = await read_opam_files(files, projects.by_resolve.get(request.resolve, ()))
+    own = projects.by_resolve.get(request.resolve, ())
+    opam_files = await read_opam_files(files, own)
+    for project in own:
+        constraints.update(await bounds_of_dune_lock(project))
     if ocaml is not None and (requirements or opam_files):
         requirements.add(ocaml)
     base = await parse_address(

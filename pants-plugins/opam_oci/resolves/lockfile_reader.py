@@ -135,7 +135,8 @@ def read_package(table: LockTable) -> LockedPackage:
     table.refuse_duplicates("source", [*(s.name for s in sources), *(s.name for s in out_of_reach)])
     table.refuse_duplicates("file", [file.path for file in files])
     local = table.path_text("local") if "local" in table.values else ""
-    if local and (files or any(not source.name for source in (*sources, *out_of_reach))):
+    archives = [*(s.name for s in sources), *(s.name for s in out_of_reach)].count("")
+    if local and (files or archives):
         raise table.error("it is built from `local`, but has an archive or files as well")
     return LockedPackage(
         name=name,

@@ -14,6 +14,7 @@ from opam_oci.pants_engine.calls import address_families
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.dependency_order import cycles, reachable
 from opam_oci.resolves.lockfile import OpamLock
+from opam_oci.resolves.locks import OpamLockRequest, read_opam_lockfile
 from opam_oci.resolves.projects import find_opam_projects
 from opam_oci.resolves.targets import declared, everything
 from opam_oci.subsystems.opam import OpamSubsystem
@@ -44,19 +45,36 @@ def generator_of(package: Address) -> Address:
     return Address(package.spec_path, target_name=package.target_name, parameters=package.parameters)
 
 
-async def addresses_in_lock(lock: OpamLock, generator: Address | None) -> dict[str, Address]:
-    """The targets of a lockfile's packages, by name: those of opam repositories are made by `generator`.
+@dataclass(frozen=True)
+class PackageTargetsRequest:
+    """Asks for the targets of a lockfile's packages. `generator`: the `opam_packages` target; None for that of the resolve, if
+    there is one."""
 
-    Packages without a target are left out: without a generator, and those of projects that are gone, which whoever builds
-    them says.
+    resolve: str
+    generator: Address | None = None
+
+
+@dataclass(frozen=True)
+class PackageTargets:
+    """By the packages' names: addresses, and those of what a package's target depends on, sorted.
+
+    Packages without a target have no address: without an `opam_packages`, and those of projects that are gone, which whoever
+    builds them says.
     """
+
+    addresses: FrozenDict[str, Address]
+    dependencies: FrozenDict[str, tuple[Address, ...]]
+
+
+async def addresses_in_lock(lock: OpamLock, generator: Address | None) -> dict[str, Address]:
+    """The addresses of a lockfile's packages by name, of those that have a target."""
     found = {}
     if any(package.local for package in lock.packages.values()):
         projects = await find_opam_projects(**implicitly())
+        by_file = {path: project for project in projects.by_resolve.get(lock.resolve, ()) for path in project.files}
         for package in lock.packages.values():
-            project = projects.of_file(lock.resolve, package.local) if package.local else None
-            if project is not None:
-                found[package.name] = project.address.create_generated(package.name)
+            if package.local in by_file:
+                found[package.name] = by_file[package.local].address.create_generated(package.name)
     if generator is not None:
         for package in lock.packages.values():
             if not package.local:
@@ -88,6 +106,23 @@ def nearest(name: str, edges: Mapping[str, Iterable[str]], addresses: Mapping[st
     """The targets that a package's target depends on. What has no target is stood for by what it depends on."""
     reached = reachable(edges[name], lambda one: () if one in addresses else edges[one])
     return {addresses[one] for one in reached if one in addresses}
+
+
+# Once for all projects of a resolve, of which there may be thousands.
+@rule
+async def find_package_targets(request: PackageTargetsRequest) -> PackageTargets:
+    """Where the targets of a lockfile's packages are, and what they depend on. Raises LockfileError."""
+    lock = await read_opam_lockfile(OpamLockRequest(request.resolve), **implicitly())
+    generator = request.generator
+    if generator is None:
+        generators = await find_package_generators(**implicitly())
+        generator = generators.by_resolve.get(request.resolve)
+    addresses = await addresses_in_lock(lock, generator)
+    edges = target_edges(lock)
+    return PackageTargets(
+        FrozenDict(addresses),
+        FrozenDict({name: tuple(sorted(nearest(name, edges, addresses))) for name in lock.packages}),
+    )
 
 
 def rules() -> list[object]:

@@ -15,7 +15,12 @@ from pants.engine.target import InvalidFieldException, InvalidTargetException
 from pants.util.frozendict import FrozenDict
 
 from opam_oci.fields.opam import OpamResolveField
-from opam_oci.fields.projects import OpamProjectFilesField, OpamProjectSourcesField, names_a_package
+from opam_oci.fields.projects import (
+    OpamProjectDuneLockField,
+    OpamProjectFilesField,
+    OpamProjectSourcesField,
+    names_a_package,
+)
 from opam_oci.pants_engine.calls import address_families, contents_of_globs, paths_of_globs
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.resolves.targets import declared, everything
@@ -31,13 +36,15 @@ _PACKAGE = re.compile(r"\(\s*package\s*\(\s*name\s+\"?([A-Za-z0-9_+-]+)")
 @dataclass(frozen=True)
 class OpamProject:
     """An `opam_project` for one resolve. `address`: of the generator, with its parameters; `files`: its opam files, as paths in
-    the build root, sorted; `sources`: all of its files; `problem`: why it cannot be used, or ""."""
+    the build root, sorted; `sources`: all of its files; `problem`: why it cannot be used, or ""; `dune_lock`: a directory in
+    there, or ""."""
 
     address: Address
     resolve: str
     files: tuple[str, ...]
     sources: OpamProjectSourcesField
     problem: str = ""
+    dune_lock: str = ""
 
     @property
     def directory(self) -> str:
@@ -69,6 +76,7 @@ class ProjectFilesRequest:
     address: Address
     sources: OpamProjectSourcesField
     opam_files: OpamProjectFilesField
+    dune_lock: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,7 +203,7 @@ async def find_opam_projects(opam: OpamSubsystem) -> OpamProjects:
                 by_resolve.setdefault(resolve, []).append(OpamProject(address, resolve, (), nothing, str(error)))
     found = await concurrently(find_project_files(request, **implicitly()) for _, request in requests)
     for (resolve, request), files in zip(requests, found):
-        project = OpamProject(request.address, resolve, files.files, request.sources, files.problem)
+        project = OpamProject(request.address, resolve, files.files, request.sources, files.problem, request.dune_lock)
         by_resolve.setdefault(resolve, []).append(project)
     return OpamProjects(FrozenDict({resolve: with_conflicts(projects) for resolve, projects in by_resolve.items()}))
 
@@ -204,8 +212,9 @@ def project_files_request(address: Address, fields: Mapping[str, object]) -> Pro
     """The request for a project that a BUILD file says so. Raises InvalidFieldException."""
     return ProjectFilesRequest(
         address,
-        OpamProjectSourcesField(fields.get(OpamProjectSourcesField.alias), address),  # type: ignore[arg-type]
-        OpamProjectFilesField(fields.get(OpamProjectFilesField.alias), address),  # type: ignore[arg-type]
+        OpamProjectSourcesField(fields.get(OpamProjectSourcesField.alias), address),
+        OpamProjectFilesField(fields.get(OpamProjectFilesField.alias), address),
+        OpamProjectDuneLockField(fields.get(OpamProjectDuneLockField.alias), address).value or "",
     )
 
 

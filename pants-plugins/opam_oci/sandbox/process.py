@@ -156,6 +156,31 @@ def running_request(
     )
 
 
+def entering_request(tool: SandboxTool, python: str, layers: Sequence[Layer], input_digest: Digest) -> RunRequest:
+    """A run of the tool's `enter` in the foreground, by the host's `python`, wherever it starts; words that are put behind its
+    arguments are the command's. `input_digest`: the request, of these layers."""
+    return RunRequest(
+        digest=input_digest,
+        args=(python, "-sSEB", "{chroot}/__tool", "enter", f"{{chroot}}/{REQUEST_FILE}", "--"),
+        immutable_input_digests={
+            "__tool": tool.parts["enter"],
+            **dict(zip(layer_paths(layers), (layer.digest for layer in layers))),
+        },
+        append_only_caches=_STORE_CACHE,
+    )
+
+
+def interactive(request: RunRequest, words: Sequence[str], env: Mapping[str, str]) -> InteractiveProcess:
+    """Such a run with words of a goal's own, in an environment of `env` and little else."""
+    return InteractiveProcess(
+        argv=(*request.args, *words),
+        env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **env},
+        input_digest=request.digest,
+        immutable_input_digests=request.immutable_input_digests,
+        append_only_caches=request.append_only_caches,
+    )
+
+
 def host_process(
     argv: Sequence[str], description: str, *, env: Mapping[str, str], output_files: tuple[str, ...]
 ) -> Process:

@@ -59,7 +59,7 @@ class OpamTestFieldSet(TestFieldSet):
 
 
 class OpamTestRequest(TestRequest):
-    tool_subsystem = OpamTestSubsystem
+    tool_subsystem = OpamTestSubsystem  # type: ignore[assignment]
     field_set_type = OpamTestFieldSet
     supports_debug = True
 
