@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 import uuid
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterator, List, Set
 
@@ -182,18 +184,26 @@ def processes_that_say(word: str) -> List[str]:
     return found
 
 
-def test_tests_that_take_too_long(hello: ScratchProject) -> None:
-    word = f"0.{uuid.uuid4().int}"
+@pytest.mark.parametrize("seconds", [1, 20])
+def test_tests_that_take_too_long(hello: ScratchProject, seconds: int) -> None:
+    """While the package is built, and while its tests run. Nobody goes on with what nobody waits for."""
+    word = f"300.{uuid.uuid4().int}"
     hello.write(
         {
-            TEST: f'let () = ignore (Sys.command "sleep 300{word}")\n',
-            "src/hello/BUILD": 'opam_project(name="project", timeout=1)\n',
+            TEST: f'let () = ignore (Sys.command "sleep {word}")\n',
+            "src/hello/BUILD": f'opam_project(name="project", timeout={seconds})\n',
         }
     )
-    run = hello.pants("test", "--timeouts", "src/hello:")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(hello.pants, "test", "--timeouts", "src/hello:")
+        seen = False
+        while not running.done():
+            seen = seen or any(command.startswith("sleep") for command in processes_that_say(word))
+            time.sleep(0.2)
+    run = running.result()
+    print(f"after {seconds} s the tests {'ran' if seen else 'did not run yet'}")
     assert run.status not in (0, None) and "Traceback" not in run.output
-    assert "src/hello:project#hello failed in" in run.output and "timeout of 1" in run.output, run.output
-    # Nobody goes on with what nobody waits for.
+    assert "src/hello:project#hello failed in" in run.output and f"timeout of {seconds}" in run.output, run.output
     assert processes_that_say(word) == []
 
 
