@@ -284,19 +284,3 @@ def test_packages_of_projects_only_on_the_way(runner: RuleRunner) -> None:
         "3rdparty/opam:default#hub",
         "src/lib#lib",
     ]
-
-
-def test_links_among_the_sources(runner: RuleRunner) -> None:
-    """They are built from as what they lead to: a file, or the files of a directory."""
-    app = Path(runner.build_root, "src/app")
-    (app / "link.ml").symlink_to("bin/main.ml")
-    (app / "vendor").symlink_to("bin")
-    (app / "outside").symlink_to("../lib/lib.ml")
-    assert paths(runner, "app") == [
-        "app.opam",
-        "bin/main.ml",
-        "dune-project",
-        "link.ml",
-        "outside",
-        "vendor/main.ml",
-    ]
