@@ -140,7 +140,7 @@ def make_project(directory: Path, lock: Dict[str, Any]) -> ScratchProject:
 
 
 def taken(project: ScratchProject) -> Tuple[float, int]:
-    """Of pantsd so far: seconds of processor time, without those of processes that it ran, and the peak of its resident memory."""
+    """Of pantsd so far: seconds of processor time, not counting processes that it ran, and its peak of resident memory."""
     [pid] = [int(path.read_text()) for path in (project.directory / ".pids").rglob("pid")]
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
