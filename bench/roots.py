@@ -5,9 +5,9 @@ order of their names' sha256. Their packages have their own opam files, but no s
 a backend in the scratch project, has each build be a process that writes a small layer. So a first run makes a process for each
 node of the lockfile and all of Pants' work around it; an unchanged second run by the same pantsd makes none.
 
-Each size has a project, caches and a pantsd of its own. Baselines: of a first run the seconds and the nodes of Pants' graph, per
-root and per node of the lockfile, and pantsd's peak of memory, of the smallest size; of a second run `./pants list` of one target
-by the same pantsd, where the goal is 0.02 s a root.
+Each size has a project, caches and a pantsd of its own. Baselines: of a first run the seconds per root, for a node of the
+lockfile the seconds, pantsd's processor time and the nodes of Pants' graph, and pantsd's peak of memory, of the smallest size; of
+a second run `./pants list` of one target by the same pantsd, where the goal is 0.02 s a root.
 
 Needs a snapshot of the public repository (tests/support/snapshot.py says how to name one). What solves the roots is made for
 it as in tests/sweeps/root_solutions.py, which takes some minutes; OPAM_OCI_SOLVER_GROUND names a directory in which it is kept.
@@ -22,7 +22,7 @@ import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 from bench.figures import Row
 from bench.scratch_project import ROOT, ScratchProject
@@ -55,13 +55,14 @@ _BUILD_FILES = {
 
 @dataclass
 class Measured:
-    """One size. seconds, memory (pantsd's peak, bytes) and graph (nodes): of a first run; again, listed: seconds of unchanged
-    runs of the check, and of `list`; nodes: of the lockfile; without: roots that have no solution."""
+    """One size. seconds, cpu (pantsd's own), memory (its peak, bytes) and graph (nodes): of a first run; again, listed: seconds
+    of unchanged runs of the check, and of `list`; nodes: of the lockfile; without: roots that have no solution."""
 
     roots: int
     nodes: int
     without: int
     seconds: float
+    cpu: float
     memory: int
     graph: int
     again: float
@@ -138,12 +139,13 @@ def make_project(directory: Path, lock: Dict[str, Any]) -> ScratchProject:
     return project
 
 
-def peak_memory(project: ScratchProject) -> int:
-    """Of pantsd so far, in bytes of resident memory."""
+def taken(project: ScratchProject) -> Tuple[float, int]:
+    """Of pantsd so far: seconds of processor time, not counting processes that it ran, and its peak of resident memory."""
     [pid] = [int(path.read_text()) for path in (project.directory / ".pids").rglob("pid")]
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
-    return int(found[1]) * 1024
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK"), int(found[1]) * 1024
 
 
 def measure(session: Session, lock: Dict[str, Any]) -> Measured:
@@ -161,8 +163,10 @@ def measure(session: Session, lock: Dict[str, Any]) -> Measured:
 
     try:
         run("list", "//:health")
+        before, _ = taken(project)
         seconds = run("opam-health", "//:health")
-        memory, graph = peak_memory(project), int((project.directory / ".pids/graph-size").read_text())
+        cpu, memory = taken(project)
+        graph = int((project.directory / ".pids/graph-size").read_text())
         results = json.loads((project.directory / "dist/opam-health/health/results.json").read_text())
         statuses = [root["status"] for root in results["roots"]]
         without = sum("reason" in root for root in lock["root"])
@@ -173,7 +177,7 @@ def measure(session: Session, lock: Dict[str, Any]) -> Measured:
     finally:
         project.stop_daemon()
     shutil.rmtree(top)
-    return Measured(count, len(lock["node"]), without, seconds, memory, graph, again, listed)
+    return Measured(count, len(lock["node"]), without, seconds, cpu - before, memory, graph, again, listed)
 
 
 def run(session: Session) -> List[Row]:
@@ -208,6 +212,7 @@ def rows(found: Sequence[Measured]) -> List[Row]:
         what, base = f"{one.roots} roots, {one.nodes} nodes", f"of {first.roots} ({first.nodes} nodes)"
         row(f"a root of {what}", one.seconds / one.roots, base, first.seconds / first.roots, details=details)
         row(f"a node of {what}", one.seconds / one.nodes, base, first.seconds / first.nodes)
+        row(f"pantsd's processor time for a node of {what}", one.cpu / one.nodes, base, first.cpu / first.nodes)
         row(
             f"nodes of Pants' graph for a node of {what}",
             one.graph / one.nodes,

@@ -126,13 +126,14 @@ def test_a_health_check_of_solutions(tmp_path: Path) -> None:
 
 def test_rows_of_roots() -> None:
     """Per root and per node of the lockfile."""
-    small = Measured(100, 200, 0, 10.0, 400, 2000, 1.0, 0.5)
-    large = Measured(400, 600, 3, 60.0, 1000, 6000, 4.5, 0.5)
+    small = Measured(100, 200, 0, 10.0, 2.0, 400, 2000, 1.0, 0.5)
+    large = Measured(400, 600, 3, 60.0, 9.0, 1000, 6000, 4.5, 0.5)
     made = rows([small, large])
     ratios = {row.subject.partition(",")[0]: round(row.ratio, 3) for row in made}
     assert ratios == {
         "a root of 400 roots": 1.5,
         "a node of 400 roots": 2.0,
+        "pantsd's processor time for a node of 400 roots": 1.5,
         "nodes of Pants' graph for a node of 400 roots": 1.0,
         "pantsd's peak after 400 roots": 2.5,
         "a root of 100": 0.01,

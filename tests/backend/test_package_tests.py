@@ -19,7 +19,7 @@ from opam_oci.pants_engine.version import BY_NAME
 from opam_oci.testing.run_tests import OpamTestFieldSet, OpamTestRequest
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, project, toml_list
-from tests.backend.test_projects import line
+from tests.backend.projects import line
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 

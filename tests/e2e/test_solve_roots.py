@@ -53,6 +53,7 @@ PACKAGES = {
     "on-windows.1": 'depends: "windows"',
     "impossible.1": 'depends: ["lib_a" {= "1"} "old" {= "2"}]',
     "nowhere.1": 'depends: "there-is-none" {>= "3"}',
+    "odd-nowhere.1": 'depends: "there_is_none" {>= "3"}',
     "clash.1": 'depends: ["left" "right"]',
     "left.1": 'depends: "shared" {= "1"}',
     "left.2": 'depends: "shared" {= "2"}',
@@ -121,13 +122,14 @@ def reason(found: Dict[str, Any], name: str) -> str:
 
 
 def test_reasons(ground: Ground, prepared: str) -> None:
-    names = ["clash", "impossible", "windows", "on-windows", "nowhere", "lib_a.2", "wants-both"]
+    names = ["clash", "impossible", "windows", "on-windows", "nowhere", "odd-nowhere", "lib_a.2", "wants-both"]
     found = ground.solve(prepared, names, compilers=["lang=5"])
     assert 'windows is available in the base: its opam file says `available: os = "win32"`' in reason(found, "windows")
     assert "needs windows" in reason(found, "on-windows") and "no version is available of windows" in reason(
         found, "on-windows"
     )
-    assert "no version is available of there-is-none" in reason(found, "nowhere")
+    assert "no version is available of there-is-none >= 3" in reason(found, "nowhere")
+    assert "no version is available of there_is_none >= 3" in reason(found, "odd-nowhere")
     assert "lib_a.2: needs lang < 5" in reason(found, "lib_a") and "asked for is lang = 5" in reason(found, "lib_a")
     assert "old.2" in reason(found, "impossible") and "lib_a" in reason(found, "impossible")
     assert "conflict" in reason(found, "wants-both")

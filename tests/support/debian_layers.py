@@ -79,7 +79,8 @@ class Workshop:
         return self.make(where, lambda: state.run(request, 1))
 
     def see(self, layers: Sequence[Layer], *argv: str) -> Tuple[int, str]:
-        """Run a command as root in an image of these layers; its exit status and all that it printed."""
+        """Run a command as root in an image of these layers; its exit status and all that it printed, or why it
+        did not run."""
         here = self._directory("see")
 
         def inside() -> int:
@@ -89,7 +90,7 @@ class Workshop:
                 return view.overlay.run(argv, ENV, view.log, user=False).returncode
 
         status = self._in(here, lambda: run_isolated(inside))
-        return status, (here / "build.log").read_text(errors="replace")
+        return status, "".join((here / name).read_text(errors="replace") for name in ("stderr", "build.log"))
 
     def make(self, where: str, work: Callable[[], int]) -> Layer:
         """The layer that a command makes in a directory of its own. Raises AssertionError with what was printed."""

@@ -11,11 +11,13 @@ from typing import Dict, Iterator, List
 
 @dataclass
 class FileServer:
-    """`files` by path ("/a"); everything else is 404. `asked`: the paths that were asked for, in order."""
+    """`files` by path ("/a"); everything else is 404. `asked`: the paths that were asked for, in order. `statuses`: what is
+    answered to a request ("HEAD /a") otherwise."""
 
     url: str = ""
     files: Dict[str, bytes] = field(default_factory=dict)
     asked: List[str] = field(default_factory=list)
+    statuses: Dict[str, int] = field(default_factory=dict)
 
 
 @contextmanager
@@ -32,7 +34,8 @@ def file_server() -> Iterator[FileServer]:
         def _answer(self) -> bytes:
             state.asked.append(self.path)
             content = state.files.get(self.path)
-            self.send_response(404 if content is None else 200)
+            usual = 404 if content is None else 200
+            self.send_response(state.statuses.get(f"{self.command} {self.path}", usual))
             self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()
             return content or b""

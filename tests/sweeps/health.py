@@ -1,12 +1,12 @@
-"""A health check of all packages of the public repository whose archives Debian's source pool has.
+"""A health check of all packages of the public repository that can be built from what Debian's source pool serves.
 
-    PYTHONPATH=.:src:pants-plugins $(build-support/test-python) -m tests.sweeps.health --work=DIRECTORY --matches=FILE
+    PYTHONPATH=.:src:pants-plugins $(build-support/test-python) -m tests.sweeps.health --work=DIRECTORY
         [--compiler=REQUIREMENT] [--only=NAME ...] [--time-limit=SECONDS]
 
-Writes a project into DIRECTORY with `real_repository`'s packages, locks each version of them as a root of its own, and runs
-`pants opam-health`, by default on Debian's own OCaml. A later run goes on where an earlier one was. FILE is JSON: its keys are
-the packages `name.version` whose archive the pool has. Prints the goal's summary; its reports are in DIRECTORY/project/dist.
-The exit status is the goal's. Needs root, mmdebstrap, a Debian mirror, and a snapshot of the repository.
+Writes a project into DIRECTORY with `real_repository`'s packages, locks each version that the pool serves as a root of its own,
+and runs `pants opam-health`, by default on Debian's own OCaml. A later run goes on where an earlier one was. Prints the goal's
+summary; its reports are in DIRECTORY/project/dist, and `health_page` makes a page of them. The exit status is the goal's. Needs
+root, mmdebstrap, a Debian mirror, and a snapshot of the repository.
 """
 
 from __future__ import annotations
@@ -20,18 +20,14 @@ from pathlib import Path
 from typing import Sequence
 
 from bench.scratch_project import ScratchProject
-from tests.support.snapshot import find_snapshot
 from tests.sweeps.real_repository import make_repository
 
 _LOCK = "health.lock"
 
 
-def make_project(work: Path, matches: Path, compiler: str, only: Sequence[str]) -> ScratchProject:
+def make_project(work: Path, compiler: str, only: Sequence[str]) -> ScratchProject:
     """The project, with a lockfile that fits. One of an earlier run is taken over if it still does."""
-    if not (work / "repository").exists():
-        shutil.rmtree(work / "repository-0", ignore_errors=True)
-        print(f"{make_repository(find_snapshot(), matches, work / 'repository-0')} packages in the repository")
-        (work / "repository-0").rename(work / "repository")
+    pool = make_repository(work)
     if (work / "project" / _LOCK).exists():
         shutil.copy(work / "project" / _LOCK, work / _LOCK)
     shutil.rmtree(work / "project", ignore_errors=True)
@@ -40,8 +36,7 @@ def make_project(work: Path, matches: Path, compiler: str, only: Sequence[str]) 
     shutil.copytree(work / "repository", project.directory / "repository")
     config = project.directory / "pants.toml"
     config.write_text(f'{config.read_text()}\n[opam-health.resolves]\nhealth = "{_LOCK}"\n')
-    there = {path.name for path in (work / "repository/packages").glob("*/*")}
-    packages = sorted(only or there.intersection(json.loads(matches.read_text())))
+    packages = sorted(only or pool.served)
     fields = f"packages={packages!r}, compilers={[compiler]!r}"
     project.write({"BUILD": f'opam_health_check(name="health", base="//3rdparty/debian:{base}", {fields})\n'})
     if (work / _LOCK).exists():
@@ -58,7 +53,6 @@ def make_project(work: Path, matches: Path, compiler: str, only: Sequence[str]) 
 def main() -> int:
     parser = argparse.ArgumentParser(description="A health check of real packages.")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--matches", type=Path, required=True)
     parser.add_argument("--compiler", default="ocaml-system", help="a requirement (default: ocaml-system)")
     parser.add_argument("--only", action="append", default=[], help="check these packages only; may be given again")
     parser.add_argument(
@@ -66,7 +60,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    project = make_project(options.work, options.matches, options.compiler, options.only)
+    project = make_project(options.work, options.compiler, options.only)
     limit = [f"--opam-health-time-limit={options.time_limit}"] if options.time_limit else []
     run = project.pants("--opam-build-timeout=20m", "opam-health", *limit, "//:health")
     project.stop_daemon()

@@ -1,13 +1,12 @@
 """Real packages by hand and by us: those of the public repository whose archives Debian's source pool has, compared.
 
-    PYTHONPATH=.:src:pants-plugins $(build-support/test-python) -m tests.sweeps.real_packages --work=DIRECTORY --matches=FILE
-        [--only=GROUP ...] [--table=FILE]
+    PYTHONPATH=.:src:pants-plugins $(build-support/test-python) -m tests.sweeps.real_packages --work=DIRECTORY [--only=GROUP ...]
+        [--table=FILE]
 
 Locks the roots of `real_roots` in one resolve on Debian's OCaml, builds an image of each group by `./pants package`, and has
-`differential` install the same roots by opam in one switch. FILE is JSON: its keys are the packages `name.version` whose archive
-the pool has. What is found is kept in DIRECTORY, where a later run goes on; --table writes all of it as Markdown. Needs root,
-mmdebstrap, a Debian mirror, and a snapshot of the repository (`tests.support.snapshot`). The exit status is 1 if anything
-differs.
+`differential` install the same roots by opam in one switch. What is found is kept in DIRECTORY, where a later run goes on;
+--table writes all of it as Markdown. Needs root, mmdebstrap, a Debian mirror, and a snapshot of the repository
+(`tests.support.snapshot`). The exit status is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import List
 
 from bench.scratch_project import ScratchProject
-from tests.support.snapshot import find_snapshot
 from tests.sweeps import real_findings
 from tests.sweeps.differential import differences
 from tests.sweeps.real_downloads import Locked
@@ -29,15 +27,10 @@ from tests.sweeps.real_roots import GROUPS, roots
 _LOCK = "3rdparty/opam/default.lock"
 
 
-def make_project(work: Path, matches: Path) -> ScratchProject:
+def make_project(work: Path) -> ScratchProject:
     """A project with an image for each group. A lockfile of an earlier run is taken over; remove it when the roots have
     changed."""
-    if not (work / "repository").exists():
-        shutil.rmtree(work / "repository-0", ignore_errors=True)
-        print(
-            f"{make_repository(find_snapshot(), matches, work / 'repository-0')} packages in the repository", flush=True
-        )
-        (work / "repository-0").rename(work / "repository")
+    make_repository(work)
     shutil.rmtree(work / "project", ignore_errors=True)
     project = ScratchProject(work / "project", ["default"], base="trixie-ocaml")
     shutil.copytree(work / "repository", project.directory / "repository")
@@ -80,7 +73,6 @@ def compare(work: Path, project: ScratchProject, group: str) -> "dict[str, List[
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--matches", type=Path, required=True)
     parser.add_argument(
         "--only", action="append", choices=list(GROUPS), help="a group to compare, also if it was before"
     )
@@ -91,7 +83,7 @@ def main() -> int:
     results = real_findings.Results(work / "results.json")
     wanted = options.only or [group for group in GROUPS if group not in results.groups]
     if wanted:
-        project = make_project(work, options.matches)
+        project = make_project(work)
         try:
             for group in wanted:
                 results.add(group, compare(work, project, group))

@@ -29,9 +29,6 @@ GROUPS = {
     """,
 }
 
-# Debian's index of sources lists their archives, and its mirrors do not serve them: opam is to take other versions.
-NOT_SERVED = ("lwt.5.9.1", "lwt.6.1.2")
-
 
 def roots(group: str) -> List[str]:
     """The names of a group's roots, in order."""

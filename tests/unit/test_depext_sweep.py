@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -13,6 +14,7 @@ from opam_sandbox.locking.apt_lists import Lists
 from tests.support.debian_layers import make_deb
 from tests.sweeps.depext_closures import Closures, _has_only_files
 from tests.sweeps.depext_page import table
+from tests.sweeps.depexts import next_time
 
 
 def closures(work: Path, sizes: Dict[str, int], needs: Dict[str, str]) -> Closures:
@@ -49,6 +51,17 @@ def test_what_is_nothing_but_files(tmp_path: Path, scripts: Dict[str, str], quie
         pytest.skip("this machine lacks dpkg-deb")
     deb = make_deb(tmp_path, "x", {"etc/x": "x"}, scripts=scripts)
     assert _has_only_files(deb["file"]) == quiet
+
+
+def test_the_end_of_a_run_may_be_on_the_next_day() -> None:
+    def moment(day: int, hour: int, minute: int) -> float:
+        return time.mktime((2026, 2, day, hour, minute, 0, 0, 0, -1))
+
+    assert next_time("23:30", moment(28, 22, 44)) == moment(28, 23, 30)
+    assert next_time("00:06", moment(28, 23, 25)) == moment(29, 0, 6) == time.mktime((2026, 3, 1, 0, 6, 0, 0, 0, -1))
+    assert next_time("00:06", moment(28, 0, 6)) == moment(29, 0, 6)
+    with pytest.raises(ValueError):
+        next_time("25:00", moment(28, 0, 6))
 
 
 def test_the_page_counts_each_once() -> None:

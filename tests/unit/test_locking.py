@@ -23,6 +23,7 @@ from opam_sandbox.locking.indexes import read_source_index, source_line
 from opam_sandbox.locking.opam_steps import LockOpamRequest
 from opam_sandbox.locking.package_files import PackageFiles
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
+from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.locking.solution import describe
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import formulas, opamfile
@@ -222,6 +223,31 @@ def test_mirrors_that_speak_http(tmp_path: Path) -> None:
         assert f"{server.url}/upstream/a: " in str(raised.value) and "Not Found" in str(raised.value)
 
 
+def test_a_mirror_that_does_not_say_whether_it_has_a_file(tmp_path: Path) -> None:
+    """It is named, with what it said: nobody asks again for a file that is said to be absent. One that knows no HEAD is asked
+    by GET."""
+    pooled = SourceFile("pool/b.orig.tar.gz", 7, sums(b"pooled!", "md5", "sha256"))
+    wanted = Wanted("", (), pooled.checksums)
+    with file_server() as server:
+        mirrors = [f"{server.url}/debian", f"file://{tmp_path}/none"]
+        with pytest.raises(OutOfReach, match=r"b\.orig\.tar\.gz: in the index, but on no mirror$"):
+            SourceFinder([pooled], mirrors, []).lock("b.1", wanted)
+        path = f"/debian/{pooled.path}"
+        for status in (500, 503, 429):
+            server.statuses = {f"HEAD {path}": status}
+            with pytest.raises(OutOfReach, match=f"in the index, but {server.url}/debian did not say: [A-Z]"):
+                SourceFinder([pooled], mirrors, []).lock("b.1", wanted)
+        for status in (403, 405, 501):
+            server.files = {path: b"pooled!"}
+            server.statuses = {f"HEAD {path}": status}
+            assert SourceFinder([pooled], mirrors, []).lock("b.1", wanted).urls == (f"debian:{pooled.path}",)
+            server.statuses[f"GET {path}"] = 404
+            with pytest.raises(OutOfReach, match="on no mirror$"):
+                SourceFinder([pooled], mirrors, []).lock("b.1", wanted)
+    with pytest.raises(OutOfReach, match="in the index, but http://127.0.0.1:9 did not say: .*refused"):
+        SourceFinder([pooled], ["http://127.0.0.1:9"], []).lock("b.1", wanted)
+
+
 def test_a_file_of_the_pool_that_only_its_sha512_knows(tmp_path: Path) -> None:
     files = tmp_path / "mirror/pool/main/r/react"
     files.mkdir(parents=True)
@@ -231,6 +257,38 @@ def test_a_file_of_the_pool_that_only_its_sha512_knows(tmp_path: Path) -> None:
     assert finder(tmp_path, [file]).lock("react.1.2", wanted).urls[-1] == f"debian:{file.path}"
     with pytest.raises(OutOfReach, match="its sha512 is"):
         finder(tmp_path, [file]).lock("react.1.2", Wanted("", wanted.urls, sums(b"else", "sha512")))
+
+
+def test_what_is_found_for_one_package_is_found_for_all(tmp_path: Path) -> None:
+    """Whatever the order of the threads was: a lockfile is the same each time."""
+    content = b"content" * (1 << 20)  # hashing takes longer than it takes to find nothing
+    files = tmp_path / "mirror/pool"
+    files.mkdir(parents=True)
+    (files / "react_1.2.orig.tar.gz").write_bytes(content)
+    line = source_line(SourceFile("pool/react_1.2.orig.tar.gz", len(content), sums(content, "md5", "sha256")))
+    (tmp_path / "sources.txt").write_text(line)
+    [(_, sha512)] = sums(content, "sha512")
+
+    def package(name: str, *urls: str) -> write_lockfile.PackageToLock:
+        text = "".join(
+            f'{section} {{ src: "{url}" checksum: "sha512={sha512}" }}\n'
+            for section, url in zip(("url", 'extra-source "a"', 'extra-source "b"'), urls)
+        )
+        return write_lockfile.PackageToLock(name, "1.2", text, [], (), (), [], [], [])
+
+    far = "https://127.0.0.1:9/a"
+    packages = [package("other", far, f"file://{files}/x", far), package("react", far), package("later", far)]
+    values = {"store": str(tmp_path / "store"), "sources": str(tmp_path / "sources.txt"), "archive_mirrors": []}
+    request: Any = {**values, "mirrors": [f"file://{tmp_path}/mirror"]}
+    write_lockfile.lock_sources(packages, request, "session", Secrets(), record=True)
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert [[(one.name, one.sha256) for one in package.sources] for package in packages] == [
+        [("", sha256), ("b", sha256)],
+        [("", sha256)],
+        [("", sha256)],
+    ]
+    # Files of this machine are named in no lockfile, whatever is known of them.
+    assert [one.name for one in packages[0].out_of_reach] == ["a"]
 
 
 def test_the_pools_file_is_named_where_upstreams_is_in_reach_too(tmp_path: Path) -> None:

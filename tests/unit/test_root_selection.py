@@ -55,6 +55,7 @@ request:
 #v2v:lib_a:1=1.8
 #v2v:dune:6=4:odd=1
 #v2v:windows:1=1
+#v2v:only_named:2=1.5
 """
 VERSIONS = {"lib_a": ["1.8", "1.9", "1.10", "2.0~beta"], "dune": ["3.17"], "only-avoided": ["1"], "windows": ["1"]}
 
@@ -161,6 +162,7 @@ def test_the_librarys_reason() -> None:
         "    Rejected candidates:",
         "      lib%5fa.3: Incompatible with restriction: < 3",
         "      lib%5fa.2: Requires dune = 6",
+        "      lib%5fa.1: Requires only%5fnamed >= 2",
     ]
     solver: Any = Solver
     told = solver(None, Universe(TEXT), b"", b"", 1).in_opams_words(lines)
@@ -170,6 +172,7 @@ def test_the_librarys_reason() -> None:
         "  User requested = 1.9",
         "  lib_a.1.10: Incompatible with restriction: < 1.10",
         "  lib_a.1.9: Requires dune = 4:odd=1",
+        "  lib_a.1.8: Requires only_named >= 1.5",
     ]
     assert "cannot be installed together" in solver(None, Universe(TEXT), b"", b"", 1).in_opams_words([])
 

@@ -209,10 +209,25 @@ let deepest = 6
 let most_kinds = 3
 let most_lines = 40
 
-let opam_name universe name = Option.value ~default:name (Names.find_opt universe.names name)
+(* opam's name of one that only formulas have: CUDF's has %5f for what CUDF knows no character of. *)
+let decoded name =
+  let rec go = function
+    | [] -> []
+    | part :: rest -> (
+        match int_of_string_opt ("0x" ^ String.sub part 0 2) with
+        | Some code -> (String.make 1 (Char.chr code) ^ String.sub part 2 (String.length part - 2)) :: go rest
+        | None | exception Invalid_argument _ -> ("%" ^ part) :: go rest)
+  in
+  match String.split_on_char '%' name with first :: rest -> String.concat "" (first :: go rest) | [] -> name
+
+let opam_name universe name =
+  match Names.find_opt universe.names name with Some own -> own | None -> decoded name
 
 let opam_version universe name number =
-  Option.value ~default:(Printf.sprintf "(no. %d)" number) (Hashtbl.find_opt universe.versions (name, number))
+  let version name = Hashtbl.find_opt universe.versions (name, number) in
+  match version name with
+  | Some text -> text
+  | None -> Option.value ~default:(Printf.sprintf "(no. %d)" number) (version (decoded name))
 
 let title universe (p : Cudf.package) = opam_name universe p.package ^ "." ^ opam_version universe p.package p.version
 

@@ -29,6 +29,9 @@ DEBIAN = "debian:"
 _REMOTE = ("http://", "https://", "ftp://", DEBIAN)
 _TIMEOUT = 60
 _CHUNK = 1 << 20
+_ABSENT = (404, 410)
+# What servers answer to HEAD that know GET alone.
+_NO_HEAD = (403, 405, 501)
 _LARGEST = 8 << 30  # of an archive, in bytes: opam files do not say how large it is
 _CHECKSUM_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
 _ORIGINAL = re.compile(r"/([^/_]+)_([^/_]+)\.orig\.tar\.[a-z0-9]+$")
@@ -146,15 +149,20 @@ class SourceFinder:
             raise OutOfReach(found["error"])
         return Locked(wanted.name, tuple(found["urls"]), found["sha256"], found["size"])
 
+    def found_since(self, wanted: Wanted) -> Optional[Locked]:
+        """A source that `lock` did not find: whether one of the same checksums was found for another package since."""
+        remote = tuple(filter(_is_remote, wanted.urls))
+        return self._seen_before(replace(wanted, urls=remote)) if remote and wanted.checksums else None
+
     def _lock(self, package: str, wanted: Wanted) -> Locked:
         tried: List[str] = []
-        local = [url for url in wanted.urls if not url.lower().startswith(_REMOTE)]
+        local = [url for url in wanted.urls if not _is_remote(url)]
         if local:
             tried += [
                 f"{without_password(url)}: not http or https: files of this machine are not read" for url in local
             ]
             # The lockfile names places that are the same for everybody.
-            wanted = replace(wanted, urls=tuple(url for url in wanted.urls if url not in local))
+            wanted = replace(wanted, urls=tuple(filter(_is_remote, wanted.urls)))
         file = self._in_pool(wanted, tried)
         if file is not None:
             checksums = dict(file.checksums)
@@ -197,7 +205,7 @@ class SourceFinder:
         if any(url.startswith(DEBIAN) for url in urls):
             return urls
         files = self._by_checksum.get(("sha256", sha256), ())
-        return (*urls, *[DEBIAN + file.path for file in files if self._is_there(file)][:1])
+        return (*urls, *[DEBIAN + file.path for file in files if self._is_there(file, [])][:1])
 
     def _remember(self, wanted: Wanted, locked: Locked) -> Locked:
         if self._known:
@@ -236,8 +244,7 @@ class SourceFinder:
                 return False
             if self._known:
                 self._known.put(key, found)
-        elif not self._is_there(file):
-            tried.append(f"{DEBIAN}{file.path}: in the index, but on no mirror")
+        elif not self._is_there(file, tried):
             return False
         return self._fits(DEBIAN + file.path, found, wanted, tried)
 
@@ -255,22 +262,33 @@ class SourceFinder:
             wrong = [kind for kind, value in wanted.checksums if known.get(kind, value) != value]
             if wrong or "sha256" not in known:
                 tried.append(f"{DEBIAN}{file.path}: its {', '.join(wrong) or 'sha256'} does not fit")
-            elif self._is_there(file):
+            elif self._is_there(file, tried):
                 return file
-            else:
-                tried.append(f"{DEBIAN}{file.path}: in the index, but on no mirror")
         return None
 
-    def _is_there(self, file: SourceFile) -> bool:
+    def _is_there(self, file: SourceFile, tried: List[str]) -> bool:
+        """Whether a mirror has a file of the index. Why none has it goes into `tried`."""
         # Mirrors list source files in their index that they do not have.
+        reasons = []
         for mirror in self._mirrors:
-            try:
-                request = self._secrets.request(f"{mirror}/{file.path}", "HEAD")
-                with urllib.request.urlopen(request, timeout=_TIMEOUT):
-                    return True
-            except (OSError, ValueError, HTTPException):
-                continue
+            error = self._refusal(f"{mirror}/{file.path}", "HEAD")
+            if isinstance(error, urllib.error.HTTPError) and error.code in _NO_HEAD:
+                error = self._refusal(f"{mirror}/{file.path}", "GET")
+            if error is None:
+                return True
+            if not _says_absent(error):
+                reason = self._secrets.hide(str(getattr(error, "reason", error)))
+                reasons.append(f"{without_password(mirror)} did not say: {reason}")
+        tried.append(f"{DEBIAN}{file.path}: in the index, but {'; '.join(reasons) or 'on no mirror'}")
         return False
+
+    def _refusal(self, url: str, method: str) -> Optional[Exception]:
+        """What went wrong when a mirror was asked for a file; None if it has it. Its content is not read."""
+        try:
+            with urllib.request.urlopen(self._secrets.request(url, method), timeout=_TIMEOUT):
+                return None
+        except (OSError, ValueError, HTTPException) as error:
+            return error
 
     def _candidates(self, wanted: Wanted) -> Iterator[str]:
         for mirror in self._archive_mirrors:
@@ -325,6 +343,17 @@ class SourceFinder:
                 self._session.put(key, {"reason": reason})
             return None
         return {"size": size, **{kind: one.hexdigest() for kind, one in hashes.items()}}
+
+
+def _is_remote(url: str) -> bool:
+    return url.lower().startswith(_REMOTE)
+
+
+def _says_absent(error: Exception) -> bool:
+    """Whether a mirror said that it has no such file, rather than nothing that tells."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code in _ABSENT
+    return isinstance(getattr(error, "reason", error), FileNotFoundError)
 
 
 def _host(url: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Dict, Iterator, List, Sequence, Set, Tuple
+from urllib.parse import unquote
 
 from opam_sandbox.debian_versions import compare_versions
 from opam_sandbox.errors import ToolError
@@ -70,7 +71,7 @@ class Universe:
                 (found[1], int(found[2]), found[3]) for found in map(_COMMENT.match, _comments(paragraph)) if found
             ]
         for own, number, version in comments:
-            # Of a name without any package that is available, CUDF's name is not said: no formula that counts has it.
+            # Of a name without any package that is available, CUDF's name is not said: no answer has it, only reasons.
             self.names.setdefault(own, Name(own)).versions[number] = version
 
     def _add(self, values: Dict[str, str]) -> None:
@@ -91,8 +92,8 @@ class Universe:
         return {(name, version) for name, known in self.names.items() for version in known.available.values()}
 
     def own_name(self, cudf: str) -> str:
-        """opam's name for CUDF's."""
-        return self._own.get(cudf, cudf)
+        """opam's name for CUDF's, which has `%5f` for what CUDF knows no character of."""
+        return self._own.get(cudf) or unquote(cudf, errors="surrogateescape")
 
     def newest(self, name: str) -> List[int]:
         """The numbers of the available versions, newest first, those that are to be avoided last."""

@@ -126,14 +126,12 @@ def lock_sources(
         known,
     )
     errors: Dict[str, List[str]] = {}
-    with ThreadPoolExecutor(_DOWNLOADS) as pool:
-        futures = [(package, source, pool.submit(finder.lock, package.title, source)) for package, source in wanted]
-        for package, source, future in futures:
-            try:
-                package.sources.append(future.result())
-            except OutOfReach as error:
-                package.out_of_reach.append(source)
-                errors.setdefault(package.title, []).append(str(error))
+    for (package, source), found in zip(wanted, _found(finder, wanted)):
+        if isinstance(found, Locked):
+            package.sources.append(found)
+        else:
+            package.out_of_reach.append(source)
+            errors.setdefault(package.title, []).append(str(found))
     if not errors:
         return []
     if record:
@@ -148,6 +146,23 @@ def lock_sources(
         "repository. To write the lockfile all the same, for what needs no sources, set [opam].out_of_reach to "
         "'record': the packages named above then cannot be built from it."
     )
+
+
+def _found(finder: SourceFinder, wanted: Sequence[Tuple[PackageToLock, Wanted]]) -> List[Union[Locked, OutOfReach]]:
+    """What is found of each, or why nothing is, whatever the threads' order was."""
+
+    def lock_one(package: PackageToLock, source: Wanted) -> Union[Locked, OutOfReach]:
+        try:
+            return finder.lock(package.title, source)
+        except OutOfReach as error:
+            return error
+
+    with ThreadPoolExecutor(_DOWNLOADS) as pool:
+        found = list(pool.map(lock_one, *zip(*wanted)))
+    # An archive may have been found for another package meanwhile, by a checksum that no index states.
+    return [
+        one if isinstance(one, Locked) else finder.found_since(source) or one for one, (_, source) in zip(found, wanted)
+    ]
 
 
 def _lock_debs(
