@@ -32,6 +32,7 @@ BENCHMARKS = {
     "store": "a build whose layers are unpacked already or not, to each other and to `tar -x`",
     "memory": "the compiler, or the whole image, from nothing in 1, 2 and 4 GiB of memory, to no limit",
     "scale": "100 images of 50 layers, to the first 25 of them: time, memory, bytes",
+    "roots": "a health check of 100 to 4,000 roots whose builds are fake, per root, to 100; run again, to `list`",
     "remote": "a fresh machine beside a filled remote cache, to cold",
 }
 

@@ -19,6 +19,7 @@ from typing import Any, Iterable, List, Tuple, Type
 os.environ["__PANTS_BIN_NAME"] = "pants"
 
 from pants.build_graph.build_configuration import BuildConfiguration
+from pants.core.goals.export import ExportRequest
 from pants.core.goals.generate_lockfiles import GenerateLockfile
 from pants.core.goals.package import PackageFieldSet
 from pants.core.goals.publish import PublishFieldSet
@@ -188,6 +189,8 @@ def goals_page(backend: Backend) -> str:
         rows.append(f"| `pants {goal}` | {target_aliases(backend, backend.unions.get(union))} |")
     if any(is_ours(member) for member in backend.unions.get(GenerateLockfile)):
         rows.append("| `pants generate-lockfiles` | the resolves of `[opam].resolves` and of `[debian].resolves` |")
+    if any(is_ours(member) for member in backend.unions.get(ExportRequest)):
+        rows.append("| `pants export` | the resolves of `[opam].resolves`, as switches for [editors](../howto/editors.md) |")
     if any(is_ours(member) for member in backend.unions.get(PutativeTargetsRequest)):
         rows.append("| `pants tailor` | `opam_requirement` for files `*.opam` and `opam`, `opam_packages` for lockfiles |")
     parts += [

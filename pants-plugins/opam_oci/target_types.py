@@ -71,6 +71,7 @@ from opam_oci.fields.opam import (
 )
 from opam_oci.fields.publishing import OciImageRepositoriesField, OciImageSkipPushField, OciImageTagsField
 from opam_oci.fields.runtime_image import OciImageRuntimeBaseField, OciImageRuntimeField, OciImageRuntimeKeepField
+from opam_oci.fields.testing import OpamSkipLockedTestsField, OpamTestTimeoutField
 
 
 class OpamRequirementTarget(Target):
@@ -100,6 +101,8 @@ class OpamPackageTarget(Target):
         OpamPackageVersionField,
         OpamResolveField,
         OpamPackageDependenciesField,
+        OpamSkipLockedTestsField,
+        OpamTestTimeoutField,
     )
     help = help_text(
         """

@@ -11,10 +11,12 @@ from pants.engine.unions import UnionRule
 from opam_oci.fields.image import OciImageBaseField, OciImageLayersField, OciImagePackagesField, OciImageSharedWithField
 from opam_oci.fields.runtime_image import OciImageRuntimeBaseField, OciImageRuntimeField
 from opam_oci.images.layering import shared_with
-from opam_oci.images.packages import packages_by_resolve
+from opam_oci.images.packages import PackageSelection, packages_by_resolve
 from opam_oci.pants_engine.calls import addresses_of, parse_address, targets_of
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.lockfile import OpamLock
 from opam_oci.resolves.locks import OpamLockRequest, read_opam_lockfile
+from opam_oci.resolves.package_addresses import PackageTargetsRequest, find_package_targets, generator_of
 from opam_oci.subsystems.opam import OpamSubsystem
 
 
@@ -36,10 +38,13 @@ class InferImageDependencies(InferDependenciesRequest):
     infer_from = ImageDependenciesFieldSet
 
 
-def sibling(package: Address, name: str) -> Address:
-    """The address of another package of the same lockfile, made by the same target."""
-    generator = Address(package.spec_path, target_name=package.target_name, parameters=package.parameters)
-    return generator.create_generated(name)
+def generator_for(selection: PackageSelection, lock: OpamLock) -> Address | None:
+    """The `opam_packages` target that made the packages which an image names; None where it names those of projects alone."""
+    for address in selection.addresses:
+        package = lock.packages.get(address.generated_name or "")
+        if package is not None and not package.local:
+            return generator_of(address)
+    return None
 
 
 async def runtime_base_of(field_set: ImageDependenciesFieldSet) -> set[Address]:
@@ -73,14 +78,13 @@ async def packages_shared_with(field_set: ImageDependenciesFieldSet) -> set[Addr
 
 @rule
 async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSubsystem) -> InferredDependencies:
-    """The bases, the packages of images that share layers, and packages that `packages` does not reach along targets.
+    """The bases, the packages of images that share layers, packages that `packages` does not reach along targets.
 
     The last are post-dependencies on a cycle, which `opam_package` targets leave out. Raises InvalidFieldException.
     """
     field_set = request.field_set
     addresses = await addresses_of(field_set.packages.to_unparsed_address_inputs())
-    targets = await targets_of(addresses)
-    selections = packages_by_resolve(field_set.address, targets)
+    selections = packages_by_resolve(field_set.address, await targets_of(addresses))
     found = await runtime_base_of(field_set) | await packages_shared_with(field_set)
     for selection in selections:
         base = await parse_address(
@@ -92,7 +96,10 @@ async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSu
         )
         lock = await read_opam_lockfile(OpamLockRequest(selection.resolve), **implicitly())
         unreached = set(lock.image_closure(selection.names)) - lock.reached_by_targets(selection.names)
-        found |= {base, *(sibling(selection.example, name) for name in unreached)}
+        targets = await find_package_targets(
+            PackageTargetsRequest(selection.resolve, generator_for(selection, lock)), **implicitly()
+        )
+        found |= {base, *(targets.addresses[name] for name in unreached if name in targets.addresses)}
     return InferredDependencies(sorted(found))
 
 

@@ -28,7 +28,12 @@ class OpamLockfileSourceField(LockfileSourceField):
 
 
 class OpamLockfileDependenciesField(Dependencies):
-    help = "What the lockfile is solved from: the resolve's `opam_requirement` targets and the opam repositories."
+    help = help_text(
+        """
+        What the lockfile is solved from: the resolve's `opam_requirement` targets, the opam files of its `opam_project` targets,
+        and the opam repositories.
+        """
+    )
 
 
 class OpamHealthLockfileSourceField(LockfileSourceField):

@@ -19,6 +19,7 @@ from opam_oci.pants_engine.calls import parse_address
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.inputs import find_requirement_targets
 from opam_oci.resolves.opam_repositories import InvalidRepositoryError, parse_location
+from opam_oci.resolves.projects import find_opam_projects, opam_file_address
 from opam_oci.subsystems.debian import DebianSubsystem
 from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.subsystems.opam_health import OpamHealthSubsystem
@@ -118,13 +119,15 @@ class InferLockfileInputs(InferDependenciesRequest):
 
 @rule
 async def infer_lockfile_inputs(request: InferLockfileInputs, opam: OpamSubsystem) -> InferredDependencies:
-    """The resolve's requirements, with the opam files that they read, and the repositories in the build root.
+    """The resolve's requirements, with the opam files that they read, those of projects, and the repositories in the build root.
 
     A change of any makes the lockfile out of date, and every image of it an error until there is a new one.
     """
     resolve = request.field_set.resolve.value_or_default(opam)
     targets = await find_requirement_targets(**implicitly())
     found = [target.address for target in targets.by_resolve.get(resolve, ())]
+    projects = await find_opam_projects(**implicitly())
+    found += [opam_file_address(one, path) for one in projects.by_resolve.get(resolve, ()) for path in one.files]
     found += [file_target_address(OPAM_REPOSITORY, name, path) for name, path in repository_directories(opam)]
     return InferredDependencies(sorted(found))
 

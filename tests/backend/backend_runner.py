@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import gc
-import itertools
+import weakref
+from contextlib import contextmanager
+from typing import Callable, Iterator
 
 from pants.backend.project_info import count_loc, dependencies, dependents, filedeps, list_targets, paths, peek
 from pants.core import register as core
-from pants.core.goals import export, generate_lockfiles, package, publish, run, tailor
+from pants.core.goals import export, generate_lockfiles, package, publish, repl, run, tailor
 from pants.core.goals.tailor import PutativeTargets
 from pants.engine.fs import Digest, DownloadFile
 from pants.engine.internals.parametrize import Parametrize
+from pants.engine.internals.scheduler import Scheduler, SchedulerSession
 from pants.engine.rules import QueryRule
 from pants.testutil.rule_runner import RuleRunner
 from pants.vcs import changed
@@ -26,21 +28,16 @@ from opam_oci.goals.tailor import PutativeOpamTargetsRequest
 from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest
 from opam_oci.layers.package import PackageLayerRequest, PackageOutcome
 from opam_oci.locking.root_solutions import RootList, RootListRequest, RootSolutions, RootSolutionsRequest
+from opam_oci.projects.sources import ProjectTree, ProjectTreeRequest
 from opam_oci.resolves.inputs import ResolveInputs, ResolveInputsRequest
 from opam_oci.resolves.lockfile import OpamLock
 from opam_oci.resolves.locks import OpamLockRequest
 from opam_oci.resolves.opam_repositories import OpamRepository, OpamRepositoryRequest
 from opam_oci.sandbox.tool import SandboxTool
 
-# A runner lies in a cycle: it watches the file system until it is collected, and a user may watch 128 times at once.
-COLLECTED_AFTER = 16
-_made = itertools.count(1)
-
 
 def new_runner(*bootstrap_args: str) -> RuleRunner:
     """A scheduler of its own, with an empty cache unless `--local-store-dir` is given."""
-    if next(_made) % COLLECTED_AFTER == 0:
-        gc.collect()
     return RuleRunner(
         rules=[
             *core.rules(),
@@ -56,6 +53,7 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             *paths.rules(),
             *peek.rules(),
             *publish.rules(),
+            *repl.rules(),
             *run.rules(),
             *tailor.rules(),
             *register.rules(),
@@ -67,6 +65,7 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             QueryRule(OpamLock, [OpamLockRequest]),
             QueryRule(OpamRepository, [OpamRepositoryRequest]),
             QueryRule(PackageOutcome, [PackageLayerRequest]),
+            QueryRule(ProjectTree, [ProjectTreeRequest]),
             QueryRule(ResolveInputs, [ResolveInputsRequest]),
             QueryRule(RootList, [RootListRequest]),
             QueryRule(RootSolutions, [RootSolutionsRequest]),
@@ -91,3 +90,33 @@ OPTIONS = (
     "--debian-mirrors=['http://127.0.0.1:9/debian']",
     "--no-opam-check-host",
 )
+
+
+_sessions: weakref.WeakSet[SchedulerSession] = weakref.WeakSet()
+
+
+def _noted(new_session: Callable[..., SchedulerSession]) -> Callable[..., SchedulerSession]:
+    def noting(scheduler: Scheduler, *args: object, **named: object) -> SchedulerSession:
+        session = new_session(scheduler, *args, **named)
+        _sessions.add(session)
+        return session
+
+    return noting
+
+
+Scheduler.new_session = _noted(Scheduler.new_session)  # type: ignore[method-assign]
+
+
+@contextmanager
+def runners_end() -> Iterator[None]:
+    """At the end the runners that were made in here let go of what they have of the system. They cannot be used any more.
+
+    A runner in which a rule failed is never collected: the engine keeps the error, whose traceback keeps the runner, which keeps
+    the engine. Each takes memory, and watches the file system, which a user may do 128 times at once."""
+    before = {session.scheduler for session in _sessions if vars(session)}
+    yield
+    sessions = [session for session in _sessions if vars(session) and session.scheduler not in before]
+    for scheduler in {session.scheduler for session in sessions}:
+        vars(scheduler).clear()
+    for session in sessions:
+        vars(session).clear()

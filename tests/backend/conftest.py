@@ -10,7 +10,13 @@ from pants.engine.fs import FileContent
 from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci.sandbox import tool as sandbox
-from tests.backend.backend_runner import OPTIONS, new_runner
+from tests.backend.backend_runner import OPTIONS, new_runner, runners_end
+
+
+@pytest.fixture(autouse=True)
+def no_runner_is_left() -> Iterator[None]:
+    with runners_end():
+        yield
 
 
 @pytest.fixture

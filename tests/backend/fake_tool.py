@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import pathlib
+import shutil
 import sys
 import time
 
@@ -59,12 +60,22 @@ def read_layers(request):
     return [json.loads(pathlib.Path(path, "layer.json").read_text()) for path in request["layers"]]
 
 
-def build(request):
-    layers = read_layers(request)
+def read_sources(request):
+    """All that a package is built from is there."""
     package = request["package"]
     for source in [*package["sources"], *package["debs"]]:
         content = pathlib.Path(source["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == source["sha256"], source
+    for entry in request.get("tree", ()):
+        path = pathlib.Path("tree", entry["path"])
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"], entry
+        assert os.access(path, os.X_OK) == entry["executable"], entry
+
+
+def build(request):
+    layers = read_layers(request)
+    package = request["package"]
+    read_sources(request)
     log = "\n".join(f"line {n} of {package['name']}" for n in range(1, 101))
     words = package["opam"].split()
     if "environment" in words:
@@ -88,7 +99,7 @@ def build(request):
     if "fail" in words:
         raise SystemExit(f"error: {package['name']} does not compile")
     below = [f"{layer['kind']}:{layer['name']}" for layer in layers]
-    data = {"package": package, "below": below}
+    data = {"package": package, "below": below, **{key: request[key] for key in ("tree",) if key in request}}
     write_layer("package", package["name"], package["version"], data, "corrupt" in words)
 
 
@@ -140,11 +151,17 @@ def lock_opam(request):
         nothing: "dict[str, list[str]]" = {"files": [], "depends": [], "post": [], "test": [], "doc": [], "depexts": []}
         names = [requirement.partition("=")[0].partition(">")[0] for requirement in request["requirements"]]
         packages = [{"name": name, "version": "2", "opam": seen, **nothing} for name in names]
+        packages += [
+            {"name": one["name"], "version": "dev", "opam": seen, "local": one["path"], **nothing}
+            for one in request.get("local", [])
+            if one.get("build")
+        ]
         notes = ["old is deprecated."] if "old" in request["requirements"] else []
         pathlib.Path("solution.json").write_text(json.dumps({"packages": packages, "notes": notes}))
     elif step == "lock-roots":
         requests = importlib.import_module("opam_sandbox.locking.requests")
-        solutions = read_request(request["solutions"], requests.RootSolutions)
+        root_requests = importlib.import_module("opam_sandbox.locking.root_requests")
+        solutions = read_request(request["solutions"], root_requests.RootSolutions)
         read_request(request["indexes"], requests.Indexes)
         pathlib.Path("lockfile").write_text(health_lockfile(request, solutions["roots"]))
         pathlib.Path("notes.json").write_text(json.dumps(["a.1: a note."]))
@@ -168,7 +185,8 @@ def lock_opam(request):
             ]
             pathlib.Path("solutions.json").write_text(json.dumps({"roots": roots, "facts": facts}))
         else:
-            listed = [{"compiler": one, "packages": [], "revdeps": []} for one in request["compilers"]]
+            packages = [] if request["revdeps_of"] else [{"name": "a", "version": "1", "synopsis": seen}]
+            listed = [{"compiler": one, "packages": packages, "revdeps": []} for one in request["compilers"]]
             pathlib.Path("roots.json").write_text(json.dumps({"compilers": listed}))
     else:
         assert os.listdir("prepared") == ["base.json"] and os.path.exists(request["sources"])
@@ -182,12 +200,12 @@ def lock_opam(request):
             "solve": json.loads(solution["packages"][0]["opam"]) if solution["packages"] else {},
             "lock": request,
         }
-        names = [package["name"] for package in solution["packages"]]
-        pathlib.Path("lockfile").write_text(opam_lockfile(request, names, json.dumps(steps, sort_keys=True)))
+        text = opam_lockfile(request, solution["packages"], json.dumps(steps, sort_keys=True))
+        pathlib.Path("lockfile").write_text(text)
         pathlib.Path("notes.json").write_text(json.dumps(solution["notes"]))
 
 
-def opam_lockfile(request, names, seen):
+def opam_lockfile(request, packages, seen):
     text = f"""[metadata]
 lock_version = 1
 kind = "opam"
@@ -199,11 +217,12 @@ repositories = {json.dumps(request["repositories"])}
 options = {json.dumps(request["options"])}
 opam_files = {json.dumps(request["opam_files"])}
 """
-    for name in names:
+    for package in packages:
+        local = f'\nlocal = "{package["local"]}"' if "local" in package else ""
         text += f"""
 [[package]]
-name = "{name}"
-version = "2"
+name = "{package["name"]}"
+version = "{package["version"]}"{local}
 depends = []
 post_depends = []
 depexts = []
@@ -268,16 +287,61 @@ def made_of_layers(command):
     return make
 
 
+def test(request):
+    """Its output is what it sees; what an opam file says with `tests_say=PATH` also goes there, `tests_print=HEX` prints these
+    bytes, and a file of the project that is named `broken` is a test that fails."""
+    below = [layer["name"] for layer in read_layers(request)]
+    read_sources(request)
+    seen = {"below": below, "with_test": request["with_test"], "live": request.get("live", False)}
+    seen["attempt"] = os.environ.get("ATTEMPT", "0")
+    print(json.dumps(seen))
+    words = request["package"]["opam"].split()
+    for word in words:
+        if word.startswith("tests_say="):
+            with open(word.partition("=")[2], "a") as notes:
+                notes.write(json.dumps(seen) + "\n")
+        if word.startswith("tests_print="):
+            sys.stdout.flush()
+            sys.stdout.buffer.write(bytes.fromhex(word.partition("=")[2]))
+        if word.startswith("tests_take="):
+            time.sleep(float(word.partition("=")[2]))
+    if "failing_tests" in words or any(entry["path"] == "broken" for entry in request.get("tree", ())):
+        raise SystemExit(f"error: {request['package']['name']} does not pass its tests")
+    if "flaky_tests" in words and seen["attempt"] == "0":
+        raise SystemExit("error: not yet")
+
+
+def lint(request):
+    """Says what it is asked for; a file in which `wrong` stands has an error."""
+    assert [layer["kind"] for layer in read_layers(request)] == ["base", "opam-root"]
+    status = 0
+    for entry in request["files"]:
+        content = pathlib.Path(entry["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+        status |= b"wrong" in content
+        print(entry["path"], *request["arguments"], "Errors." if status else "Passed.")
+    sys.exit(status)
+
+
 def shell(request):
     """Writes what it is asked for where its command says, and ends as that says."""
     below = [layer["name"] for layer in read_layers(request)]
-    for source in [*request["package"]["sources"], *request["package"]["debs"]]:
-        assert hashlib.sha256(pathlib.Path(source["file"]).read_bytes()).hexdigest() == source["sha256"], source
+    read_sources(request)
     if request["command"]:
         target, status = request["command"]
         seen = {"request": request, "below": below, "env": dict(os.environ)}
         pathlib.Path(target).write_text(json.dumps(seen))
         sys.exit(int(status))
+
+
+def enter(request, words):
+    """Writes what it is asked for where the last words of its command say, or FAKE_SEEN, and ends as they say."""
+    below = [layer["name"] for layer in read_layers(request)]
+    command = [*request["command"], *words]
+    seen = {"request": request, "below": below, "env": dict(os.environ), "command": command}
+    told = command[-2:] if command[-1].isdigit() else [os.environ["FAKE_SEEN"], "0"]
+    pathlib.Path(told[0]).write_text(json.dumps(seen))
+    sys.exit(int(told[1]))
 
 
 def contents(request):
@@ -291,13 +355,38 @@ def contents(request):
     pathlib.Path("contents.json").write_text(json.dumps({"entries": entries, "hides": hides}))
 
 
+def export(request):
+    """The switch is one file, which says what was asked for. A package with `unexportable` in its opam file fails."""
+    below = []
+    for path in request["layers"]:
+        [blob] = pathlib.Path(path, "blobs/sha256").iterdir()
+        below.append(json.loads(blob.read_text()))
+    layers = read_layers(request)
+    tree = pathlib.Path(request["tree"])
+    tree.mkdir(parents=True, exist_ok=True)
+    if any("unexportable" in layer["package"]["opam"].split() for layer in below):
+        shutil.rmtree(request["made_by"])
+        raise SystemExit("error: it is in no switch")
+    seen = {
+        "request": request,
+        "packages": [layer["name"] for layer in layers],
+        "argv": sys.argv,
+        "env": dict(os.environ),
+    }
+    (tree / "env.sh").write_text(json.dumps(seen))
+    shutil.rmtree(request["made_by"])
+
+
 COMMANDS = {
-    "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build, "shell": shell},
+    "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build, "test": test, "shell": shell},
     "imaging": {
         "state": state,
         **{command: made_of_layers(command) for command in ("repack", "merge", "runtime")},
         "archive": archive,
     },
+    "entering": {"enter": enter},
+    "linting": {"lint": lint},
+    "exporting": {"export": export},
     "looking": {"contents": contents},
     "locking": {"lock-debian": lock_debian, "lock-opam": lock_opam},
 }
@@ -307,6 +396,10 @@ def main():
     if os.environ.get(cli.ONLY_LOOK):
         sys.exit(cli.NOT_KNOWN)
     command, path, *rest = sys.argv[1:]
+    if command == "enter":
+        # Where it starts is its caller's to say.
+        directory, path = os.path.split(path)
+        os.chdir(directory or ".")
     # By hand, a request comes without what it should be.
     sha256 = rest[1] if rest[:1] == ["--sha256"] else ""
     part = next(part for part, commands in COMMANDS.items() if command in commands)
@@ -317,7 +410,7 @@ def main():
     except RequestError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    COMMANDS[part][command](request)
+    COMMANDS[part][command](request, *([rest[1:]] if command == "enter" else []))
 
 
 if __name__ == "__main__":

@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from bench.examples import EXAMPLES, CannotChange, Example, change_base, change_package
 from bench.figures import Row, plot, table, write_json
+from bench.roots import Measured, chosen, lockfile, rows
 from bench.scale import generate, packages_of
 from opam_oci.layers.opam_text import seen_by_builds
+from opam_oci.resolves.health_lock import read_health_lock
 from opam_oci.resolves.lockfile_reader import read_opam_lock
+from opam_sandbox.layer.description import read_layer
+from opam_sandbox.locking.repositories import Packages
+from opam_sandbox.locking.root_nodes import Described
 from tests.support.checkout import ROOT
 
 
@@ -93,3 +101,51 @@ def test_figures(tmp_path: Path) -> None:
     write_json(tmp_path / "x/figures.json", rows, {"image": "hello"})
     written = json.loads((tmp_path / "x/figures.json").read_text())
     assert written["rows"][0]["ratio"] == 0.25 and written["image"] == "hello"
+
+
+def test_a_health_check_of_solutions(tmp_path: Path) -> None:
+    """What `opam-health` reads, with a node for each package over other dependencies, and a root without a solution."""
+    with zipfile.ZipFile(tmp_path / "packages.zip", "w") as archive:
+        for title, text in {"a.1": 'depends: "b"', "b.1": "", "b.2": 'depends: "c" {post}', "c.1": ""}.items():
+            archive.writestr(
+                f"{title.partition('.')[0]}.{title.partition('.')[2]}/opam", f'opam-version: "2.0"\n{text}\n'
+            )
+    roots = [
+        {"name": "a", "version": "1", "packages": {"a": "1", "b": "1"}},
+        {"name": "b", "version": "2", "packages": {"b": "2", "c": "1"}},
+        {"name": "d", "version": "1", "reason": "none"},
+    ]
+    made = lockfile(Described(Packages(tmp_path / "packages.zip"), {}), chosen(roots, 9))
+    lock = read_health_lock("health.lock", "health", json.dumps(made).encode())
+    assert sorted(node.partition("/")[0] for node in lock.nodes) == ["a.1", "b.1", "b.2", "c.1"]
+    found = {root.name: root for root in lock.roots}
+    assert found["d"].reason and [one.partition("/")[0] for one in found["b"].later] == ["c.1"]
+    assert [node.package.name for node in lock.below(found["a"].node)] == ["b"]
+    assert len(chosen(roots, 2)) == 2 and chosen(roots, 2) == chosen(roots[::-1], 2)
+
+
+def test_rows_of_roots() -> None:
+    """Per root and per node of the lockfile."""
+    small = Measured(100, 200, 0, 10.0, 2.0, 400, 2000, 1.0, 0.5)
+    large = Measured(400, 600, 3, 60.0, 9.0, 1000, 6000, 4.5, 0.5)
+    made = rows([small, large])
+    ratios = {row.subject.partition(",")[0]: round(row.ratio, 3) for row in made}
+    assert ratios == {
+        "a root of 400 roots": 1.5,
+        "a node of 400 roots": 2.0,
+        "pantsd's processor time for a node of 400 roots": 1.5,
+        "nodes of Pants' graph for a node of 400 roots": 1.0,
+        "pantsd's peak after 400 roots": 2.5,
+        "a root of 100": 0.01,
+        "a root of 400": 0.02,
+    }
+    assert [(row.goal, row.missed) for row in made if row.goal] == [(0.04, False), (0.04, False)]
+
+
+def test_the_fake_builder_makes_layers(tmp_path: Path) -> None:
+    request = {"package": {"name": "a", "version": "1"}}
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    tool = ROOT / "bench/fake_builder/tool.py"
+    subprocess.run([sys.executable, str(tool), "build", "request.json", "--sha256", ""], cwd=tmp_path, check=True)
+    layer = read_layer(tmp_path)
+    assert (layer.name, layer.version, layer.kind) == ("a", "1", "package") and layer.blob.exists()

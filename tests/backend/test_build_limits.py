@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pants.core.goals.package import Package
 from pants.engine.internals.scheduler import ExecutionError
 from pants.engine.process import Process
 from pants.engine.streaming_workunit_handler import WorkunitsCallbackFactory
 from pants.testutil.option_util import create_subsystem
-from pants.testutil.rule_runner import QueryRule, RuleRunner
+from pants.testutil.rule_runner import GoalRuleResult, QueryRule, RuleRunner
 
+from opam_oci.goals.opam_health import OpamHealth
+from opam_oci.goals.opam_revdeps import OpamRevdeps
 from opam_oci.layers.package import (
     BuildProcess,
     BuildProcessRequest,
@@ -21,9 +24,12 @@ from opam_oci.layers.package import (
     PackageOutcome,
 )  # fmt: skip
 from opam_oci.sandbox.asked import AskRequest, ask
-from opam_oci.subsystems.opam import BadLimitError, OpamSubsystem
+from opam_oci.subsystems.build_limits import BadLimitError, BuildLimitOptions
+from opam_oci.subsystems.opam import OpamSubsystem
 from tests.backend.backend_runner import OPTIONS, new_runner
-from tests.backend.locktext import Pkg, project
+from tests.backend.locktext import Node, Pkg, image, node_id, project
+from tests.backend.test_opam_health import HEALTH_OPTIONS, root
+from tests.backend.test_opam_health import project as health_project
 from tests.backend.test_processes import LAYER
 
 LIMITS = (
@@ -33,7 +39,7 @@ LIMITS = (
 
 
 def limits(**options: Any) -> Any:
-    defaults = {"build_timeout": "", "build_memory_limit": 0, "build_processes_limit": 0, "build_disk_limit": 0}
+    defaults = {"build_timeout": "", "build_memory_limit": "", "build_processes_limit": 0, "build_disk_limit": ""}
     return create_subsystem(OpamSubsystem, **{**defaults, **options}).build_limits()
 
 
@@ -45,10 +51,35 @@ def test_times(text: str, seconds: int) -> None:
     assert limits(build_timeout=text) == {"time": seconds}
 
 
-@pytest.mark.parametrize("text", ["half an hour", "-5", "1.5h", "30x", "s", "5m1h"])
+@pytest.mark.parametrize("text", ["half an hour", "-5", "1.5h", "30x", "s", "5m1h", "9" * 20])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(BadLimitError, match=r"`\[opam\].build_timeout` is .*; it takes `30m`"):
         assert limits(build_timeout=text) is None
+
+
+@pytest.mark.parametrize(
+    "text, size",
+    [
+        ("4GiB", 4 << 30),
+        ("4 gib", 4 << 30),
+        ("1.5G", 3 << 29),
+        ("512MB", 512 << 20),
+        ("1TiB", 1 << 40),
+        ("7", 7),
+        ("7B", 7),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert limits(build_memory_limit=text) == {"memory": size} and limits(build_disk_limit=text) == {"disk": size}
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "4XiB", "GiB", "1e9", "4 GiB or so", "50%", "9" * 19])
+def test_what_is_no_size(text: str) -> None:
+    for option in ("build_memory_limit", "build_disk_limit"):
+        with pytest.raises(
+            BadLimitError, match=rf"`\[opam\].{option}` is .*; it takes a number and a unit, such as `4GiB`"
+        ):
+            limits(**{option: text})
 
 
 def test_what_is_no_limit() -> None:
@@ -57,11 +88,56 @@ def test_what_is_no_limit() -> None:
         limits(build_processes_limit=-1)
 
 
-def test_a_bad_limit_is_an_error_of_a_build(rule_runner: RuleRunner, fake_tool: None) -> None:
-    rule_runner.write_files(project(Pkg("a")))
-    rule_runner.set_options([*OPTIONS, "--opam-build-timeout=soon"])
-    with pytest.raises(ExecutionError, match=r"`\[opam\].build_timeout` is 'soon'"):
-        rule_runner.request(PackageOutcome, [PackageLayerRequest("default", "a")])
+BAD = {
+    "build_timeout": "soon",
+    "build_memory_limit": "much",
+    "build_processes_limit": "-1",
+    "build_disk_limit": "10 GiB of it",
+}
+
+
+def test_each_limit_is_tried() -> None:
+    assert set(BAD) == {
+        name for name in vars(BuildLimitOptions) if name.startswith("build_") and name != "build_limits"
+    }
+
+
+@pytest.mark.parametrize("option", sorted(BAD))
+@pytest.mark.parametrize("goal", ["package", "opam-health", "opam-revdeps"])
+def test_a_bad_limit_is_an_error_at_once(
+    rule_runner: RuleRunner, fake_tool: None, tmp_path: Path, goal: str, option: str
+) -> None:
+    """Of a goal that would build, before it asks for anything."""
+    notes = tmp_path / "notes"
+    files = project(Pkg("a", opam=f"note_in={notes}"), image=image("a"))
+    checked = health_project([Node(node_id("a.1"), opam=f"note_in={notes}")], [root("a.1")])
+    files["3rdparty/opam/BUILD"] += checked["3rdparty/opam/BUILD"]
+    rule_runner.write_files({**checked, **files})
+    kind, arguments = {
+        "package": (Package, ["images:image"]),
+        "opam-health": (OpamHealth, ["3rdparty/opam:health"]),
+        # What depends on it would be solved, which takes longer than a build.
+        "opam-revdeps": (OpamRevdeps, ["--of=a", "--build", "3rdparty/opam:health"]),
+    }[goal]
+
+    def run(*options: str) -> GoalRuleResult:
+        return rule_runner.run_goal_rule(
+            kind, global_args=[*HEALTH_OPTIONS, *options], args=arguments, env_inherit={"PATH"}
+        )
+
+    said = rf"`\[opam\].{option}` is .*; it takes "
+    with pytest.raises(ExecutionError, match=said) as raised:
+        run(f"--opam-{option.replace('_', '-')}={BAD[option]}")
+    assert [type(one) for one in raised.value.wrapped_exceptions] == [BadLimitError]
+    assert not notes.exists()
+    if goal != "opam-revdeps":
+        assert run().exit_code == 0 and notes.read_text() == "a.1\n"
+
+
+@pytest.mark.parametrize("option, value", [("build_processes_limit", 1 << 62), ("build_disk_limit", f"{1 << 32}GiB")])
+def test_what_no_machine_has(option: str, value: object) -> None:
+    with pytest.raises(BadLimitError, match=rf"`\[opam\].{option}` is {1 << 62}; it takes a number from 0 to"):
+        limits(**{option: value})
 
 
 def asking(output: Any, request: Any, *bootstrap_args: str) -> RuleRunner:

@@ -14,24 +14,27 @@ import pytest
 
 from opam_sandbox import inherited
 from opam_sandbox.building import cli as building
+from opam_sandbox.entering import cli as entering
+from opam_sandbox.exporting import cli as exporting
 from opam_sandbox.imaging import cli as imaging
 from opam_sandbox.layer.description import read_layer
+from opam_sandbox.linting import cli as linting
 from opam_sandbox.locking import cli as locking
-from opam_sandbox.locking.requests import (
-    BaseFacts,
-    Indexes,
-    ListedRoots,
-    LockOpamRequest,
-    RootSolutions,
-    Solution,
-    SolverPackage,
-)
+from opam_sandbox.locking.opam_steps import LockOpamRequest
+from opam_sandbox.locking.requests import BaseFacts, Indexes, Solution
+from opam_sandbox.locking.root_requests import ListedRoots, RootSolutions, SolverPackage
 from opam_sandbox.looking import cli as looking
 from opam_sandbox.request import check, read_request
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
-COMMANDS = {command: part for part in (building, imaging, locking, looking) for command in part.COMMANDS}
+COMMANDS = {
+    command: part
+    for part in (building, entering, exporting, imaging, linting, locking, looking)
+    for command in part.COMMANDS
+}
+
+_PARTS = ("building", "entering", "exporting", "imaging", "linting", "locking", "looking")
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
 EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
@@ -92,6 +95,19 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
         }
     ],
     "contents": [{"layers": ["in/package"]}],
+    "export": [
+        {
+            "layers": ["in/package"],
+            "resolve": "default",
+            "prefix": "/nowhere/dist/export/opam/default/switch",
+            "tree": "/nowhere/dist/export/opam/.switches/default/switch",
+            "made_by": "/nowhere/dist/export/opam/default/.export",
+            "variables": ["PATH=/home/opam/.opam/default/bin:/bin"],
+            "depexts": {"lwt.5.6.1": ["libev-dev"]},
+            "compiler": "5.3.0",
+            "check_host": True,
+        }
+    ],
     "state": [
         {
             "store": "store",
@@ -158,7 +174,11 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "repositories": ["own"],
             "requirements": ["lwt", "old"],
             "constraints": [],
-            "local": [{"name": "own", "opam": "", "path": "own.opam", "target": "src:own"}],
+            "local": [
+                {"name": "own", "opam": "", "path": "own.opam", "target": "src:own"},
+                {"name": "built", "opam": "", "path": "a/built.opam", "target": "a", "build": True, "directory": "a"},
+            ],
+            "root": "/srv/project",
             "with_test": False,
             "with_doc": False,
             "prefer_oldest": False,
@@ -197,6 +217,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "compilers": [""],
             "solver": "in/package",
             "all_versions": False,
+            "installable": True,
             "revdeps_of": ["lwt"],
             "constraints": [],
         },
@@ -223,8 +244,29 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
         },
     ],
 }
+REQUESTS["build"][0]["tree"] = []
+REQUESTS["lint"] = [
+    {
+        "store": "store",
+        "layers": ["in/base", "in/opam-root"],
+        "files": [{"path": "src/a.opam", "file": "gcc.deb", "sha256": hashlib.sha256(b"deb").hexdigest()}],
+        "arguments": ["--strict"],
+    }
+]
+REQUESTS["test"] = [{**REQUESTS["build"][0], "live": False}]
 REQUESTS["shell"] = [
     {**REQUESTS["build"][0], "command": [], "after_build": False, "network": False, "keep": ""},
+]
+REQUESTS["enter"] = [
+    {
+        "store": "store",
+        "layers": ["in/base", "in/package"],
+        "command": ["dune", "build"],
+        "mounts": [{"source": "/src", "target": "/src", "writable": True}],
+        "cwd": "/src",
+        "env": ["NAME=value"],
+        "network": False,
+    }
 ]
 CASES = [(command, number) for command, requests in REQUESTS.items() for number, _ in enumerate(requests)]
 
@@ -254,7 +296,7 @@ def fake(command: str, request: Dict[str, Any]) -> "subprocess.CompletedProcess[
 
 def test_the_commands_are_those_that_processes_run() -> None:
     parts = json.loads((REPOSITORY / "src/opam_sandbox/parts.json").read_text())
-    asked = {command for name in ("building", "imaging", "locking", "looking") for command in parts[name]["commands"]}
+    asked = {command for name in _PARTS for command in parts[name]["commands"]}
     assert set(REQUESTS) == set(COMMANDS) == asked
 
 

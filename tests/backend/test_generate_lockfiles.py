@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
 from opam_oci.downloads import debian_mirrors
+from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest
 from opam_oci.resolves.inputs import ResolveInputs, ResolveInputsRequest
 from opam_oci.resolves.lockfile_reader import read_opam_lock
 from opam_oci.resolves.opam_repositories import (
@@ -487,3 +489,49 @@ def test_a_missing_lockfile_is_an_error_again_after_generating(rule_runner: Rule
     generate(rule_runner, "trixie")
     with pytest.raises(ExecutionError, match="3rdparty/opam/default.lock: it does not exist"):
         rule_runner.run_goal_rule(List, global_args=OPTIONS, args=["::"])
+
+
+def test_projects(rule_runner: RuleRunner) -> None:
+    """Before a lockfile has their packages; then they are in it, and their targets are there."""
+    files = {
+        "src/app/BUILD": 'opam_project(name="p")\n',
+        "src/app/app.opam": "an opam file",
+        "src/lib/BUILD": 'opam_requirement(name="r", source="lib.opam")\n',
+        "src/lib/lib.opam": "",
+    }
+    rule_runner.write_files({**FILES, **files, "3rdparty/debian/trixie.lock": debian_lock()})
+    assert "Lockfile diff" in generate(rule_runner, "default", args=("--diff",)).stderr
+    steps = seen(rule_runner)
+    assert steps["solve"]["local"] == [
+        {
+            "name": "app",
+            "opam": "an opam file",
+            "path": "src/app/app.opam",
+            "target": "src/app:p",
+            "build": True,
+            "directory": "src/app",
+        },
+        {"name": "lib", "opam": "", "path": "src/lib/lib.opam", "target": "src/lib:r"},
+    ]
+    assert "root" not in steps["solve"]
+    text = read(rule_runner, "3rdparty/opam/default.lock")
+    lock = read_opam_lock("p", "default", text.encode())
+    assert {package.name: package.local for package in lock.packages.values()} == {
+        "a": "",
+        "app": "src/app/app.opam",
+        "b": "",
+    }
+    rule_runner.write_files({"3rdparty/opam/default.lock": text})
+    rule_runner.set_options([*OPTIONS, REPOSITORIES])
+    plan = rule_runner.request(BuildPlan, [BuildPlanRequest("default")])
+    assert plan.lock == dataclasses.replace(lock, path="3rdparty/opam/default.lock")
+    # An opam file with a path of this machine: where the build root is decides on what it means.
+    rule_runner.write_files({"src/app/app.opam": f'pin-depends: ["x.1" "file://{rule_runner.build_root}/src/lib"]'})
+    generate(rule_runner, "default")
+    assert seen(rule_runner)["solve"]["root"] == rule_runner.build_root
+
+
+def test_a_project_with_nothing_to_build(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files({**FILES, "3rdparty/debian/trixie.lock": debian_lock(), "src/BUILD": "opam_project()\n"})
+    assert "`opam_project` target src:src has no opam file" in problem(rule_runner, "default")
+    generate(rule_runner, "other", "second")

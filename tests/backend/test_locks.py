@@ -210,8 +210,9 @@ def test_two_opam_files_of_one_package(rule_runner: RuleRunner) -> None:
     build = "".join(f'opam_requirement(name="{n}", source="{n}/mine.opam")\n' for n in "xy")
     files = {f"3rdparty/opam/{n}/mine.opam": "x" for n in "xy"}
     rule_runner.write_files({**project(Pkg("a"), opam_build=build), **files})
-    assert "3rdparty/opam/y/mine.opam and 3rdparty/opam/x/mine.opam are opam files of one package" in problem(
-        rule_runner
+    assert (
+        "y/mine.opam (of 3rdparty/opam:y) and 3rdparty/opam/x/mine.opam (of 3rdparty/opam:x) are opam files of one"
+        in problem(rule_runner)
     )
 
 

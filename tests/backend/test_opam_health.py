@@ -9,9 +9,13 @@ from typing import Mapping, Sequence
 
 import pytest
 from pants.core.goals.generate_lockfiles import GenerateLockfilesGoal
+from pants.engine.goal import Goal
+from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
 from opam_oci.goals.opam_health import OpamHealth
+from opam_oci.goals.opam_list import OpamList
+from opam_oci.goals.opam_revdeps import OpamRevdeps
 from tests.backend.backend_runner import OPTIONS, new_runner
 from tests.backend.locktext import DEBIAN_BUILD, Node, debian_lock, health_lock, node_id
 
@@ -212,6 +216,27 @@ def test_a_run_that_has_no_time(rule_runner: RuleRunner, tmp_path: Path) -> None
     assert results(rule_runner)["good.1"]["status"] == "success"
 
 
+@pytest.mark.parametrize(
+    "option, said",
+    [
+        ("--opam-health-time-limit=-1", r"`\[opam-health\].time_limit` is -1; it takes seconds"),
+        ("--opam-health-fail-on=regressions", r"`regressions`, and there is nothing to compare with: .*baseline"),
+        ("--opam-health-baseline=before.json", r"`before.json` for option `baseline` .* does not exist"),
+    ],
+)
+@pytest.mark.parametrize("kind", [OpamHealth, OpamRevdeps])
+def test_options_that_make_no_sense(
+    rule_runner: RuleRunner, fake_tool: None, kind: "type[Goal]", option: str, said: str
+) -> None:
+    """A run that compares with nothing would find no regression, whatever fails."""
+    rule_runner.write_files(project([Node(node_id("bad.1"), opam="fail")], [root("bad.1")]))
+    more = ["--of=bad", "--build"] if kind is OpamRevdeps else []
+    with pytest.raises(ExecutionError, match=said):
+        rule_runner.run_goal_rule(
+            kind, global_args=[*HEALTH_OPTIONS, option], args=[*more, "3rdparty/opam:health"], env_inherit={"PATH"}
+        )
+
+
 def test_a_stale_lockfile(rule_runner: RuleRunner) -> None:
     rule_runner.write_files(project([Node(node_id("a.1"))], [root("a.1")], packages=["b"]))
     with pytest.raises(Exception, match=r"(?s)out of date.*generate-lockfiles --resolve=health"):
@@ -277,6 +302,37 @@ def test_the_lockfile_is_made_of_the_checks_fields(rule_runner: RuleRunner) -> N
     seen = json.loads(lock["package"][0]["opam"])
     assert seen["asked"] == ["test"] and seen["suite"] == "trixie"
     assert [(root["name"], root["compiler"]) for root in lock["root"]] == [("a", "ocaml=5.3.0"), ("b", "ocaml=5.3.0")]
+
+
+@pytest.mark.usefixtures("fake_tool")
+def test_what_is_listed(rule_runner: RuleRunner) -> None:
+    """What is available is so with any compiler; what can be installed is asked for with each."""
+    fields = 'compilers=["ocaml=5.3.0", "ocaml=4.14.2"], constraints=["c<3"]'
+    files = {
+        **project([], []),
+        "overlay/packages/a/a.1/opam": "",
+        "3rdparty/opam/BUILD": f'opam_health_check(name="health", base="//3rdparty/debian:trixie", {fields})\n',
+    }
+
+    def listed(*options: str) -> GoalRuleResult:
+        rule_runner.write_files(files)
+        return rule_runner.run_goal_rule(
+            OpamList,
+            global_args=[*HEALTH_OPTIONS, "--opam-repositories={'overlay': 'overlay'}"],
+            args=[*options, "3rdparty/opam:health"],
+            env_inherit={"PATH"},
+        )
+
+    assert listed().stdout == "a.1\n"
+    [available] = json.loads(listed("--json", "--all-versions").stdout)
+    asked = json.loads(available["packages"][0]["synopsis"])
+    assert (available["target"], available["compiler"]) == ("3rdparty/opam:health", "")
+    assert (asked["compilers"], asked["installable"], asked["all_versions"]) == ([""], False, True)
+    assert listed("--installable").stdout == "# ocaml=4.14.2\na.1\n# ocaml=5.3.0\na.1\n"
+    first, second = json.loads(listed("--json", "--installable").stdout)
+    asked = json.loads(first["packages"][0]["synopsis"])
+    assert (first["compiler"], second["compiler"]) == ("ocaml=4.14.2", "ocaml=5.3.0") == tuple(asked["compilers"])
+    assert (asked["installable"], asked["all_versions"], asked["constraints"]) == (True, False, ["c<3"])
 
 
 @pytest.mark.parametrize(

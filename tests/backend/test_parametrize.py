@@ -211,7 +211,7 @@ def problem(runner: RuleRunner, *args: str) -> str:
     ("override", "message"),
     [
         ('{"no": {"tags": []}}', "names 'no', which is no package of the lockfile 3rdparty/opam/default.lock"),
-        ('{"a": {"version": "2"}}', "sets `version` of 'a'; it takes `description` and `tags`"),
+        ('{"a": {"version": "2"}}', "sets `version` of 'a'; it takes `description`, `skip_tests`, `tags`, `timeout`"),
         ('{"a": {"nothing": "2"}}', "sets `nothing` of 'a'"),
         ('{"a": {"tags": parametrize(x=[], y=[])}}', "has `parametrize` for 'a'"),
     ],

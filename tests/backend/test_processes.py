@@ -61,8 +61,11 @@ def test_parts_are_apart() -> None:
     runner = new_runner()
     tool = runner.request(SandboxTool, [])
     parts = {
-        "building": ("rootfs", "opam-root", "build"),
+        "building": ("rootfs", "opam-root", "build", "test", "shell"),
+        "entering": ("enter",),
+        "exporting": ("export",),
         "imaging": ("state", "repack", "merge", "runtime", "archive"),
+        "linting": ("lint",),
         "locking": ("lock-debian", "lock-opam"),
         "looking": ("contents",),
         "publishing": ("push", "run", "load", "add", "remove"),

@@ -9,6 +9,7 @@ from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci.goals.tailor import _OPAM_VERSION, PutativeOpamTargetsRequest
 from opam_oci.target_types import OpamPackagesTarget, OpamRequirementTarget
+from opam_oci.target_types_projects import OpamProjectTarget
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import DEBIAN_BUILD, opam_lock
 
@@ -51,6 +52,59 @@ def test_what_is_proposed(rule_runner: RuleRunner) -> None:
         packages("other", resolve="other"),
         requirement("src/mine", "mine"),
     ]
+
+
+def project(path: str, *files: str) -> PutativeTarget:
+    return PutativeTarget.for_target_type(OpamProjectTarget, path, path.rpartition("/")[2] or "root", files)
+
+
+def test_projects(rule_runner: RuleRunner) -> None:
+    """Where there is something to build, all opam files of a directory are one project; what lies below is a part of it."""
+    text = 'opam-version: "2.0"\n'
+    files = {
+        "a/one.opam": "",
+        "a/two.opam": "",
+        "a/dune-project": "",
+        "a/vendor/x/x.opam": "",
+        "a/vendor/x/dune-project": "",
+        "ab/z.opam": "",
+        "b/opam": text,
+        "b/src/main.ml": "",
+        "c/deep.opam": "",
+        "c/d/e/deep.ml": "",
+        # A requirement says what is wanted of this directory.
+        "d/d.opam": "",
+        "d/more.opam": "",
+        "d/d.ml": "",
+        "d/BUILD": 'opam_requirement(name="r", source="d.opam")',
+        # Among the sources of a project, whether it builds them or not.
+        "e/e.opam": "",
+        "e/left.opam": "",
+        "e/below/below.opam": "",
+        "e/below/x.ml": "",
+        "e/BUILD": 'opam_project(opam_files=["e.opam"])',
+        "e/out/out.opam": "",
+        "f/f.opam": "",
+        "f/other/f.opam": "",
+        "f/BUILD": 'opam_project(sources=["f.opam", "*.ml"])',
+    }
+    rule_runner.write_files(files)
+    directories = tuple(path.rpartition("/")[0] for path in files)
+    assert putative(rule_runner, directories=directories) == sorted(
+        [
+            project("a", "one.opam", "two.opam"),
+            requirement("ab", "z"),
+            project("b", "opam"),
+            requirement("c", "deep"),
+            requirement("d", "more"),
+            requirement("f/other", "f"),
+        ]
+    )
+
+
+def test_a_project_in_the_build_root(rule_runner: RuleRunner) -> None:
+    rule_runner.write_files({"top.opam": "", "dune-project": "", "x/x.opam": ""})
+    assert putative(rule_runner, directories=("", "x")) == [project("", "top.opam")]
 
 
 def test_a_file_of_empty_lines_takes_no_time() -> None:

@@ -167,17 +167,39 @@ def listed(ground: Ground, prepared: str, **values: Any) -> List[Dict[str, Any]]
 
 
 def test_what_is_available(ground: Ground, prepared: str) -> None:
-    [one, five] = listed(ground, prepared, compilers=["", "lang=5"])
-    versions = {item["name"]: item["version"] for item in one["packages"]}
-    assert versions["lib_a"] == "2" and versions["late"] == "1.10" and "windows" not in versions
-    assert {"name": "lib_a", "version": "2", "synopsis": "The second"} in one["packages"]
-    assert {item["name"]: item["version"] for item in five["packages"]}["lib_a"] == "1"
-    [every] = listed(ground, prepared, all_versions=True)
+    """What opam lists, each version, also where what a package depends on is not there, or not with the compiler."""
+    every, five = listed(ground, prepared, compilers=["", "lang=5"], all_versions=True)
+    found = [f"{item['name']} {item['version']}" for item in every["packages"]]
+    opams = ground.opam(prepared, "list", "--available", "--all-versions", "--short", "--columns=name,version")
+    assert sorted(found) == sorted(" ".join(line.split()) for line in opams.splitlines())
+    assert {"on-windows 1", "impossible 1", "nowhere 1"} < set(found) and not any("windows" == one[:7] for one in found)
+    assert five["packages"] == every["packages"]
     assert [item["version"] for item in every["packages"] if item["name"] == "late"] == ["1.10", "1.10~rc1", "1.9"]
+    [newest] = listed(ground, prepared)
+    versions = {item["name"]: item["version"] for item in newest["packages"]}
+    assert versions["lib_a"] == "2" and versions["late"] == "1.10"
+    assert {"name": "lib_a", "version": "2", "synopsis": "The second"} in newest["packages"]
+    # The roots of a check that names none.
+    roots = ground.solve(prepared, ["*"])["roots"]
+    assert {root["name"]: root["version"] for root in roots} == versions
+
+
+def test_what_goes_with_a_compiler(ground: Ground, prepared: str) -> None:
+    one, five = (
+        {item["name"]: item["version"] for item in found["packages"]}
+        for found in listed(ground, prepared, compilers=["", "lang=5"], installable=True)
+    )
+    assert (one["lib_a"], five["lib_a"]) == (one["check"], five["check"]) == ("2", "1")
+    assert not {"windows", "on-windows", "nowhere"} & {*one, *five}
+    # Nothing that has a solution is left out.
+    for compiler, names in (("", one), ("lang=5", five)):
+        roots = ground.solve(prepared, ["*"], compilers=[compiler])["roots"]
+        assert {root["name"] for root in roots if "packages" in root} <= set(names)
 
 
 def test_reverse_dependencies(ground: Ground, prepared: str) -> None:
     [found] = listed(ground, prepared, revdeps_of=["one", "check.1"])
+    assert found["packages"] == []
     said = {(item["name"], item["of"]): (item["distance"], item["by"]) for item in found["revdeps"]}
     assert said[("virtual", "one.1")] == (1, "depends") and said[("opt", "one.1")] == (1, "depopts")
     # wants-two depends on virtual, but two is in the way of one.

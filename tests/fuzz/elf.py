@@ -7,9 +7,9 @@ import os
 import struct
 from typing import List
 
+from opam_sandbox.elf import read_elf
 from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging.debian_files import Owners
-from opam_sandbox.imaging.elf import read_elf
 from opam_sandbox.imaging.needs import Needs
 from opam_sandbox.imaging.selection import Selection
 from tests.fuzz._places import place

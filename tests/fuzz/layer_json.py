@@ -11,7 +11,8 @@ from opam_sandbox.files import write_json
 from opam_sandbox.imaging.requests import ArchiveRequest, RuntimeRequest, StateRequest
 from opam_sandbox.layer import inventory
 from opam_sandbox.layer.description import installed_packages, read_layer
-from opam_sandbox.locking.requests import LockOpamRequest, Solution
+from opam_sandbox.locking.opam_steps import LockOpamRequest
+from opam_sandbox.locking.requests import Solution
 from opam_sandbox.opam.package import metadata, read_package
 from opam_sandbox.request import read_request
 from tests.fuzz._places import place

@@ -8,7 +8,8 @@ from typing import List, Sequence, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.repositories import DAMAGED, Packages
-from opam_sandbox.locking.solve import check_known, describe
+from opam_sandbox.locking.solution import describe
+from opam_sandbox.locking.solve import check_known
 from tests.fuzz._places import place
 
 

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterable, List
 
 from bench.lock_roots import bases
 from opam_sandbox.opam.switch import HOME, environment
@@ -23,6 +23,22 @@ from opam_sandbox.sandbox.overlay import Overlay
 
 # What opam prints; it writes no JSON for --deps-only.
 _INSTALLED = re.compile(r"(?m)^-> installed ([^.\s]+)\.(\S+)$")
+
+
+# The end of names of projects whose tests' needs are asked for as well.
+TESTED = "-tested"
+
+
+def directories(project: str, files: Iterable[str]) -> List[str]:
+    """The directories of a project that opam finds opam files in: its own, or some below it."""
+    found = set()
+    for path in files:
+        parts = path.split("/")
+        if parts[0] == project and parts[-1].endswith(("opam", ".locked")):
+            # opam/opam and zed.opam/opam are of the directory above.
+            inner = parts[1:-1]
+            found.add("/".join([".", *(inner[:-1] if inner and inner[-1].endswith("opam") else inner)]))
+    return sorted(found)
 
 
 def answers(directory: Path) -> Dict[str, Any]:
@@ -49,7 +65,16 @@ def answers(directory: Path) -> Dict[str, Any]:
         for name in sorted({name.partition("/")[0] for name in files} - {"repository"}):
             locked = ["--locked"] * any(path.startswith(f"{name}/") and path.endswith(".locked") for path in files)
             Path("log").write_bytes(b"")
-            arguments = ["--deps-only", "--dry-run", "--yes", "--no-depexts", *locked, "."]
+            tested = ["--with-test"] * name.endswith(TESTED)
+            arguments = [
+                "--deps-only",
+                "--dry-run",
+                "--yes",
+                "--no-depexts",
+                *locked,
+                *tested,
+                *directories(name, files),
+            ]
             status = opam("install", *arguments, cwd=f"/tmp/by-hand/{name}")
             found[name] = dict(_INSTALLED.findall(Path("log").read_text())) if status == 0 else None
         return found

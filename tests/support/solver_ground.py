@@ -107,6 +107,39 @@ class Ground:
         found: Dict[str, Any] = json.loads((self.top / "solutions.json").read_text())
         return found
 
+    def opam(self, prepared: str, *arguments: str) -> str:
+        """What opam itself prints in the base, with the repositories of `prepared`. Raises CommandFailed."""
+        script = (
+            "import json, sys; from pathlib import Path\n"
+            "from opam_sandbox.layer.description import read_layers\n"
+            "from opam_sandbox.layer.store import Store\n"
+            "from opam_sandbox.locking.ask_universe import opam_view\n"
+            "from opam_sandbox.locking.prepared import read_prepared\n"
+            "from opam_sandbox.opam.switch import HOME, environment\n"
+            "from opam_sandbox.sandbox.namespaces import run_isolated\n"
+            "prepared, layers, argv = json.loads(sys.argv[1])\n"
+            "Path('build.log').unlink(missing_ok=True)\n"
+            "def inside():\n"
+            "    with opam_view(Store(Path('store'), False), read_layers(layers), read_prepared(prepared), ['r']) as view:\n"
+            "        done = view.overlay.run(argv, environment(1), view.log, user=True, cwd=f'/{HOME}')\n"
+            "        print(view.log_text(), end='')\n"
+            "        return done.returncode\n"
+            "sys.exit(run_isolated(inside))\n"
+        )
+        asked = json.dumps([prepared, self.layers, ["opam", *arguments]])
+        path = os.pathsep.join([str(ROOT / "src"), str(filelock_package().parent)])
+        done = subprocess.run(
+            [sys.executable, "-sB", "-c", script, asked],
+            cwd=self.top,
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+        )
+        if done.returncode != 0:
+            raise CommandFailed(done.stdout + done.stderr)
+        return done.stdout
+
     def _layer(self, name: str, command: str, request: Any) -> None:
         target = self.top / "layers" / name
         if target.exists():

@@ -15,9 +15,9 @@ import pytest
 
 from opam_sandbox import accounts, deb822, dpkg
 from opam_sandbox.building import mmdebstrap
+from opam_sandbox.elf import read_elf
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.files import write_json
-from opam_sandbox.imaging.elf import read_elf
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.layer.merge_accounts import merge
 from opam_sandbox.opam.package import read_package

@@ -20,10 +20,11 @@ from opam_sandbox.locking import cache, lock_opam, solve, write_lockfile
 from opam_sandbox.locking.apt import LockedDeb, parse_uri_line
 from opam_sandbox.locking.apt_lists import SourceFile
 from opam_sandbox.locking.indexes import read_source_index, source_line
+from opam_sandbox.locking.opam_steps import LockOpamRequest
 from opam_sandbox.locking.package_files import PackageFiles
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
-from opam_sandbox.locking.requests import LockOpamRequest
 from opam_sandbox.locking.secrets import Secrets
+from opam_sandbox.locking.solution import describe
 from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import formulas, opamfile
 from opam_sandbox.request import check
@@ -130,7 +131,7 @@ def test_variables_of_a_base() -> None:
 def described(tmp_path: Path, text: bytes, solution: Dict[str, str], kinds: Sequence[str] = ()) -> Any:
     packages = zipped(tmp_path, [repository(tmp_path / "a", {"x.1": {"opam": text}})])
     known: Dict[str, Union[bool, str]] = {"with-test": False, "with-doc": False, "build": True, "os-family": "debian"}
-    return solve.describe(packages, "x", "1", solution, known, kinds)
+    return describe(packages, "x", "1", solution, known, kinds)
 
 
 def test_what_tests_need_is_no_build_dependency(tmp_path: Path) -> None:

@@ -108,7 +108,12 @@ def test_what_lint_says() -> None:
              error  2: File format error: unsupported or missing file format version; should be 2.0 or older
 /home/opam/opam-files/w.1/opam: Passed.
 """
-    assert check_by_opam.problems_of(printed) == [
+    own = {"b.1": "src/b.opam", "w.1": "src/w.opam"}
+    assert check_by_opam.problems_of(printed, own) == [
+        "src/b.opam: File format error in 'build': expected ident-or-string",
+        "v.1: File format error: unsupported or missing file format version; should be 2.0 or older",
+    ]
+    assert check_by_opam.problems_of(printed, {}) == [
         "b.1: File format error in 'build' at line 2, column 0: expected ident-or-string",
         "v.1: File format error: unsupported or missing file format version; should be 2.0 or older",
     ]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from dataclasses import replace
+from typing import Any, Dict, List, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking.project_files import ProjectFile, deps_packages, pin_constraints, read_project_files
+from opam_sandbox.locking.pin_depends import pin_constraints
+from opam_sandbox.locking.project_files import ProjectFile, deps_packages, read_project_files
 from opam_sandbox.locking.repositories import Packages
+from opam_sandbox.locking.solution import described_solution
+from opam_sandbox.locking.solve import check_known
+from opam_sandbox.locking.write_lockfile import PackageToLock, _package_tables
 from opam_sandbox.opam import opamfile
 from tests.unit.test_locking import PIECES, repository, zipped
 
@@ -25,6 +30,7 @@ REPOSITORY = {
     "dep.1": "",
     "dep.3": f'url {{\nsrc: "{ARCHIVE}"\nchecksum: "md5=d41d8cd98f00b204e9800998ecf8427e"\n}}',
     "dep.dev": f'x-pinned-url: "{GIT}"',
+    "user.1": 'depends: ["dep"]',
     "deep.1": f'url {{ src: "a" }}\npin-depends: [["dep.dev" "{GIT}"] ["deep.1" "a"]]',
 }
 
@@ -158,6 +164,148 @@ def test_pins_that_nobody_has(packages: Packages, value: str, reason: str) -> No
     with pytest.raises(ToolError, match=r"the field `pin-depends`") as raised:
         pins(packages, value)
     assert "src/mylib.opam (`source` of src:mylib)" in str(raised.value) and reason in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["../mylib", "./../mylib", "../../src/mylib/", "file://../mylib", "file:///top/src/mylib"]
+)
+def test_a_pin_to_the_directory_of_a_project(packages: Packages, url: str) -> None:
+    assert pin_of_own(packages, url) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mylib",
+        "../other",
+        "../../../src/mylib",
+        "/src/mylib",
+        "file:///else/src/mylib",
+        "git+file:///top/src/mylib",
+        "",
+    ],
+)
+def test_a_pin_to_another_directory(packages: Packages, url: str) -> None:
+    with pytest.raises(
+        ToolError, match="src/app/app.opam: .*pins mylib.0.7 to .*: pin its directory, src/mylib, by a path"
+    ):
+        pin_of_own(packages, url)
+
+
+def test_pins_of_own_packages_that_do_not_hold(packages: Packages) -> None:
+    with pytest.raises(
+        ToolError, match='its version is 0.7 here: write that into the pin, or the field `version: "dev"`'
+    ):
+        pin_of_own(packages, "../mylib", "mylib.dev")
+    with pytest.raises(ToolError, match="but src/mylib/mylib.opam is an opam file of that package: remove one of them"):
+        pin_of_own(packages, "../mylib", build=False)
+
+
+def pin_of_own(packages: Packages, url: str, title: str = "mylib.0.7", build: bool = True) -> List[str]:
+    mylib: Any = {
+        "name": "mylib",
+        "opam": HEAD,
+        "path": "src/mylib/mylib.opam",
+        "build": build,
+        "directory": "src/mylib",
+    }
+    app: Any = {"name": "app", "opam": f'{HEAD}pin-depends: ["{title}" "{url}"]', "path": "src/app/app.opam"}
+    return pin_constraints(read_project_files([mylib, app], packages, {}), packages, "/top")
+
+
+# Packages that are built
+
+
+def solved(
+    packages: Packages, *files: "tuple[str, str, bool]", asked: Sequence[str] = (), **versions: str
+) -> Dict[str, Any]:
+    local: Any = [
+        {
+            "name": name,
+            "opam": HEAD + text,
+            "path": f"src/{name}/{name}.opam",
+            "target": f"src/{name}:{name}",
+            "build": build,
+        }
+        for name, text, build in files
+    ]
+    known = {"os-family": "debian"}
+    own = read_project_files(local, packages, known)
+    solution = {**{file.name: file.version for file in own}, **versions}
+    answer = described_solution(solution, packages, known, ["dep"], asked, own)
+    return {item["name"]: item for item in answer["packages"]}
+
+
+def test_packages_that_are_built(packages: Packages) -> None:
+    """They are as others are: what they need, each for what, and their own depexts."""
+    app = 'depends: ["mylib" {= "0.7"} "dep" "later" {post} "check" {with-test} "paper" {with-doc}]\n' + DEPEXTS
+    found = solved(
+        packages,
+        ("app", 'version: "4"\nurl { src: "x" }\n' + app, True),
+        ("mylib", "", True),
+        asked=("test", "doc"),
+        dep="1",
+        **{"new": "1"},
+    )
+    assert sorted(found) == ["app", "dep", "mylib", "new"]
+    item = found["app"]
+    assert (item["version"], item["local"], item["files"]) == ("4", "src/app/app.opam", [])
+    assert (item["depends"], item["post"], item["test"], item["depexts"]) == (
+        ["dep", "mylib"],
+        [],
+        [],
+        ["a", "libpq-dev"],
+    )
+    assert item["opam"].startswith('opam-version: "2.0"\nname: "app"\nversion: "4"\n') and "url" not in item["opam"]
+    assert "local" not in found["dep"] and found["mylib"]["version"] == "0.7"
+
+
+def test_what_tests_and_docs_of_own_packages_need(packages: Packages) -> None:
+    text = 'depends: ["dep" {with-test} "new" {with-doc} "deep" {post}]'
+    needs = [
+        (item["depends"], item["post"], item["test"], item["doc"])
+        for asked in ((), ("test",), ("test", "doc"))
+        for item in [solved(packages, ("app", text, True), asked=asked, dep="1", new="1", deep="1")["app"]]
+    ]
+    assert needs == [([], ["deep"], [], []), ([], ["deep"], ["dep"], []), ([], ["deep"], ["dep"], ["new"])]
+
+
+def test_a_directory_in_place_of_a_released_package(packages: Packages) -> None:
+    found = solved(packages, ("dep", 'version: "9"', True), user="1")
+    assert found["user"]["depends"] == ["dep"] and found["dep"]["local"] == "src/dep/dep.opam"
+
+
+def test_own_packages_that_are_not_built(packages: Packages) -> None:
+    """What is built cannot depend on them; what they need may be built."""
+    for app in (("app", 'depends: ["mylib"]', True), ("app", 'depends: ["mylib" {with-test}]', True)):
+        with pytest.raises(ToolError, match="depends on mylib, of which src/mylib/mylib.opam .* is only the opam file"):
+            solved(packages, app, ("mylib", "", False), asked=("test",))
+    with pytest.raises(ToolError, match="user.1 depends on dep, of which"):
+        solved(packages, ("dep", "", False), user="1")
+    found = solved(packages, ("app", f'depends: ["mylib"]\n{DEPEXTS}', False), ("mylib", DEPEXTS, True))
+    assert sorted(found) == ["deps-of-app", "mylib"] and found["deps-of-app"]["depends"] == ["mylib"]
+
+
+def test_files_that_only_repositories_have(packages: Packages) -> None:
+    text = 'extra-files: ["x.patch" "md5=d41d8cd98f00b204e9800998ecf8427e"]'
+    with pytest.raises(
+        ToolError, match=r"src/app/app.opam \(of src/app:app\): its opam file has 'x.patch' in `extra-files`"
+    ):
+        solved(packages, ("app", text, True))
+
+
+def test_requirements_that_own_packages_meet(packages: Packages) -> None:
+    check_known(["app=1", "dep"], packages, ["r"], {"app": "1"})
+    with pytest.raises(ToolError, match="no package app in the opam repositories r"):
+        check_known(["app"], packages, ["r"])
+
+
+def test_a_lockfile_says_where_own_packages_are() -> None:
+    package = PackageToLock("app", "1", HEAD, [], (), (), [], [], [], "src/app.opam")
+    [table] = _package_tables(package)
+    assert table.startswith('[[package]]\nname = "app"\nversion = "1"\nlocal = "src/app.opam"\ndepends = []\n')
+    [table] = _package_tables(replace(package, local=""))
+    assert "local" not in table
 
 
 # depexts

@@ -11,8 +11,8 @@ import pytest
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.list_roots import synopsis_of
 from opam_sandbox.locking.repositories import Packages
-from opam_sandbox.locking.requests import RootSelection
 from opam_sandbox.locking.reverse_dependencies import reverse_dependencies
+from opam_sandbox.locking.root_requests import RootSelection
 from opam_sandbox.locking.root_selection import Available, check_selection, select
 from opam_sandbox.locking.root_solver import package
 from opam_sandbox.locking.run_root_solver import Solver

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from opam_sandbox.elf import read_elf
 from opam_sandbox.errors import RequestError
 from opam_sandbox.imaging import runtime
-from opam_sandbox.imaging.elf import read_elf
 from opam_sandbox.imaging.requests import RuntimePackage
 from opam_sandbox.imaging.selection import SWITCH, runtime_packages, wanted
 from opam_sandbox.layer.description import read_layer

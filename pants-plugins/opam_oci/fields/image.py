@@ -23,10 +23,12 @@ class OciImagePackagesField(SpecialCasedDependencies):
     required = True
     help = help_text(
         """
-        The `opam_package` targets that the image is for, as addresses: `["3rdparty/opam:default#lwt"]`.
+        The `opam_package` and `opam_local_package` targets that the image is for, as addresses:
+        `["3rdparty/opam:default#lwt", "src/hello:project#hello"]`.
 
         What they depend on comes along. They may be of several resolves, if these have one base and what they share is
-        locked the same in each. The address of an `opam_packages` target stands for all packages of its lockfile.
+        locked the same in each. The address of an `opam_packages` target stands for all packages of its lockfile that are of
+        opam repositories, that of an `opam_project` for all of the project's.
         """
     )
 

@@ -1,4 +1,4 @@
-"""Fields of `opam_requirement`, `opam_package` and `opam_packages`."""
+"""Fields of `opam_requirement`, and of targets of packages and those that generate them."""
 
 from __future__ import annotations
 
@@ -143,7 +143,8 @@ class OpamPackagesOverridesField(OverridesField):
         """
         Fields of single packages, by their names: `{"lwt": {"tags": ["slow"]}, ("dune", "dune-configurator"): {...}}`.
 
-        `tags` and `description` can be set; the lockfile says everything else. A name that the lockfile does not have is an
+        `tags`, `description`, `skip_tests` and `timeout` can be set; the lockfile says everything else. A name that the lockfile
+        does not have is an
         error. Default: none.
         """
     )

@@ -7,8 +7,9 @@ from typing import Iterable
 
 from pants.engine.target import Target
 
+from opam_oci.entering.asked import is_package as is_package
 from opam_oci.field_sets import OciPackageImageFieldSet
-from opam_oci.fields.opam import OpamPackageNameField, OpamPackageVersionField, OpamResolveField
+from opam_oci.fields.opam import OpamPackageNameField, OpamResolveField
 from opam_oci.images.packages import packages_by_resolve, union_of
 from opam_oci.layers.build_plan import BuildPlanRequest, plan_build
 from opam_oci.pants_engine.calls import addresses_of, targets_of
@@ -25,11 +26,6 @@ class AskedPackage:
 
     resolve: str
     name: str
-
-
-def is_package(target: Target) -> bool:
-    """Whether it is an `opam_package`."""
-    return bool(target.has_fields([OpamPackageNameField, OpamPackageVersionField]))
 
 
 def package_of(target: Target) -> AskedPackage:
@@ -57,7 +53,7 @@ async def packages_of_targets(targets: Iterable[Target], goal: str) -> list[Aske
             found.update(dict.fromkeys(await packages_of_image(OciPackageImageFieldSet.create(target))))
     if not found:
         raise NoPackagesError(
-            f"`{goal}` is for `opam_package` targets, such as `3rdparty/opam:default#lwt`, and for `oci_package_image` targets; "
-            "the command line names none."
+            f"`{goal}` is for `opam_package` targets, such as `3rdparty/opam:default#lwt`, for `opam_local_package` targets, "
+            "such as `src/hello:project#hello`, and for `oci_package_image` targets; the command line names none."
         )
     return list(found)

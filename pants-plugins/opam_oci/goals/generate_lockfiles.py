@@ -14,11 +14,8 @@ from pants.core.goals.generate_lockfiles import (
     GenerateLockfile,
     GenerateLockfileResult,
     GenerateLockfilesSubsystem,
-    KnownUserResolveNames,
-    KnownUserResolveNamesRequest,
     LockfileDiff,
     LockfilePackages,
-    RequestedUserResolveNames,
     UserGenerateLockfiles,
 )
 from pants.engine.fs import CreateDigest, FileContent, PathGlobs
@@ -26,6 +23,11 @@ from pants.engine.target import InvalidTargetException
 from pants.engine.unions import UnionRule
 from pants.util.logging import LogLevel
 
+from opam_oci.goals.known_lockfiles import (
+    RequestedDebianResolveNames,
+    RequestedOpamHealthResolveNames,
+    RequestedOpamResolveNames,
+)
 from opam_oci.locking.debian_lockfile import DebianLockTextRequest, lock_debian
 from opam_oci.locking.opam_health_lockfile import OpamHealthLockTextRequest, lock_opam_health
 from opam_oci.locking.opam_lockfile import OpamLockTextRequest, lock_opam
@@ -49,74 +51,6 @@ from opam_oci.subsystems.opam_health import OpamHealthSubsystem
 from opam_oci.target_types import DebianRootfsTarget
 
 logger = logging.getLogger(__name__)
-
-
-class KnownDebianResolveNamesRequest(KnownUserResolveNamesRequest):
-    """Asks for the names in `[debian].resolves`."""
-
-    pass
-
-
-class RequestedDebianResolveNames(RequestedUserResolveNames):
-    """Names of bases whose lockfiles are asked for."""
-
-    pass
-
-
-class KnownOpamResolveNamesRequest(KnownUserResolveNamesRequest):
-    """Asks for the names in `[opam].resolves`."""
-
-    pass
-
-
-class KnownOpamHealthResolveNamesRequest(KnownUserResolveNamesRequest):
-    """Asks for the names in `[opam-health].resolves`."""
-
-    pass
-
-
-class RequestedOpamHealthResolveNames(RequestedUserResolveNames):
-    """Names of health checks whose lockfiles are asked for."""
-
-    pass
-
-
-class RequestedOpamResolveNames(RequestedUserResolveNames):
-    """Names of opam resolves whose lockfiles are asked for."""
-
-    pass
-
-
-@rule
-def known_debian_resolves(_: KnownDebianResolveNamesRequest, debian: DebianSubsystem) -> KnownUserResolveNames:
-    """The names in `[debian].resolves`."""
-    return KnownUserResolveNames(
-        names=tuple(sorted(debian.resolves)),
-        option_name="[debian].resolves",
-        requested_resolve_names_cls=RequestedDebianResolveNames,
-    )
-
-
-@rule
-def known_opam_resolves(_: KnownOpamResolveNamesRequest, opam: OpamSubsystem) -> KnownUserResolveNames:
-    """The names in `[opam].resolves`."""
-    return KnownUserResolveNames(
-        names=tuple(sorted(opam.resolves)),
-        option_name="[opam].resolves",
-        requested_resolve_names_cls=RequestedOpamResolveNames,
-    )
-
-
-@rule
-def known_opam_health_resolves(
-    _: KnownOpamHealthResolveNamesRequest, health: OpamHealthSubsystem
-) -> KnownUserResolveNames:
-    """The names in `[opam-health].resolves`."""
-    return KnownUserResolveNames(
-        names=tuple(sorted(health.resolves)),
-        option_name="[opam-health].resolves",
-        requested_resolve_names_cls=RequestedOpamHealthResolveNames,
-    )
 
 
 def prints_diff(generate: GenerateLockfilesSubsystem) -> bool:
@@ -290,12 +224,6 @@ def rules() -> list[object]:
         UnionRule(GenerateLockfile, GenerateDebianLockfile),
         UnionRule(GenerateLockfile, GenerateOpamLockfile),
         UnionRule(GenerateLockfile, GenerateOpamHealthLockfile),
-        UnionRule(KnownUserResolveNamesRequest, KnownDebianResolveNamesRequest),
-        UnionRule(KnownUserResolveNamesRequest, KnownOpamResolveNamesRequest),
-        UnionRule(KnownUserResolveNamesRequest, KnownOpamHealthResolveNamesRequest),
-        UnionRule(RequestedUserResolveNames, RequestedDebianResolveNames),
-        UnionRule(RequestedUserResolveNames, RequestedOpamResolveNames),
-        UnionRule(RequestedUserResolveNames, RequestedOpamHealthResolveNames),
     ]
     if WRAPS_LOCKFILE_REQUESTS:
         from opam_oci.locking import wrapped_requests

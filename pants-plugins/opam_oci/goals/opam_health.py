@@ -113,6 +113,7 @@ async def opam_health(
 ) -> OpamHealth:
     """Run each check that is named, one after the other. Exit status 1 by `--opam-health-fail-on`."""
     exit_code = 0
+    health.check()
     before = await read_baseline(health.baseline) if health.baseline else None
     for target in checks_among(targets, OpamHealthSubsystem.name):
         resolve = target[OpamHealthResolveField].value_or_default(target.address)

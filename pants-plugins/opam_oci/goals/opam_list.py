@@ -29,7 +29,7 @@ def listed_text(listing: Listing) -> str:
     lines = []
     for one in listing.compilers:
         if len(listing.compilers) > 1:
-            lines.append(f"# {one['compiler'] or 'any compiler'}")
+            lines.append(f"# {one['compiler']}")
         for package in one["packages"]:
             lines.append(f"{package['name']}.{package['version']}")
     return "\n".join(lines)
@@ -43,7 +43,14 @@ async def opam_list(
     found = []
     for target in checks_among(targets, OpamListSubsystem.name):
         resolve = target[OpamHealthResolveField].value_or_default(target.address)
-        found.append((target, await list_of(resolve, opam, debian, all_versions=options.all_versions)))
+        found.append(
+            (
+                target,
+                await list_of(
+                    resolve, opam, debian, all_versions=options.all_versions, installable=options.installable
+                ),
+            )
+        )
     if options.json:
         values = [
             {"target": target.address.spec, "compiler": one["compiler"], "packages": one["packages"]}

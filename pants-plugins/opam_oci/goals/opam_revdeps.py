@@ -63,6 +63,8 @@ async def opam_revdeps(
     of = tuple(options.of)
     exit_code = 0
     values = []
+    if options.build:
+        health.check()
     before = await read_baseline(health.baseline) if options.build and health.baseline else None
     for target in checks_among(targets, OpamRevdepsSubsystem.name):
         resolve = target[OpamHealthResolveField].value_or_default(target.address)

@@ -27,6 +27,7 @@ from opam_oci.layers.package import (
     layers_below,
     over,
     request_of,
+    tree_of,
 )
 from opam_oci.layers.requests import out_of_reach
 from opam_oci.pants_engine.calls import create_digest, environment_vars, run_interactive_process
@@ -144,18 +145,21 @@ async def opam_shell(
         raise ShellError("\n\n".join(problems))
     ground = await foundation_of(plan)
     process = over(asked.resolve, plan, ground, package.name, layers_below(plan.lock, outcomes))
+    tree = await tree_of(asked.resolve, package)
     values = {
-        **request_of(plan, process, opam),
+        **request_of(plan, process, opam, tree),
         "command": list(subsystem.args),
         "after_build": subsystem.after_build,
         "network": subsystem.network,
         "keep": os.path.join(get_buildroot(), os.path.expanduser(subsystem.keep)) if subsystem.keep else "",
     }
-    inputs = await create_digest(CreateDigest([request_file(values, process.layers), *input_entries(package, debs)]))
+    inputs = await create_digest(
+        CreateDigest([request_file(values, process.layers), *input_entries(package, debs, tree)])
+    )
     environment = await environment_vars(EnvironmentVarsRequest(["TERM"]))
     tool = await find_sandbox_tool(**implicitly())
     result = await run_interactive_process(
-        shell_process(tool, find_python(), process.layers, inputs, env=hidden(dict(environment)))
+        shell_process(tool, find_python(), "shell", process.layers, inputs, env=hidden(dict(environment)))
     )
     return OpamShell(result.exit_code)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from typing import Iterable
 
 from pants.core.goals.tailor import PutativeTarget, PutativeTargets, PutativeTargetsRequest
 from pants.engine.fs import PathGlobs
@@ -14,6 +15,7 @@ from pants.util.logging import LogLevel
 from opam_oci.fields.opam import OpamFileField, OpamResolveField
 from opam_oci.pants_engine.calls import contents_of_globs, paths_of_globs
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.projects import find_opam_projects
 from opam_oci.resolves.targets import (
     DeclaredResolvesRequest,
     TargetsOfTypeRequest,
@@ -22,6 +24,7 @@ from opam_oci.resolves.targets import (
 )
 from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.target_types import OpamPackagesTarget, OpamRequirementTarget
+from opam_oci.target_types_projects import OpamProjectTarget
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ _OF_REPOSITORY = re.compile(r"(?:^|/)packages/(?:[^/]+/)?[^/]+\.[^/]+/")
 _OPAM_VERSION = re.compile(rb"(?m)^[ \t]*opam-version\s*:")
 
 
-async def opam_file_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> list[PutativeTarget]:
-    """An `opam_requirement` for each file `*.opam` or `opam` that no target names."""
-    targets = await find_targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias), **implicitly())
-    owned = {target[OpamFileField].file_path for target in targets if target[OpamFileField].value is not None}
+# What says, beside an opam file or one directory below, that its package can be built there.
+_SOURCES = ("dune-project", "dune", "*.ml", "*.mli", "*.mll", "*.mly", "*.re", "*/dune", "*/*.ml", "*/*.mli", "*/*.re")
+
+
+async def opam_files(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> list[str]:
+    """The files `*.opam` and `opam` that are a project's, not of a package in an opam repository."""
     paths = await paths_of_globs(request.path_globs("*.opam"))
     plain = await contents_of_globs(request.path_globs("opam"))
     # Files named opam are of many kinds.
@@ -48,17 +53,66 @@ async def opam_file_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsy
     ]
     # The packages of an opam repository in this repository have opam files too, and are no project of ours.
     repositories = [f"{location.rstrip('/')}/" for location in opam.repositories.values() if "://" not in location]
-    return [
-        PutativeTarget.for_target_type(
-            OpamRequirementTarget,
-            path=posixpath.dirname(path),
-            name=posixpath.basename(path)[: -len(".opam")] or posixpath.basename(path),
-            triggering_sources=[posixpath.basename(path)],
-            kwargs={OpamFileField.alias: posixpath.basename(path)},
-        )
-        for path in (*paths.files, *named_opam)
-        if path not in owned and not path.startswith(tuple(repositories))
-    ]
+    return [path for path in (*paths.files, *named_opam) if not path.startswith(tuple(repositories))]
+
+
+async def directories_with_sources(directories: Iterable[str]) -> set[str]:
+    """Those in which packages can be built."""
+    wanted = sorted(set(directories))
+    found = await paths_of_globs(PathGlobs([posixpath.join(one, name) for one in wanted for name in _SOURCES]))
+    below = {posixpath.dirname(path) for path in found.files}
+    return set(wanted).intersection({*below, *map(posixpath.dirname, below)})
+
+
+def project_target(directory: str, paths: Iterable[str]) -> PutativeTarget:
+    """An `opam_project` for the opam files of a directory."""
+    return PutativeTarget.for_target_type(
+        OpamProjectTarget,
+        path=directory,
+        name=posixpath.basename(directory) or "root",
+        triggering_sources=sorted(map(posixpath.basename, paths)),
+    )
+
+
+def requirement_target(path: str) -> PutativeTarget:
+    """An `opam_requirement` for an opam file."""
+    name = posixpath.basename(path)
+    return PutativeTarget.for_target_type(
+        OpamRequirementTarget,
+        path=posixpath.dirname(path),
+        name=name[: -len(".opam")] or name,
+        triggering_sources=[name],
+        kwargs={OpamFileField.alias: name},
+    )
+
+
+async def opam_file_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> list[PutativeTarget]:
+    """For opam files that no requirement names and no project has among its sources: an `opam_project` where there is something
+    to build, an `opam_requirement` for each elsewhere, and where a requirement names another opam file of the directory."""
+    targets = await find_targets_of_type(TargetsOfTypeRequest(OpamRequirementTarget.alias), **implicitly())
+    required = {target[OpamFileField].file_path for target in targets if target[OpamFileField].value is not None}
+    projects = await find_opam_projects(**implicitly())
+    matchers = [one.sources.filespec_matcher for resolve in projects.by_resolve.values() for one in resolve]
+    files = [path for path in await opam_files(request, opam) if path not in required]
+    owned = {path for matcher in matchers for path in matcher.matches(files)}
+    by_directory: dict[str, list[str]] = {}
+    for path in files:
+        if path not in owned:
+            by_directory.setdefault(posixpath.dirname(path), []).append(path)
+    decided = {posixpath.dirname(path) for path in required if path is not None}
+    buildable = await directories_with_sources(by_directory)
+    found: list[PutativeTarget] = []
+    roots: list[str] = []
+    for directory, paths in sorted(by_directory.items()):
+        # What lies below a project is among its sources.
+        if any(root == "" or directory.startswith(f"{root}/") for root in roots):
+            continue
+        if directory in buildable and directory not in decided:
+            roots.append(directory)
+            found.append(project_target(directory, paths))
+        else:
+            found += map(requirement_target, paths)
+    return found
 
 
 async def lockfile_targets(request: PutativeOpamTargetsRequest, opam: OpamSubsystem) -> list[PutativeTarget]:

@@ -50,15 +50,6 @@ def is_accepted(report: HealthReport, root: RootResult) -> bool:
     )
 
 
-def failed_roots(report: HealthReport) -> tuple[RootResult, ...]:
-    """All roots that did not succeed, but for those whose opam files accept failures and those that nobody asked to build."""
-    return tuple(
-        root
-        for root in report.roots
-        if root.status not in (Status.SUCCESS, Status.NOT_BUILT) and not is_accepted(report, root)
-    )
-
-
 def causes(report: HealthReport, root: RootResult) -> tuple[PackageResult, ...]:
     """The packages whose own failures stopped this root, sorted; none for a root that failed by itself."""
     if root.status is not Status.DEPENDENCY_FAILED:

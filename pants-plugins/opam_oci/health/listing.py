@@ -20,8 +20,8 @@ from opam_oci.subsystems.opam import OpamSubsystem
 
 @dataclass(frozen=True)
 class Listing:
-    """Per compiler: {"compiler", "packages": [{"name", "version", "synopsis"}], "revdeps": [{"name", "version", "of", "distance",
-    "by", "packages"}]}, as the tool's `locking/requests.py` has them."""
+    """Per compiler ("" for all of them): {"compiler", "packages": [{"name", "version", "synopsis"}], "revdeps": [{"name",
+    "version", "of", "distance", "by", "packages"}]}, as the tool's `locking/root_requests.py` has them."""
 
     compilers: tuple[dict[str, Any], ...]
 
@@ -32,6 +32,7 @@ async def list_of(
     debian: DebianSubsystem,
     *,
     all_versions: bool = False,
+    installable: bool = False,
     revdeps_of: tuple[str, ...] = (),
 ) -> Listing:
     """Ask opam in a check's base. Raises LockError, LockfileError, FetchError."""
@@ -40,7 +41,13 @@ async def list_of(
     await require_host(opam, lock=True)
     locked = await base_lock(rootfs, debian, new=False)
     request = RootListRequest(
-        locked, compilers_of(inputs), all_versions=all_versions, revdeps_of=revdeps_of, constraints=inputs.constraints
+        locked,
+        # What is available is so with any compiler.
+        compilers_of(inputs) if installable or revdeps_of else ("",),
+        all_versions=all_versions,
+        installable=installable,
+        revdeps_of=revdeps_of,
+        constraints=inputs.constraints,
     )
     listed = await list_roots(request, **implicitly())
     return Listing(tuple(json.loads(await read_output(listed.digest, "roots.json"))["compilers"]))

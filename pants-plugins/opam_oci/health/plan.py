@@ -68,6 +68,7 @@ async def read_health_lockfile(request: HealthLockRequest, health: OpamHealthSub
 @rule
 async def plan_health(request: HealthPlanRequest, opam: OpamSubsystem) -> HealthPlan:
     """Everything that can be wrong before work starts is found here."""
+    opam.build_limits()
     inputs = await find_health_inputs(HealthInputsRequest(request.resolve), **implicitly())
     if request.revdeps_of:
         text = await lock_opam_health(

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Sequence
 
+from pants.core.target_types import TargetGeneratorSourcesHelperSourcesField
 from pants.engine.addresses import Address
 from pants.engine.target import InvalidFieldException, Target
 
@@ -14,6 +15,7 @@ from opam_oci.fields.opam import OpamPackageNameField, OpamPackageVersionField, 
 from opam_oci.resolves.dependency_order import build_order
 from opam_oci.resolves.lockfile import LockedPackage, OpamLock
 from opam_oci.target_types import OpamPackageTarget
+from opam_oci.target_types_projects import OpamLocalPackageTarget
 
 
 class ConflictingPackagesError(Exception):
@@ -22,11 +24,11 @@ class ConflictingPackagesError(Exception):
 
 @dataclass(frozen=True)
 class PackageSelection:
-    """Packages by name, sorted, all of one resolve; `example` is the address of one of them."""
+    """Packages by name, sorted, all of one resolve, and the addresses of their targets, sorted."""
 
     resolve: str
     names: tuple[str, ...]
-    example: Address
+    addresses: tuple[Address, ...]
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,23 @@ class UnionPackage:
 
 def packages_by_resolve(image: Address, targets: Iterable[Target]) -> tuple[PackageSelection, ...]:
     """The packages that an image's `packages` field names, by resolve. Raises InvalidFieldException for anything else."""
+    taken = f"`{OpamPackageTarget.alias}` and `{OpamLocalPackageTarget.alias}` targets"
     field = f"The `{OciImagePackagesField.alias}` field in target {image}"
     by_resolve: dict[str, dict[str, Address]] = {}
     for target in targets:
+        if target.has_field(TargetGeneratorSourcesHelperSourcesField):
+            continue  # one of those that an `opam_project` stands for
         if not target.has_fields([OpamPackageNameField, OpamPackageVersionField]):
             raise InvalidFieldException(
-                f"{field} names {target.address}, which is a `{target.alias}`; it takes `{OpamPackageTarget.alias}` "
-                "targets."
+                f"{field} names {target.address}, which is a `{target.alias}`; it takes {taken}."
             )
         resolve = target[OpamResolveField].value
         assert resolve is not None
         by_resolve.setdefault(resolve, {})[target[OpamPackageNameField].value] = target.address
     if not by_resolve:
-        raise InvalidFieldException(f"{field} is empty; it takes the addresses of `{OpamPackageTarget.alias}` targets.")
+        raise InvalidFieldException(f"{field} is empty; it takes the addresses of {taken}.")
     return tuple(
-        PackageSelection(resolve, tuple(sorted(packages)), min(packages.values()))
+        PackageSelection(resolve, tuple(sorted(packages)), tuple(sorted(packages.values())))
         for resolve, packages in sorted(by_resolve.items())
     )
 
@@ -107,6 +111,7 @@ def _recipe(lock: OpamLock, package: LockedPackage) -> tuple[object, ...]:
     """What decides on a package's layer, but for the layers below it."""
     return (
         package.opam,
+        package.local,
         set(package.depends),
         sorted((source.name, source.sha256) for source in package.sources),
         set(package.files),
@@ -117,6 +122,8 @@ def _recipe(lock: OpamLock, package: LockedPackage) -> tuple[object, ...]:
 def _difference(one: LockedPackage, two: LockedPackage) -> str:
     if set(one.depends) != set(two.depends):
         return f"it depends on {', '.join(sorted(set(one.depends) ^ set(two.depends)))} in one of them only"
+    if one.local != two.local:
+        return "it is built from this repository in one of them only, or from another directory"
     if one.opam != two.opam:
         return "its opam files differ"
     if {source.sha256 for source in one.sources} != {source.sha256 for source in two.sources}:

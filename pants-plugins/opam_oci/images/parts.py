@@ -120,7 +120,12 @@ async def build_image_parts(request: ImagePartsRequest, opam: OpamSubsystem) -> 
         if outcome.layers[name].diff_id != layers[name].diff_id:
             raise LayerError(
                 f"{image}: {name} is another layer in the resolve `{resolve}` than in {', '.join(sorted(locks))}, although "
-                "it is locked the same. Something in its build is not reproducible."
+                "it is locked the same. Something in its build is not reproducible"
+                + (
+                    ", or their `opam_project` targets give it other `sources`."
+                    if locks[resolve].packages[name].local
+                    else "."
+                )
             )
     ground = await make_foundation(FoundationRequest(plans[0].debian_lock), **implicitly())
     return ImageParts(

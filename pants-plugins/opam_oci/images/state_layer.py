@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterable
 
 from opam_oci.images.parts import ImageParts
 from opam_oci.layers.requests import package_json
+from opam_oci.resolves.lockfile import LockedPackage
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer
 from opam_oci.sandbox.process import STORE, Call, layer_paths
 from opam_oci.sandbox.run_tool import run_layer_tool
@@ -14,16 +15,28 @@ if TYPE_CHECKING:
     from opam_sandbox.imaging.requests import StateRequest
 
 
-async def make_state_layer(parts: ImageParts, below: tuple[Layer, ...]) -> Layer:
-    """The layer that makes opam's and dpkg's records right for the image. `below`: all others, bottom first."""
-    names = {union.package.name: union.package.full_name for union in parts.packages}
+async def make_state(
+    of: str,
+    packages: Iterable[LockedPackage],
+    roots: Iterable[LockedPackage],
+    overlapping_files: tuple[str, ...],
+    below: tuple[Layer, ...],
+) -> Layer:
+    """The layer that makes opam's and dpkg's records right for these packages, which are all that are in `below`, all other
+    layers, bottom first. of: whose state it is, for people."""
     values: StateRequest = {
         "store": STORE,
         "layers": layer_paths(below),
-        "packages": [package_json(union.package, union.package.opam) for union in parts.packages],
-        "roots": sorted({names[name] for selection in parts.selections for name in selection.names}),
+        "packages": [package_json(package, package.opam) for package in packages],
+        "roots": sorted({package.full_name for package in roots}),
     }
-    if parts.overlapping_files:
-        values["overlapping_files"] = list(parts.overlapping_files)
-    call = Call("state", f"Make the state layer of {parts.address}", values, below, LAYER_OUTPUTS)
-    return await run_layer_tool(call)
+    if overlapping_files:
+        values["overlapping_files"] = list(overlapping_files)
+    return await run_layer_tool(Call("state", f"Make the state layer of {of}", values, below, LAYER_OUTPUTS))
+
+
+async def make_state_layer(parts: ImageParts, below: tuple[Layer, ...]) -> Layer:
+    """The same for an image."""
+    packages = {union.package.name: union.package for union in parts.packages}
+    roots = [packages[name] for selection in parts.selections for name in selection.names]
+    return await make_state(str(parts.address), packages.values(), roots, parts.overlapping_files, below)

@@ -129,6 +129,19 @@ def commands_of_field(text: str, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=None)
+def has_tests(text: str) -> bool:
+    """Whether an opam file has commands that are for tests alone: `run-test`, or some with `with-test` in a filter."""
+    try:
+        items = list(_items(_tokens(text)))
+    except _NotUnderstood:
+        return True  # opam will say what it is
+    commands = {item.name: item.tokens for item in items if item.name in ("run-test", "build-test", "build", "install")}
+    if any(len(commands.get(name, ())) > 3 for name in ("run-test", "build-test")):
+        return True
+    return any("with-test" in token for name in ("build", "install") for token in commands.get(name, ()))
+
+
 def _strings(tokens: list[str]) -> list[str]:
     """Those outside of filters (`{...}`)."""
     found = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Iterable, Mapping
+from typing import TYPE_CHECKING, Iterable, Mapping, Optional, Tuple
 
 from pants.engine.engine_aware import EngineAwareParameter, EngineAwareReturnType
 from pants.engine.fs import CreateDigest, FileDigest, FileEntry
@@ -16,10 +16,18 @@ from opam_oci.layers.base import BaseLayerRequest, start_base
 from opam_oci.layers.build_logs import BuildLogRequest, print_build_log
 from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest, plan_build
 from opam_oci.layers.foundation import Foundation, FoundationRequest, make_foundation
-from opam_oci.layers.requests import build_request, deb_entries, deb_requests, out_of_reach, source_requests
+from opam_oci.layers.requests import (
+    build_request,
+    deb_entries,
+    deb_requests,
+    out_of_reach,
+    source_requests,
+    tree_entries,
+)
 from opam_oci.layers.urgency import turn_of
 from opam_oci.pants_engine.calls import create_digest, get_digest_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
+from opam_oci.projects.sources import ProjectTreeRequest, find_project_tree
 from opam_oci.resolves.lockfile import Deb, LockedPackage, OpamLock
 from opam_oci.sandbox.failure import FAILURE, BuildFailure, build_failure, build_log, failure_text
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, layer_of
@@ -30,6 +38,10 @@ from opam_oci.subsystems.opam import OpamSubsystem
 
 if TYPE_CHECKING:
     from opam_sandbox.building import requests
+
+
+# The files of this repository that a package is built from, relative to its project's root; None where that is an archive.
+Tree = Optional[Tuple[FileEntry, ...]]
 
 
 @dataclass(frozen=True)
@@ -127,8 +139,10 @@ class BuildProcess:
     process: Process
 
 
-def request_of(plan: BuildPlan, request: BuildProcessRequest, opam: OpamSubsystem) -> requests.BuildRequest:
-    """What the tool is asked for."""
+def request_of(
+    plan: BuildPlan, request: BuildProcessRequest, opam: OpamSubsystem, tree: Tree, *, with_test: bool = False
+) -> requests.BuildRequest:
+    """What the tool is asked for. tree: see `tree_of`."""
     package = plan.lock.packages[request.package]
     return build_request(
         package,
@@ -139,16 +153,26 @@ def request_of(plan: BuildPlan, request: BuildProcessRequest, opam: OpamSubsyste
         opam.check_depexts,
         opam.depext_files_left_out,
         opam.overlapping_files,
+        with_test,
+        tree,
     )
 
 
-def input_entries(package: LockedPackage, debs: Iterable[Deb]) -> list[FileEntry]:
-    """What a build reads but its layers, by what the lockfile says."""
+async def tree_of(resolve: str, package: LockedPackage) -> Tree:
+    """The files of this repository that a package is built from; None where that is an archive."""
+    if not package.local:
+        return None
+    return (await find_project_tree(ProjectTreeRequest(resolve, package.name), **implicitly())).entries
+
+
+def input_entries(package: LockedPackage, debs: Iterable[Deb], tree: Tree = None) -> list[FileEntry]:
+    """What a build reads but its layers, by what the lockfile says, and of a package of this repository its sources."""
     # By checksum, as two sources of a package may be one file (the engine takes no path twice).
     sources = {source.sha256: source.size for source in package.sources}
     return [
         *(FileEntry(f"sources/{sha256}", FileDigest(sha256, size)) for sha256, size in sorted(sources.items())),
         *deb_entries(debs),
+        *tree_entries(tree or ()),
     ]
 
 
@@ -158,10 +182,14 @@ def files_of(package: LockedPackage, debs: tuple[Deb, ...], resolve: str) -> tup
 
 
 async def build_process_of(
-    package: LockedPackage, values: requests.BuildRequest, debs: tuple[Deb, ...], layers: tuple[Layer, ...]
+    package: LockedPackage,
+    values: requests.BuildRequest,
+    debs: tuple[Deb, ...],
+    layers: tuple[Layer, ...],
+    tree: Tree = None,
 ) -> Process:
-    """The process of a request to build a package over layers. Neither its sources nor its .debs need be there."""
-    inputs = await create_digest(CreateDigest([request_file(values, layers), *input_entries(package, debs)]))
+    """The process of a request to build a package over layers. Neither its archives nor its .debs need be there."""
+    inputs = await create_digest(CreateDigest([request_file(values, layers), *input_entries(package, debs, tree)]))
     tool = await find_sandbox_tool(**implicitly())
     call = Call("build", build_description(package), values, layers, (*LAYER_OUTPUTS, FAILURE))
     return tool_process(tool, call, inputs)
@@ -173,7 +201,9 @@ async def make_build_process(request: BuildProcessRequest, opam: OpamSubsystem) 
     plan = await plan_build(BuildPlanRequest(request.resolve), **implicitly())
     package = plan.lock.packages[request.package]
     debs = tuple(plan.lock.debs[name] for name in package.debs)
-    return BuildProcess(await build_process_of(package, request_of(plan, request, opam), debs, request.layers))
+    tree = await tree_of(request.resolve, package)
+    values = request_of(plan, request, opam, tree)
+    return BuildProcess(await build_process_of(package, values, debs, request.layers, tree))
 
 
 @rule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from typing import TYPE_CHECKING, Iterable
 
 from pants.engine.fs import FileDigest, FileEntry
@@ -70,6 +71,16 @@ def deb_json(deb: Deb) -> requests.Deb:
     }
 
 
+def tree_json(entry: FileEntry) -> requests.TreeFile:
+    """A file of a project as requests have it."""
+    return {"path": entry.path, "sha256": entry.file_digest.fingerprint, "executable": entry.is_executable}
+
+
+def tree_entries(tree: Iterable[FileEntry]) -> list[FileEntry]:
+    """A project's files as inputs of a process."""
+    return [dataclasses.replace(entry, path=f"tree/{entry.path}") for entry in tree]
+
+
 def deb_entries(debs: Iterable[Deb]) -> list[FileEntry]:
     """The .debs as inputs of a process, named by what the lockfile says of them."""
     return [FileEntry(f"debs/{deb.basename}", FileDigest(deb.sha256, deb.size)) for deb in debs]
@@ -103,10 +114,12 @@ def build_request(
     left_out: Iterable[str] = (),
     overlapping_files: Iterable[str] = (),
     with_test: bool = False,
+    tree: Iterable[FileEntry] | None = None,
 ) -> requests.BuildRequest:
     """The request of the `build` command. text: what builds see of the opam file. later: see `OpamLock.later`.
 
-    `twice`, `left_out`: of the .debs' install. overlapping_files: patterns from `[opam].overlapping_files`."""
+    `twice`, `left_out`: of the .debs' install. overlapping_files: patterns from `[opam].overlapping_files`. tree: files of this
+    repository that the package is built from; None where that is an archive."""
     allowed = list(overlapping_files)
     request: requests.BuildRequest = {
         "store": "store",
@@ -119,6 +132,8 @@ def build_request(
         "with_test": with_test,
         "later": list(later),
     }
+    if tree is not None:
+        request["tree"] = [tree_json(entry) for entry in tree]
     # Only where they count: another request is another build.
     if request["package"]["debs"] and twice:
         request["twice"] = True

@@ -103,6 +103,6 @@ def _are_short(lock: OpamLock, names: set[str], wanted: frozenset[str]) -> bool:
     packages = [lock.packages[name] for name in names]
     return (
         names <= wanted
-        and not any(package.sources or package.debs or package.out_of_reach for package in packages)
+        and not any(package.local or package.sources or package.debs or package.out_of_reach for package in packages)
         and sum(build_seconds(lock, package) for package in packages) <= _SHORT
     )

@@ -27,7 +27,7 @@ from opam_oci.subsystems.debian import DebianSubsystem
 from opam_oci.subsystems.opam import OpamSubsystem
 
 if TYPE_CHECKING:
-    from opam_sandbox.locking.requests import LockRootsRequest
+    from opam_sandbox.locking.root_requests import LockRootsRequest
 
 
 @dataclass(frozen=True)

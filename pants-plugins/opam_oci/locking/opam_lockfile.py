@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pants.base.build_environment import get_buildroot
 from pants.engine.engine_aware import EngineAwareParameter
 from pants.engine.fs import DigestSubset, PathGlobs
 from pants.engine.target import InvalidTargetException
@@ -18,7 +19,7 @@ from opam_oci.locking.steps import lock_call, read_output, run_step
 from opam_oci.pants_engine.calls import digest_subset_to_digest
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.resolves.debian_rootfs import DebianRootfsRequest
-from opam_oci.resolves.inputs import ResolveInputs, ResolveInputsRequest, find_resolve_inputs
+from opam_oci.resolves.inputs import LocalOpamFile, ResolveInputs, ResolveInputsRequest, find_resolve_inputs
 from opam_oci.resolves.opam_repositories import (
     RepositoryFingerprints,
 )
@@ -27,9 +28,10 @@ from opam_oci.sandbox.process import STORE, Call, layer_paths
 from opam_oci.subsystems.debian import DebianSubsystem
 from opam_oci.subsystems.opam import OpamSubsystem, OutOfReach
 from opam_oci.target_types import OpamRequirementTarget
+from opam_oci.target_types_projects import OpamProjectTarget
 
 if TYPE_CHECKING:
-    from opam_sandbox.locking.requests import LockRequest, SolveRequest
+    from opam_sandbox.locking.requests import LocalPackage, LockRequest, SolveRequest
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,14 @@ def check_inputs(inputs: ResolveInputs) -> None:
     if not inputs.requirements and not inputs.opam_files:
         raise InvalidTargetException(
             f"The resolve `{inputs.resolve}` has no roots: add an `{OpamRequirementTarget.alias}` target with "
-            f'`resolve="{inputs.resolve}"` and `requirements`, or with an opam file as `source`.'
+            f'`resolve="{inputs.resolve}"` and `requirements`, or with an opam file as `source`, or an '
+            f"`{OpamProjectTarget.alias}` target."
         )
+
+
+def _local_json(file: LocalOpamFile) -> LocalPackage:
+    fields: LocalPackage = {"name": file.package, "opam": file.text, "path": file.path, "target": file.target}
+    return {**fields, "build": True, "directory": file.directory} if file.build else fields
 
 
 def solve_call(inputs: ResolveInputs, opam: OpamSubsystem, ground: Foundation) -> Call:
@@ -75,15 +83,16 @@ def solve_call(inputs: ResolveInputs, opam: OpamSubsystem, ground: Foundation) -
         "repositories": list(opam.ordered_repositories()),
         "requirements": list(inputs.requirements),
         "constraints": list(inputs.constraints),
-        "local": [
-            {"name": file.package, "opam": file.text, "path": file.path, "target": file.target}
-            for file in inputs.opam_files
-        ],
+        "local": [_local_json(file) for file in inputs.opam_files],
         "with_test": inputs.options.with_test,
         "with_doc": inputs.options.with_doc,
         "prefer_oldest": inputs.options.prefer_oldest,
         "solver": inputs.options.solver,
     }
+    root = get_buildroot()
+    if any(root in file.text for file in inputs.opam_files):
+        # Only there: another directory would be another solution for the cache.
+        values["root"] = root
     return lock_call(
         "lock-opam", f"Solve the resolve {inputs.resolve}", values, ("solution.json",), layers=ground.layers
     )

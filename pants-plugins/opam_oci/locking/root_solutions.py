@@ -18,7 +18,7 @@ from opam_oci.sandbox.process import STORE, layer_paths
 from opam_oci.subsystems.opam import OpamSubsystem
 
 if TYPE_CHECKING:
-    from opam_sandbox.locking.requests import ListRootsRequest, SolveRootsRequest
+    from opam_sandbox.locking.root_requests import ListRootsRequest, SolveRootsRequest
 
 # Names that a description has.
 _NAMED = 4
@@ -44,7 +44,7 @@ class RootSolutionsRequest:
 
 @dataclass(frozen=True)
 class RootSolutions:
-    """`solutions.json` (see the tool's `locking/requests.py`), and what users should know of how it was made."""
+    """`solutions.json` (see the tool's `locking/root_requests.py`), and what users should know of how it was made."""
 
     digest: Digest
     notes: tuple[str, ...]
@@ -52,18 +52,20 @@ class RootSolutions:
 
 @dataclass(frozen=True)
 class RootListRequest:
-    """Asks what is available with each compiler, and what can be installed together with the packages of `revdeps_of`."""
+    """Asks what is available in the base (installable: what goes with each compiler), or what can be installed together with the
+    packages of `revdeps_of`."""
 
     debian_lock: DebianLock
     compilers: tuple[str, ...]
     all_versions: bool = False
+    installable: bool = False
     revdeps_of: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RootList:
-    """`roots.json` (see the tool's `locking/requests.py`)."""
+    """`roots.json` (see the tool's `locking/root_requests.py`)."""
 
     digest: Digest
 
@@ -135,6 +137,7 @@ async def list_roots(request: RootListRequest, opam: OpamSubsystem) -> RootList:
         "compilers": list(request.compilers),
         "solver": f"in/{len(ground.layers)}",
         "all_versions": request.all_versions,
+        "installable": request.installable,
         "revdeps_of": list(request.revdeps_of),
         "constraints": list(request.constraints),
     }

@@ -30,7 +30,7 @@ from opam_oci.sandbox.run_tool import run_layer_on_demand
 from opam_oci.sandbox.tool import find_sandbox_tool
 
 if TYPE_CHECKING:
-    from opam_sandbox.locking.requests import SolverPackage, SolverRequest
+    from opam_sandbox.locking.root_requests import SolverPackage, SolverRequest
 
 _OWNER = "the solver of roots"
 

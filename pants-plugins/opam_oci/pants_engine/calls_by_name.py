@@ -50,6 +50,7 @@ __all__ = [
     "contents_of_globs",
     "create_digest",
     "digest_subset_to_digest",
+    "digest_to_snapshot",
     "download_file",
     "download_from",
     "environment_vars",

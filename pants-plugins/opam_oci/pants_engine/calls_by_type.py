@@ -40,6 +40,7 @@ __all__ = [
     "contents_of_globs",
     "create_digest",
     "digest_subset_to_digest",
+    "digest_to_snapshot",
     "download_file",
     "download_from",
     "environment_vars",
@@ -111,6 +112,12 @@ def remove_prefix(remove_prefix: RemovePrefix) -> Get[Digest]:
 def digest_subset_to_digest(digest_subset: DigestSubset) -> Get[Digest]:
     """The files of a tree that globs match."""
     return Get(Digest, DigestSubset, digest_subset)
+
+
+@_answered_by_get
+def digest_to_snapshot(digest: Digest) -> Get[Snapshot]:
+    """A tree with the names of its files."""
+    return Get(Snapshot, Digest, digest)
 
 
 @_answered_by_get

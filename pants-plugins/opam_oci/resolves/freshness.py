@@ -91,6 +91,11 @@ def check_opam_lock_fresh(lock: OpamLock, inputs: ResolveInputs, fingerprints: R
         _Difference("base", lock.base, address_text(inputs.base)),
         _Difference("options", lock.options, inputs.options.lines()),
         _Difference("opam files", lock.opam_files, tuple(file.line() for file in inputs.opam_files)),
+        _Difference(
+            "opam files of packages to build",
+            tuple(sorted(package.local for package in lock.packages.values() if package.local)),
+            tuple(file.path for file in inputs.opam_files if file.build),
+        ),
     ]
     if lock.repositories is not None and fingerprints is not None:
         differences.append(_Difference("repositories", lock.repositories, fingerprints.lines))

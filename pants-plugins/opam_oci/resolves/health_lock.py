@@ -98,6 +98,8 @@ def _read(path: str, resolve: str, content: bytes) -> HealthLock:
         may_fail = table.flag("accept_failures")
         values.pop("accept_failures", None)
         package = read_package(LockTable(path, table.where, values))
+        if package.local:
+            raise table.error(f"{package.full_name} has `local`, which packages of a health check have not")
         packages[package.full_name] = package
         accepted.update([package.full_name] if may_fail else [])
     nodes: dict[str, HealthNode] = {}

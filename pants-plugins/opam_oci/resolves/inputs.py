@@ -13,6 +13,8 @@ from pants.util.frozendict import FrozenDict
 from opam_oci.fields.opam import OpamConstraintsField, OpamFileField, OpamRequirementsField, OpamResolveField
 from opam_oci.pants_engine.calls import contents_of_globs, parse_address, paths_of_globs
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
+from opam_oci.resolves.dune_lock import bounds_of_dune_lock
+from opam_oci.resolves.projects import OpamProject, find_opam_projects, package_of_path
 from opam_oci.resolves.targets import TargetsOfTypeRequest, find_targets_of_type
 from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.target_types import OpamRequirementTarget
@@ -45,21 +47,22 @@ class SolverOptions:
 
 @dataclass(frozen=True)
 class LocalOpamFile:
-    """An opam file of the project: `path` in the build root, `text` with undecodable bytes as surrogates; `target` names it."""
+    """An opam file of the project: `path` in the build root, `text` with undecodable bytes as surrogates; `target` names it.
+
+    With `build`, the package is built from the sources in `directory`, its project's root; otherwise only what it depends on is
+    asked for.
+    """
 
     path: str
     content: bytes
     target: str = ""
+    build: bool = False
+    directory: str = ""
 
     @property
     def package(self) -> str:
         """The package's name as the path gives it; "" where the file's field `name` or its directory does."""
-        directory, _, name = self.path.rpartition("/")
-        name = name[: -len(".locked")] if name.endswith(".locked") else name
-        for candidate in (name, directory.rpartition("/")[2]):
-            if candidate.endswith(".opam"):
-                return candidate[: -len(".opam")]
-        return ""
+        return package_of_path(self.path)
 
     @property
     def text(self) -> str:
@@ -90,11 +93,24 @@ class RequirementTargets:
     by_resolve: FrozenDict[str, tuple[Target, ...]]
 
 
-async def read_opam_files(files: list[tuple[Address, str]]) -> tuple[LocalOpamFile, ...]:
-    """The files that targets name, sorted by path. Raises InvalidTargetException for one that is not there."""
+async def read_opam_files(
+    files: list[tuple[Address, str]], projects: tuple[OpamProject, ...]
+) -> tuple[LocalOpamFile, ...]:
+    """The files that requirements name and those of projects, sorted by path; what is both is of a project.
+
+    Raises InvalidTargetException for one that is not there.
+    """
     targets = {path: str(address) for address, path in reversed(files)}
-    contents = await contents_of_globs(PathGlobs(sorted(targets)))
-    found = {file.path: LocalOpamFile(file.path, file.content, targets[file.path]) for file in contents}
+    builders = {path: project for project in projects for path in project.checked().files}
+    contents = await contents_of_globs(PathGlobs(sorted({*targets, *builders})))
+    found = {
+        file.path: LocalOpamFile(
+            file.path, file.content, str(builders[file.path].address), True, builders[file.path].directory
+        )
+        if file.path in builders
+        else LocalOpamFile(file.path, file.content, targets[file.path])
+        for file in contents
+    }
     missing = [(address, path) for address, path in files if path not in found]
     if missing:
         address, path = missing[0]
@@ -108,7 +124,8 @@ async def read_opam_files(files: list[tuple[Address, str]]) -> tuple[LocalOpamFi
         other = names.setdefault(file.package, path) if file.package else path
         if other != path:
             raise InvalidTargetException(
-                f"{path} and {other} are opam files of one package in one resolve; give one of them another `resolve`."
+                f"{path} (of {file.target}) and {other} (of {found[other].target}) are opam files of one package in one resolve; "
+                "give one of them another `resolve`."
             )
     return tuple(found[path] for path in sorted(found))
 
@@ -147,8 +164,12 @@ async def find_resolve_inputs(request: ResolveInputsRequest, opam: OpamSubsystem
         if path is not None:
             files.append((target.address, path))
         constraints.update("".join(c.split()) for c in target[OpamConstraintsField].value)
-    opam_files = await read_opam_files(files)
-    if ocaml is not None and (requirements or files):
+    projects = await find_opam_projects(**implicitly())
+    own = projects.by_resolve.get(request.resolve, ())
+    opam_files = await read_opam_files(files, own)
+    for project in own:
+        constraints.update(await bounds_of_dune_lock(project))
+    if ocaml is not None and (requirements or opam_files):
         requirements.add(ocaml)
     base = await parse_address(
         AddressInput.parse(opam.base_of(request.resolve), description_of_origin="`[opam].resolves_to_base`")

@@ -72,7 +72,8 @@ class LockedPackage:
 
     `depends` are the edges of the build graph; `post_depends` belong into an image but not below the build. What only
     the package's tests or documentation need is in neither. `out_of_reach` and `depexts_out_of_reach` (why, or "") are what
-    could not be locked: the package cannot be built.
+    could not be locked: the package cannot be built. `local`: of a package of this repository, the path of its opam file; it has
+    no archive, and is built from the sources of its `opam_project`.
     """
 
     name: str
@@ -88,6 +89,7 @@ class LockedPackage:
     depexts_out_of_reach: str = ""
     test_depends: tuple[str, ...] = ()
     doc_depends: tuple[str, ...] = ()
+    local: str = ""
 
     @property
     def full_name(self) -> str:

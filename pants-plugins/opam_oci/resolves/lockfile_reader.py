@@ -42,7 +42,7 @@ _DEBIAN_ARCHITECTURE = re.compile(r"[a-z0-9-]+\Z")
 
 _PACKAGE_KEYS = (
     *("name", "version", "depends", "post_depends", "test_depends", "doc_depends", "depexts", "debs"),
-    "depexts_out_of_reach",
+    *("depexts_out_of_reach", "local"),
     *("opam", "opam_base64", "source", "source_out_of_reach", "file"),
 )
 
@@ -134,9 +134,14 @@ def read_package(table: LockTable) -> LockedPackage:
     table.refuse_unknown(*_PACKAGE_KEYS)
     table.refuse_duplicates("source", [*(s.name for s in sources), *(s.name for s in out_of_reach)])
     table.refuse_duplicates("file", [file.path for file in files])
+    local = table.path_text("local") if "local" in table.values else ""
+    archives = [*(s.name for s in sources), *(s.name for s in out_of_reach)].count("")
+    if local and (files or archives):
+        raise table.error("it is built from `local`, but has an archive or files as well")
     return LockedPackage(
         name=name,
         version=version,
+        local=local,
         depends=table.names("depends", OPAM_NAME),
         post_depends=table.names("post_depends", OPAM_NAME),
         depexts=table.names("depexts"),

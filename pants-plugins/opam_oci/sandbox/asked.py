@@ -20,7 +20,8 @@ from pants.option.global_options import GlobalOptions
 
 from opam_oci.pants_engine.rules import collect_rules, rule
 from opam_oci.sandbox.process import store_directory
-from opam_oci.subsystems.opam import BadLimitError, OpamSubsystem
+from opam_oci.subsystems.build_limits import BadLimitError
+from opam_oci.subsystems.opam import OpamSubsystem
 
 logger = logging.getLogger(__name__)
 

@@ -41,6 +41,7 @@ class Call:
     output_files: tuple[str, ...]
     output_directories: tuple[str, ...] = ("blobs",)
     cache_scope: ProcessCacheScope = ProcessCacheScope.SUCCESSFUL
+    timeout_seconds: int | None = None
 
 
 def store_directory(options: GlobalOptions) -> str:
@@ -86,6 +87,7 @@ def tool_process(
         output_files=call.output_files,
         output_directories=call.output_directories,
         cache_scope=call.cache_scope,
+        timeout_seconds=call.timeout_seconds,
         remote_cache_speculation_delay_millis=_REMOTE_CACHE_PATIENCE_MS,
     )
 
@@ -110,15 +112,22 @@ def publishing_process(
 
 
 def shell_process(
-    tool: SandboxTool, python: str, layers: Sequence[Layer], input_digest: Digest, *, env: Mapping[str, str]
+    tool: SandboxTool,
+    python: str,
+    command: str,
+    layers: Sequence[Layer],
+    input_digest: Digest,
+    *,
+    env: Mapping[str, str],
 ) -> InteractiveProcess:
-    """A run of the tool's `shell` in the foreground, by the host's `python`. `input_digest`: as of a build's process."""
+    """A run of the tool's `command`, "shell" or "test", in the foreground, by the host's `python`. `input_digest`: as of a
+    build's process."""
     return InteractiveProcess(
-        argv=[python, "-sSEB", "__tool", "shell", REQUEST_FILE],
+        argv=[python, "-sSEB", "__tool", command, REQUEST_FILE],
         env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **env},
         input_digest=input_digest,
         immutable_input_digests={
-            "__tool": tool.parts["shell"],
+            "__tool": tool.parts[command],
             **dict(zip(layer_paths(layers), (layer.digest for layer in layers))),
         },
         append_only_caches=_STORE_CACHE,
@@ -144,6 +153,31 @@ def running_request(
         args=(python, "-sEB", "{chroot}/__tool", command, f"{{chroot}}/{REQUEST_FILE}", *arguments),
         immutable_input_digests={"__tool": tool.parts["publishing"], "image": image},
         append_only_caches=_STORE_CACHE,
+    )
+
+
+def entering_request(tool: SandboxTool, python: str, layers: Sequence[Layer], input_digest: Digest) -> RunRequest:
+    """A run of the tool's `enter` in the foreground, by the host's `python`, wherever it starts; words that are put behind its
+    arguments are the command's. `input_digest`: the request, of these layers."""
+    return RunRequest(
+        digest=input_digest,
+        args=(python, "-sSEB", "{chroot}/__tool", "enter", f"{{chroot}}/{REQUEST_FILE}", "--"),
+        immutable_input_digests={
+            "__tool": tool.parts["enter"],
+            **dict(zip(layer_paths(layers), (layer.digest for layer in layers))),
+        },
+        append_only_caches=_STORE_CACHE,
+    )
+
+
+def interactive(request: RunRequest, words: Sequence[str], env: Mapping[str, str]) -> InteractiveProcess:
+    """Such a run with words of a goal's own, in an environment of `env` and little else."""
+    return InteractiveProcess(
+        argv=(*request.args, *words),
+        env={"PATH": TOOL_PATH, "LANG": "C.UTF-8", **env},
+        input_digest=request.digest,
+        immutable_input_digests=request.immutable_input_digests,
+        append_only_caches=request.append_only_caches,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from typing import Any, Iterable
 
@@ -10,14 +9,13 @@ from pants.option.option_types import (
     BoolOption,
     DictOption,
     EnumOption,
-    IntOption,
-    MemorySizeOption,
     StrListOption,
     StrOption,
 )
 from pants.option.subsystem import Subsystem
 from pants.util.strutil import softwrap
 
+from opam_oci.subsystems.build_limits import BuildLimitOptions
 from opam_oci.subsystems.resolves import UnknownResolveError, find_lockfile
 
 
@@ -32,19 +30,7 @@ class RepositoryOrderError(Exception):
     """`[opam].repository_order` does not name each repository once."""
 
 
-class BadLimitError(Exception):
-    """An option for what a build may take makes no sense."""
-
-
-_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
-# Of all limits: why a change builds nothing.
-_NOT_IN_KEY = """
-            A build that passes it fails, and the error names this option. A change builds nothing anew, and nothing of it is in a
-            layer; remote workers do not know it.
-            """
-
-
-class OpamSubsystem(Subsystem):
+class OpamSubsystem(BuildLimitOptions, Subsystem):
     options_scope = "opam"
     help = "Options for building opam (OCaml) packages as image layers."
 
@@ -196,49 +182,6 @@ class OpamSubsystem(Subsystem):
             """
         ),
     )
-    build_timeout = StrOption(
-        default="",
-        help=softwrap(
-            f"""
-            How long the commands of one package's build may run, all together: `30m`, `1h30m`, `90s` or a number of seconds.
-
-            Default: as long as they like: what is long depends on the machine. {_NOT_IN_KEY}
-            """
-        ),
-    )
-    build_memory_limit = MemorySizeOption(
-        default=0,
-        help=softwrap(
-            f"""
-            How much memory one package's build may have, such as `4GiB`. Its scratch files count where they are in memory, but
-            a build that has too little is tried once more with these on disk.
-
-            Default: 0, no limit of this kind; where root builds, 15/16 of the machine's, and builds are ended first when memory
-            is short. {_NOT_IN_KEY} Without a control group (as a user, mostly) it is looked at four times a second.
-            """
-        ),
-    )
-    build_processes_limit = IntOption(
-        default=0,
-        help=softwrap(
-            f"""
-            How many processes and threads one package's build may have at once.
-
-            Default: 0, no limit of this kind; 4,096, or 64 for each core where that is more, hold for every build. {_NOT_IN_KEY}
-            """
-        ),
-    )
-    build_disk_limit = MemorySizeOption(
-        default=0,
-        help=softwrap(
-            f"""
-            How much one package's build may write, such as `10GiB`: what it installs, and its scratch files, on disk or in
-            memory.
-
-            Default: 0, no limit. {_NOT_IN_KEY}
-            """
-        ),
-    )
     check_depexts = BoolOption(
         default=False,
         help=softwrap(
@@ -279,7 +222,12 @@ class OpamSubsystem(Subsystem):
     tailor_requirements = BoolOption(
         default=True,
         advanced=True,
-        help="If true, `tailor` adds an `opam_requirement` for each file `*.opam` or `opam` that no target names.",
+        help=softwrap(
+            """
+            If true, `tailor` adds targets for files `*.opam` and `opam` that no target has: an `opam_project` where there is a
+            `dune-project` or OCaml sources beside them, an `opam_requirement` for each elsewhere.
+            """
+        ),
     )
     tailor_packages = BoolOption(
         default=True,
@@ -310,26 +258,6 @@ class OpamSubsystem(Subsystem):
                 f"[{given}]. Name each of them there once, the one that wins first."
             )
         return {name: self.repositories[name] for name in names}
-
-    def build_limits(self) -> dict[str, float]:
-        """What a build may take, by the names that the tool knows (seconds, bytes, processes); without those that are not set.
-        Raises BadLimitError."""
-        match = _TIME.fullmatch("".join(self.build_timeout.lower().split()))
-        if match is None:
-            raise BadLimitError(
-                f"`[opam].build_timeout` is {self.build_timeout!r}; it takes `30m`, `1h30m`, `90s` or a number of seconds."
-            )
-        hours, minutes, seconds = (int(number or 0) for number in match.groups())
-        limits = {
-            "time": hours * 3600 + minutes * 60 + seconds,
-            "memory": self.build_memory_limit,
-            "processes": self.build_processes_limit,
-            "disk": self.build_disk_limit,
-        }
-        for name, value in limits.items():
-            if value < 0 or value >= 1 << 62:
-                raise BadLimitError(f"`[opam].build_{name}_limit` is {value}; it takes a number that is not negative.")
-        return {name: value for name, value in limits.items() if value}
 
     def lockfile_of(self, resolve: str, origin: str) -> str:
         """The path of a resolve's lockfile; `origin` says for an error what names the resolve."""

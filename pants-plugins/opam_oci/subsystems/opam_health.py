@@ -19,6 +19,10 @@ class FailOn(Enum):
     NOTHING = "nothing"
 
 
+class BadHealthOptionError(Exception):
+    """Options of a health check make no sense."""
+
+
 class OpamHealthSubsystem(GoalSubsystem):
     name = "opam-health"
     help = help_text(
@@ -85,6 +89,16 @@ class OpamHealthSubsystem(GoalSubsystem):
             """
         ),
     )
+
+    def check(self) -> None:
+        """Raise BadHealthOptionError where options for a run make no sense."""
+        if self.time_limit is not None and self.time_limit < 0:
+            raise BadHealthOptionError(f"`[opam-health].time_limit` is {self.time_limit}; it takes seconds, 0 or more.")
+        if self.fail_on == FailOn.REGRESSIONS and not self.baseline:
+            raise BadHealthOptionError(
+                "`[opam-health].fail_on` is `regressions`, and there is nothing to compare with: name the `results.json` of an "
+                "earlier run with `--opam-health-baseline`."
+            )
 
     def lockfile_of(self, resolve: str, origin: str) -> str:
         """The path of a check's lockfile; `origin` says for an error what names the resolve."""

@@ -11,8 +11,12 @@ class OpamListSubsystem(GoalSubsystem):
     name = "opam-list"
     help = help_text(
         """
-        List the packages of `[opam].repositories` that are available on the base of an `opam_health_check`, with each of its
-        compilers.
+        List the packages of `[opam].repositories` that are available on the base of an `opam_health_check`, as `opam list
+        --available` does in an empty switch: all whose opam file's field `available` holds there, or that have none. These are
+        the roots of a check without `packages`.
+
+        The check's `compilers` and `constraints` say nothing about this, nor does whether what a package depends on is
+        available: `--installable` asks for that.
         """
     )
 
@@ -20,8 +24,32 @@ class OpamListSubsystem(GoalSubsystem):
     def activated(cls, union_membership: object) -> bool:
         return True
 
-    all_versions = BoolOption(default=False, help="List all versions of a package, not only the newest.")
-    json = BoolOption(default=False, help="Print JSON: a list of compilers, each with its packages.")
+    all_versions = BoolOption(
+        default=False,
+        help=softwrap(
+            """
+            List all versions of a package, the newest first. By default its newest one: of those that `avoid-version` or
+            `deprecated` warns of only where there is no other.
+            """
+        ),
+    )
+    installable = BoolOption(
+        default=False,
+        help=softwrap(
+            """
+            List, for each compiler of the check, only what can be installed together with it and the check's `constraints`, as
+            far as that is seen without solving for each package: a few may have no solution all the same.
+            """
+        ),
+    )
+    json = BoolOption(
+        default=False,
+        help=softwrap(
+            """
+            Print JSON: a list of objects with `target`, `compiler` (with `--installable` one for each; else `""`) and `packages`.
+            """
+        ),
+    )
 
 
 class OpamRevdepsSubsystem(GoalSubsystem):

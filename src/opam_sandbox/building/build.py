@@ -9,7 +9,7 @@ import subprocess
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from opam_sandbox import dpkg, dpkg_union
 from opam_sandbox.beside.union import Union
@@ -32,13 +32,8 @@ from opam_sandbox.sandbox.watch import MEMORY
 
 def run(request: BuildRequest, jobs: int) -> int:
     """Build the package with this many jobs. Returns the exit status; raises BuildFailed where the package does not build."""
-    layers = read_layers(request["layers"])
-    package = read_package(request["package"])
-    for source in request["package"]["sources"]:
-        safe_name(source["sha256"])
+    layers, package = read(request)
     rootless = is_rootless()
-    if len(layers) < 2 or layers[0].kind != "base" or layers[1].kind != "opam-root":
-        raise RequestError("layers: the first should be a base, and the second an opam-root")
 
     def build(view: View, store: Store, library: Optional[Path]) -> Build:
         real_owners = RealOwners(view, store, layers, request.get("left_out", ()))
@@ -82,6 +77,17 @@ def run(request: BuildRequest, jobs: int) -> int:
     )
 
 
+def read(request: BuildRequest) -> Tuple[List[Layer], OpamPackage]:
+    """The layers and the package of a request. Raises ToolError."""
+    layers = read_layers(request["layers"])
+    package = read_package(request["package"])
+    for source in request["package"]["sources"]:
+        safe_name(source["sha256"])
+    if len(layers) < 2 or layers[0].kind != "base" or layers[1].kind != "opam-root":
+        raise RequestError("layers: the first should be a base, and the second an opam-root")
+    return layers, package
+
+
 class _OutOfMemory(BuildFailed):
     """A build failed whose scratch files filled the memory they may take: on disk it may not."""
 
@@ -110,6 +116,7 @@ class Build:
         self._debs: Sequence[Deb] = request["package"]["debs"]
         self._allowed = request.get("overlapping_files", ())
         self._later: Sequence[str] = request.get("later", [])
+        self._tree = request.get("tree")
         self._with_test = request.get("with_test", False)
         self._jobs = jobs
         self._real_owners = real_owners
@@ -168,7 +175,8 @@ class Build:
         self._union.make(self._allowed, f"dependencies of {self._package.title}", "`[opam].overlapping_files`")
 
     def _prepare_opam(self) -> None:
-        prepare_opam.prepare(self._view, self._package, self._sources, installed_packages(self._layers), self._later)
+        installed = installed_packages(self._layers)
+        prepare_opam.prepare(self._view, self._package, self._sources, self._tree, installed, self._later)
         if self._overlay.room:
             self._bind_memory()
 
@@ -213,8 +221,8 @@ class Build:
                 f"what it printed is in {LOG}"
             )
 
-    def run_opam(self, **variables: str) -> "subprocess.CompletedProcess[bytes]":
-        """Have opam install the package, in its environment and with these variables besides."""
+    def run_opam(self, *, person: bool = False, **variables: str) -> "subprocess.CompletedProcess[bytes]":
+        """Have opam install the package, in its environment and with these variables besides. person: see `Overlay.run`."""
         argv = [
             "opam",
             "install",
@@ -227,7 +235,7 @@ class Build:
         if self._with_test:
             argv.insert(2, "--with-test")
         env = {**environment(self._jobs), **variables}
-        return self._overlay.run(argv, env, self._view.log, user=True, cwd=f"/{HOME}")
+        return self._overlay.run(argv, env, self._view.log, user=True, cwd=f"/{HOME}", person=person)
 
     def _preload(self) -> None:
         """Have programs see directories in one order on every machine, if the base can do so."""

@@ -38,10 +38,10 @@ _PATIENCE = 5.0
 Told = Callable[[Callable[[], int]], int]
 
 
-def recorded(store: Path, package: str, run: Callable[[Told], int]) -> int:
+def recorded(store: Path, package: str, run: Callable[[Told], int], *, kept: bool = True) -> int:
     """Have `run` build a package, by what it is given, in whatever process; returns its exit status. Raises ToolError.
 
-    Whatever becomes of the build, a failure leaves `failure.json` here and a record in the store, and no scratch files."""
+    Whatever becomes of the build, a failure leaves `failure.json` here and a record in the store (kept), and no scratch files."""
     start = time.monotonic()
 
     def told(main: Callable[[], int]) -> int:
@@ -56,12 +56,12 @@ def recorded(store: Path, package: str, run: Callable[[Told], int]) -> int:
         status = run(told)
     except ToolError as error:
         _tell(package, error, time.monotonic() - start)
-        _end(store, package)
+        _end(store, package, kept)
         raise
     if status != 0:
         if not Path(FILE).exists():
             _tell(package, ToolError(f"a process of the build ended with status {status}"), time.monotonic() - start)
-        _end(store, package)
+        _end(store, package, kept)
     return status
 
 
@@ -90,11 +90,12 @@ def _tell(package: str, error: ToolError, seconds: float) -> None:
         write_json(FILE, values)
 
 
-def _end(store: Path, package: str) -> None:
+def _end(store: Path, package: str, kept: bool) -> None:
     """Keep a record, and remove what killed processes have left."""
     # What keeps this from being written is mostly what made the build fail, and said already.
     with suppress(OSError):
-        _keep(store / DIRECTORY, package)
+        if kept:
+            _keep(store / DIRECTORY, package)
     with suppress(OSError, ToolError):
         _sweep(store)
 

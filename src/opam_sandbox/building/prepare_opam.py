@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
-from opam_sandbox.building.requests import Source
+from opam_sandbox.building.requests import Source, TreeFile
 from opam_sandbox.errors import RequestError
 from opam_sandbox.opam.package import OpamPackage, metadata
 from opam_sandbox.opam.switch import OPAM_ROOT, REPO_FILE, SWITCH_STATE_DIR, switch_state
@@ -46,20 +46,27 @@ _File = Union[Tuple[str, bytes], Tuple[str, bytes, int]]
 
 
 def prepare(
-    view: View, package: OpamPackage, sources: Sequence[Source], installed: Sequence[str], later: Sequence[str]
+    view: View,
+    package: OpamPackage,
+    sources: Sequence[Source],
+    tree: Optional[Sequence[TreeFile]],
+    installed: Sequence[str],
+    later: Sequence[str],
 ) -> None:
     """Change the view, and what commands see of this process's directories, so that opam can build the package offline.
 
-    installed: `name.version` of all packages below it. later: the same of packages that others need beside them (`post`).
+    tree: files of the monorepo that are its source; None where `sources` are. installed: `name.version` of all packages below it.
+    later: the same of packages that others need beside them (`post`).
     Raises RequestError where a layer has no opam file of its package, or a source is not the one that was asked for.
     """
     # A directory or two for each package below: in memory, where a disk takes a millisecond for each.
     repository, downloads = view.overlay.scratch_files / "repository", view.scratch / "downloads"
-    files: List[_File] = [("repo", REPO_FILE.encode()), *metadata(package, _place(package.title), package.opam)]
+    _write_downloads(downloads, package, sources)
+    opam = package.opam if tree is None else _write_tree(downloads, package, tree)
+    files: List[_File] = [("repo", REPO_FILE.encode()), *metadata(package, _place(package.title), opam)]
     files += [(f"{_place(title)}/opam", _opam_file(view.root, title)) for title in installed]
     files += [(f"{_place(safe_name(title))}/opam", _STANDS_FOR) for title in later]
     _write_below(repository, files)
-    _write_downloads(downloads, package, sources)
     view.write_files(
         [
             (f"{SWITCH_STATE_DIR}/switch-state", switch_state(installed, ()).encode()),
@@ -107,6 +114,16 @@ def _write_downloads(downloads: Path, package: OpamPackage, sources: Sequence[So
             path = _download(downloads, kind, value)
             if not path.exists():
                 os.link(first, path)
+
+
+def _write_tree(downloads: Path, package: OpamPackage, tree: Sequence[TreeFile]) -> str:
+    """The files as an archive among the sources. Returns the opam file that names it."""
+    from opam_sandbox.building import project_tree  # most packages are none of the monorepo's
+
+    packed = downloads / "packed"
+    sha256 = project_tree.pack(package, tree, packed)
+    os.rename(packed, _download(downloads, "sha256", sha256))
+    return project_tree.with_source(package.opam, sha256)
 
 
 def _download(downloads: Path, kind: str, value: str) -> Path:

@@ -52,6 +52,14 @@ class PackageToBuild(PackageFields):
     debs: List[Deb]
 
 
+class TreeFile(TypedDict):
+    """A file of a project in the monorepo: `path` below the project's directory, which is `tree/` here."""
+
+    path: str
+    sha256: str
+    executable: bool
+
+
 class _BuildRequest(TypedDict):
     store: str
     layers: List[str]
@@ -64,6 +72,7 @@ class BuildRequest(_BuildRequest, total=False):
     twice: install the .debs two times, and compare. left_out: patterns of further files that no layer has, as
     `beside/machine_files` has them. later: `name.version` of what the package and those below need beside them (`post`), and
     no layer has. overlapping_files: patterns of paths that two of the layers may hold differently, see `beside.overlaps`.
+    tree: the package's sources, where they are files of the monorepo and no archive.
     """
 
     overlapping_files: List[str]
@@ -71,6 +80,13 @@ class BuildRequest(_BuildRequest, total=False):
     twice: bool
     left_out: List[str]
     later: List[str]
+    tree: List[TreeFile]
+
+
+class TestRequest(BuildRequest, total=False):
+    """`test`: as `build`, with what the package's tests need among the layers. live: the tests' output is this process's."""
+
+    live: bool
 
 
 class _Shell(BuildRequest):

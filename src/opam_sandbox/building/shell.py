@@ -12,17 +12,14 @@ import sys
 from pathlib import Path
 
 from opam_sandbox.building import sorted_readdir
-from opam_sandbox.building.build import Build
+from opam_sandbox.building.build import Build, read
 from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.building.requests import ShellRequest
 from opam_sandbox.errors import ToolError
-from opam_sandbox.layer.description import read_layers
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam import opamfile
-from opam_sandbox.opam.package import read_package
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, SWITCH_STATE_DIR, environment
-from opam_sandbox.request import safe_name
 from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.namespaces import Ended, is_rootless, run_isolated
 from opam_sandbox.sandbox.view import View
@@ -73,10 +70,7 @@ exec "$@"
 
 def run(request: ShellRequest, jobs: int) -> int:
     """Run the request's command; its exit status, 128 + N for a signal. Raises ToolError."""
-    layers = read_layers(request["layers"])
-    package = read_package(request["package"])
-    for source in request["package"]["sources"]:
-        safe_name(source["sha256"])
+    layers, package = read(request)
     rootless = is_rootless()
     keep = Path(request["keep"]) if request.get("keep") else None
     if keep is not None:

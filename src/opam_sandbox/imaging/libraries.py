@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import List, Optional, Sequence
 
+from opam_sandbox.elf import Elf
 from opam_sandbox.imaging.bytecode import Bytecode
-from opam_sandbox.imaging.elf import Elf
 from opam_sandbox.imaging.search import Search
 from opam_sandbox.imaging.selection import SWITCH
 from opam_sandbox.sandbox import view_files

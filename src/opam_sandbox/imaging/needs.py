@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import List, Mapping, Sequence, Set
 
+from opam_sandbox.elf import read_elf
 from opam_sandbox.imaging import libraries, plugins, scripts, unseen
 from opam_sandbox.imaging.bytecode import read_bytecode
 from opam_sandbox.imaging.debian_files import Owners
-from opam_sandbox.imaging.elf import read_elf
 from opam_sandbox.imaging.search import Search
 from opam_sandbox.imaging.selection import SWITCH, Selection
 from opam_sandbox.imaging.shebang import LONGEST, read_shebang

@@ -12,8 +12,8 @@ import stat
 from typing import BinaryIO, Dict, Iterable, Iterator, List, Sequence, Set
 
 from opam_sandbox import dpkg
+from opam_sandbox.elf import Elf
 from opam_sandbox.files import CHUNK
-from opam_sandbox.imaging.elf import Elf
 from opam_sandbox.imaging.libraries import linker_directories
 from opam_sandbox.imaging.search import Search
 from opam_sandbox.imaging.selection import SWITCH

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import List, Sequence
+from typing import List, Mapping, Sequence
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.requests import SolvedPackage
@@ -19,6 +19,7 @@ _FIELDS = {
 _FILE = re.compile(r"\S*/([^/\s]+)/opam: ")
 # Errors of `opam lint`: 2 is a file that it does not read at all, 3 a field.
 _ERROR = re.compile(r"\s+error\s+(2|3): (File format error(?: in '([^']*)')?.*)")
+_PLACE = re.compile(r" at line \d+, column \d+")
 _TOP = "home/opam/opam-files"
 
 
@@ -33,17 +34,19 @@ def check_by_opam(view: View, packages: Sequence[SolvedPackage]) -> None:
         argv = ["opam", "lint", *(f"/{_TOP}/{title}/opam" for title, _ in files)]
         # Its exit status tells of style as well.
         view.overlay.run(argv, environment(1), view.log, user=True, cwd=f"/{HOME}", stdout=out.fileno())
-    problems = problems_of(output.read_text(errors="replace"))
+    own = {f"{item['name']}.{item['version']}": item["local"] for item in packages if "local" in item}
+    problems = problems_of(output.read_text(errors="replace"), own)
     if problems:
         listed = "\n  ".join(problems)
         raise ToolError(
-            f"opam does not understand a part of these opam files, and would build without it:\n  {listed}\nPut the "
-            "packages with a corrected opam file into an overlay repository."
+            f"opam does not understand a part of these opam files, and would build without it:\n  {listed}\nCorrect those "
+            "of the project; put other packages with a corrected opam file into an overlay repository."
         )
 
 
-def problems_of(printed: str) -> List[str]:
-    """What `opam lint` says of fields that matter, each with its package."""
+def problems_of(printed: str, own: Mapping[str, str]) -> List[str]:
+    """What `opam lint` says of fields that matter, each with its package. own: the files of the project's own packages, by
+    NAME.VERSION, whose texts are not as they were read: places in them are left out."""
     found: List[str] = []
     title = ""
     for line in printed.splitlines():
@@ -52,5 +55,5 @@ def problems_of(printed: str) -> List[str]:
         if file:
             title = file[1]
         elif error and (error[1] == "2" or error[3] in _FIELDS):
-            found.append(f"{title}: {error[2]}")
+            found.append(f"{own[title]}: {_PLACE.sub('', error[2])}" if title in own else f"{title}: {error[2]}")
     return found

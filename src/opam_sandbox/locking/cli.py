@@ -6,7 +6,8 @@ from typing import List, Optional
 
 from opam_sandbox import cli
 from opam_sandbox.cli import Command
-from opam_sandbox.locking.requests import LockDebianRequest, LockOpamRequest
+from opam_sandbox.locking.opam_steps import LockOpamRequest
+from opam_sandbox.locking.requests import LockDebianRequest
 
 COMMANDS = {
     "lock-debian": Command(

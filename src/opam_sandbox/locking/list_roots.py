@@ -1,4 +1,7 @@
-"""Lists what is available with a compiler, and what can be installed together with a package. Writes roots.json."""
+"""Lists what is available in a base, or goes with a compiler; or what can be installed together with a package.
+
+Writes roots.json.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,14 @@ from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
 from opam_sandbox.locking.prepared import read_prepared
 from opam_sandbox.locking.repositories import Packages
-from opam_sandbox.locking.requests import CompilerRoots, ListedRoot, ListedRoots, ListRootsRequest, ReverseDependency
 from opam_sandbox.locking.reverse_dependencies import reverse_dependencies
+from opam_sandbox.locking.root_requests import (
+    CompilerRoots,
+    ListedRoot,
+    ListedRoots,
+    ListRootsRequest,
+    ReverseDependency,
+)
 from opam_sandbox.locking.root_selection import Available, select
 from opam_sandbox.locking.run_root_solver import Answer, Group, Root, Solver
 from opam_sandbox.locking.solve import check_known
@@ -54,11 +63,15 @@ def list_roots(request: ListRootsRequest, jobs: int) -> int:
         with mounted(store, [*layers, *program]) as view:
             # Tests count only for who depends, not for what is installed.
             solver = Solver(view, universe, text, b"", jobs)
-            for compiler, group, left in zip(request["compilers"], groups, left_of(solver, groups)):
+            # What opam and a selection of roots take for available does not depend on what else there is.
+            narrow = bool(asked) or request.get("installable", False)
+            lefts = left_of(solver, groups) if narrow else iter([universe.available()] * len(groups))
+            for compiler, group, left in zip(request["compilers"], groups, lefts):
                 available = Available(universe, left)
                 one: CompilerRoots = {
                     "compiler": compiler,
-                    "packages": _listed(packages, available, request.get("all_versions", False)),
+                    # Reading thousands of opam files takes longer than the question.
+                    "packages": [] if asked else _listed(packages, available, request.get("all_versions", False)),
                     "revdeps": _revdeps(solver, packages, available, group, asked, more),
                 }
                 found.append(one)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from opam_sandbox.locking.indexes import make_indexes
 from opam_sandbox.locking.list_roots import list_roots
+from opam_sandbox.locking.opam_steps import LockOpamRequest
 from opam_sandbox.locking.repositories import prepare
-from opam_sandbox.locking.requests import LockOpamRequest
 from opam_sandbox.locking.root_solver import lock_solver
 from opam_sandbox.locking.solve import solve
 from opam_sandbox.locking.solve_roots import solve_roots

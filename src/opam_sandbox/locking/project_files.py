@@ -1,8 +1,8 @@
 """The project's own opam files: what they ask of a solution, as `opam install --deps-only` takes it.
 
-A file gives the name and version of a package that is pinned while opam solves. The package is not in the lockfile, but what it
-needs is. Of its `depexts` a lockfile has a package of its own, named as opam names what stands for a package's dependencies:
-`deps-of-NAME`.
+A file gives the name and version of a package that is pinned while opam solves. A package that is to be built is in the lockfile
+as others are. Of the others only what they need is: of their `depexts` a lockfile has a package of its own, named as opam names
+what stands for a package's dependencies, `deps-of-NAME`.
 """
 
 from __future__ import annotations
@@ -17,26 +17,28 @@ from opam_sandbox.locking.package_files import opam_text
 from opam_sandbox.locking.repositories import Packages, Variables
 from opam_sandbox.locking.requests import LocalPackage, SolvedPackage
 from opam_sandbox.opam import formulas, opamfile
-from opam_sandbox.opam.opamfile import Item, ListOf, Str, Value
+from opam_sandbox.opam.opamfile import Item, Str, Value
 from opam_sandbox.opam.strings import quote
 
 # What opam calls a pinned package that neither its file nor a repository gives a version.
 DEV = "dev"
-# The field of a repository's package that says for which `pin-depends` it stands, where its own `url` is another one.
-PIN_FIELD = "x-pinned-url"
 _NAME = re.compile(r"(?=[0-9_+-]*[A-Za-z])[A-Za-z0-9_+-]+\Z")
 _VERSION = re.compile(r"[A-Za-z0-9_+.~-]+\Z")
 
 
 @dataclass(frozen=True)
 class ProjectFile:
-    """An opam file of the project. `where`: its path and target, for messages."""
+    """An opam file of the project. `where`: its path and target, for messages. `build`: whether the package is to be built;
+    `directory`: from where the file's relative paths count, in the build root."""
 
     name: str
     version: str
     where: str
     text: str
     items: Tuple[Item, ...]
+    path: str = ""
+    build: bool = False
+    directory: str = ""
 
     def field(self, name: str) -> Optional[Value]:
         """A field's value; None where the file does not have it."""
@@ -65,7 +67,10 @@ def read_project_files(
 
 def _read(entry: LocalPackage, packages: Packages, variables: Mapping[str, str]) -> ProjectFile:
     path = entry.get("path", f"{entry['name']}.opam")
-    where = f"{path} (`source` of {entry['target']})" if entry.get("target") else path
+    build = entry.get("build", False)
+    where = path
+    if entry.get("target"):
+        where = f"{path} (of {entry['target']})" if build else f"{path} (`source` of {entry['target']})"
     text = entry["opam"]
     items = opamfile.parse(text, where)
     _check_format(items, where)
@@ -78,7 +83,9 @@ def _read(entry: LocalPackage, packages: Packages, variables: Mapping[str, str])
     version = _string(items, "version", where)
     if version and not _VERSION.match(version):
         raise ToolError(f"{where}: the field `version` holds {version!r:.200}, which opam does not take for a version")
-    return ProjectFile(name, version or _default_version(name, packages, variables), where, text, items)
+    version = version or _default_version(name, packages, variables)
+    directory = entry.get("directory", path.rpartition("/")[0])
+    return ProjectFile(name, version, where, text, items, path, build, directory)
 
 
 def _check_format(items: Sequence[Item], where: str) -> None:
@@ -122,85 +129,16 @@ def _default_version(name: str, packages: Packages, variables: Mapping[str, str]
     """What opam gives a pinned package without a version: the newest that is available in the repositories."""
     versions = sorted(packages.versions(name), key=version_key, reverse=True)
     for version in versions:
-        items = opamfile.parse(_opam_of(packages, name, version), f"{name}.{version}")
+        items = opamfile.parse(text_in_repository(packages, name, version), f"{name}.{version}")
         available = next((item.value for item in items if item.name == "available"), None)
         if available is None or formulas.evaluate(available, dict(variables)) is True:
             return version
     return versions[0] if versions else DEV
 
 
-def _opam_of(packages: Packages, name: str, version: str) -> str:
+def text_in_repository(packages: Packages, name: str, version: str) -> str:
+    """The opam file of a version that a repository has."""
     return opam_text(packages.package(name, version), f"{name}.{version}")[0]
-
-
-# `pin-depends`
-
-
-def pin_constraints(files: Sequence[ProjectFile], packages: Packages) -> List[str]:
-    """Constraints `NAME=VERSION` for all `pin-depends`, also those of pinned packages.
-
-    A pin's source is fetched by nobody here. It holds if a repository has the very package, made from that source.
-    Raises ToolError for one that none has.
-    """
-    own = {file.name: file for file in files}
-    chosen: Dict[str, Tuple[str, str, str]] = {}
-    todo = [(file.where, pin) for file in files for pin in _pins(file.items, file.where)]
-    while todo:
-        where, (title, url) = todo.pop()
-        name, _, version = title.partition(".")
-        if name in own:
-            raise ToolError(
-                f"{where}: the field `pin-depends` pins {title} to {url}, but {own[name].where} is an opam file of that package: "
-                "remove one of them"
-            )
-        first = chosen.setdefault(name, (version, url, where))
-        if first[:2] != (version, url):
-            raise ToolError(
-                f"{where}: the field `pin-depends` pins {title} to {url}, but {first[2]} pins {name}.{first[0]} to {first[1]}"
-            )
-        if first[2] != where:
-            continue
-        todo += _pins_of_pinned(where, title, url, packages)
-    return [f"{name}={version}" for name, (version, _, _) in sorted(chosen.items())]
-
-
-def _pins_of_pinned(where: str, title: str, url: str, packages: Packages) -> List[Tuple[str, Tuple[str, str]]]:
-    name, _, version = title.partition(".")
-    has = version in packages.versions(name)
-    items = opamfile.parse(_opam_of(packages, name, version), title) if has else ()
-    urls = [part for item in items if item.name == "url" for part in item.items if part.name in ("src", "archive")]
-    known = {
-        text
-        for item in [*urls, *(item for item in items if item.name == PIN_FIELD)]
-        for text in formulas.strings(item.value)
-    }
-    if url not in known:
-        there = f"the {title} of the repositories is another one" if has else f"no repository has {title}"
-        raise ToolError(
-            f"{where}: the field `pin-depends` pins {title} to {url}, and {there}. Pins are not fetched: put a package {title} "
-            "with this source, as an archive with its checksum, into an overlay repository of [opam].repositories. If its own "
-            f'`url` is another one, as for git, add the field `{PIN_FIELD}: "{url}"` to its opam file'
-        )
-    return [(title, pin) for pin in _pins(items, title)]
-
-
-def _pins(items: Sequence[Item], where: str) -> List[Tuple[str, str]]:
-    """(NAME.VERSION, URL) of a field `pin-depends`."""
-    value = next((item.value for item in items if item.name == "pin-depends"), None)
-    if value is None:
-        return []
-    pairs = value.items if isinstance(value, ListOf) else ()
-    if pairs and all(isinstance(one, Str) for one in pairs):
-        pairs = (value,)
-    found: List[Tuple[str, str]] = []
-    for pair in pairs:
-        texts = [one.value for one in pair.items if isinstance(one, Str)] if isinstance(pair, ListOf) else []
-        if len(texts) != 2 or not isinstance(pair, ListOf) or len(pair.items) != 2 or "." not in texts[0].strip("."):
-            raise ToolError(f'{where}: the field `pin-depends` is not a list of ["NAME.VERSION" "URL"]')
-        found.append((texts[0], texts[1]))
-    if not isinstance(value, ListOf):
-        raise ToolError(f'{where}: the field `pin-depends` is not a list of ["NAME.VERSION" "URL"]')
-    return found
 
 
 # `depexts`
@@ -209,17 +147,17 @@ def _pins(items: Sequence[Item], where: str) -> List[Tuple[str, str]]:
 def deps_packages(
     files: Sequence[ProjectFile], solution: Mapping[str, str], variables: Variables
 ) -> Tuple[List[SolvedPackage], List[str]]:
-    """A package `deps-of-NAME` for each file with depexts for this base, and notes that name them.
+    """A package `deps-of-NAME` for each file with depexts for this base that is not built, and notes that name them.
 
     solution: all of opam's, also the project's own packages. Raises ToolError where a package has that name already.
     """
-    own = {file.name for file in files}
+    own = {file.name for file in files if not file.build}
     found: List[SolvedPackage] = []
     notes: List[str] = []
     for file in files:
         value = file.field("depexts")
         depexts = formulas.depexts(value, {**variables, "version": file.version}) if value is not None else []
-        if not depexts:
+        if file.build or not depexts:
             continue
         name = f"deps-of-{file.name}"
         if name in solution:

@@ -1,8 +1,9 @@
-"""The requests of this part, and what its steps hand on to one another. Paths are relative to the current directory."""
+"""The requests of this part, and what its steps hand on to one another; those of many roots are in `root_requests`.
 
-from typing import Dict, List, Literal, TypedDict, Union
+Paths are relative to the current directory.
+"""
 
-from opam_sandbox.opam.package import PackageFields
+from typing import Dict, List, Literal, TypedDict
 
 
 class _LockDebianRequest(TypedDict):
@@ -97,11 +98,14 @@ class _LocalPackage(TypedDict):
 
 
 class LocalPackage(_LocalPackage, total=False):
-    """A package of the project itself: `opam` is the text of its opam file, `path` its place in the project. `name` is "" where
-    the path does not give it. `target`: who names the file, for messages."""
+    """A package of the project itself: `opam` is the text of its opam file, `path` its place in the build root. `name` is ""
+    where the path does not give it. `target`: who names the file, for messages. With `build`, the package is in the solution;
+    `directory` is its project's root then ("" for the build root). Otherwise only what it needs is."""
 
     path: str
     target: str
+    build: bool
+    directory: str
 
 
 class _SolveRequest(TypedDict):
@@ -115,19 +119,19 @@ class _SolveRequest(TypedDict):
 
 
 class SolveRequest(_SolveRequest, total=False):
-    """The step `solve`: `repositories` are names; `solver`: "" for opam's default. Writes solution.json."""
+    """The step `solve`: `repositories` are names; `solver`: "" for opam's default. Writes solution.json.
+
+    root: the build root's absolute path, where an opam file holds it."""
 
     local: List[LocalPackage]
+    root: str
     with_test: bool
     with_doc: bool
     prefer_oldest: bool
     solver: str
 
 
-class SolvedPackage(TypedDict):
-    """A package of a solution: bytes of `opam` that are not UTF-8 are surrogates; `files` are [path, base64, "x" or ""]: whether
-    the file is executable."""
-
+class _SolvedPackage(TypedDict):
     name: str
     version: str
     opam: str
@@ -139,6 +143,13 @@ class SolvedPackage(TypedDict):
     depexts: List[str]
 
 
+class SolvedPackage(_SolvedPackage, total=False):
+    """A package of a solution: bytes of `opam` that are not UTF-8 are surrogates; `files` are [path, base64, "x" or ""]: whether
+    the file is executable. `local`: of the project's own package, the `path` of its opam file."""
+
+    local: str
+
+
 class Solution(TypedDict):
     """solution.json: `notes` are sentences for the user."""
 
@@ -146,155 +157,21 @@ class Solution(TypedDict):
     notes: List[str]
 
 
-class _RootSelection(TypedDict):
-    packages: List[str]
+class LockedFrom(TypedDict):
+    """Where a lockfile's sources and Debian packages are looked for: `indexes` and `sources` are files of the step `indexes`."""
 
-
-class RootSelection(_RootSelection, total=False):
-    """Roots: `packages` are names, patterns (`dune*`), versions (`lwt.5.6.1`) and bounds (`lwt>=5`); of each name the newest
-    `latest` versions (1 by default). `available`, true by default: only versions that opam has as such in the base; they may
-    have no solution."""
-
-    latest: int
-    available: bool
-
-
-class _SolveRootsRequest(TypedDict):
-    step: Literal["solve-roots"]
     store: str
-    layers: List[str]
-    prepared: str
-    repositories: List[str]
-    compilers: List[str]
-    selection: RootSelection
-    constraints: List[str]
-
-
-class SolveRootsRequest(_SolveRootsRequest, total=False):
-    """The step `solve-roots`: each root by itself with each of `compilers` (requirements; "" for none). Writes solutions.json.
-
-    solver: the layer with the program that solves, over `layers`; without it opam is asked for each root, which takes seconds.
-    """
-
-    solver: str
-    with_test: bool
-    with_doc: bool
-    prefer_oldest: bool
-
-
-class _RootSolution(TypedDict):
-    name: str
-    version: str
-    compiler: str
-
-
-class RootSolution(_RootSolution, total=False):
-    """One root's answer: `packages` by name -> version, itself among them; or the `reason` (several lines) why there is none."""
-
-    packages: Dict[str, str]
-    reason: str
-
-
-class RootFacts(TypedDict):
-    """What answers were sought in: how many names and versions are available in the base, and who sought: `solve_roots` or
-    `opam`."""
-
-    names: int
-    versions: int
-    solver: str
-
-
-class RootSolutions(TypedDict):
-    """solutions.json: sorted by compiler as asked for, then by name, newest first."""
-
-    roots: List[RootSolution]
-    facts: RootFacts
-
-
-class _ListRootsRequest(TypedDict):
-    step: Literal["list-roots"]
-    store: str
-    layers: List[str]
-    prepared: str
-    repositories: List[str]
-    compilers: List[str]
-    solver: str
-
-
-class ListRootsRequest(_ListRootsRequest, total=False):
-    """The step `list-roots`: what is available with each compiler, newest only or `all_versions`; with `revdeps_of` (NAME or
-    NAME.VERSION) what can be installed together with each of them. Writes roots.json."""
-
-    all_versions: bool
-    revdeps_of: List[str]
-    constraints: List[str]
-
-
-class _ListedRoot(TypedDict):
-    name: str
-    version: str
-
-
-class ListedRoot(_ListedRoot, total=False):
-    """A package that is available."""
-
-    synopsis: str
-
-
-class ReverseDependency(TypedDict):
-    """A package that can be installed together with `of` (NAME.VERSION): `distance` 1 is direct; `by` says which way it, or the
-    next one on the way to `of`, depends; `packages` are the answer, name -> version."""
-
-    name: str
-    version: str
-    of: str
-    distance: int
-    by: Literal["depends", "depopts", "test"]
-    packages: Dict[str, str]
-
-
-class CompilerRoots(TypedDict):
-    """What there is for one compiler."""
-
-    compiler: str
-    packages: List[ListedRoot]
-    revdeps: List[ReverseDependency]
-
-
-class ListedRoots(TypedDict):
-    """roots.json."""
-
-    compilers: List[CompilerRoots]
-
-
-class _SolverRequest(TypedDict):
-    step: Literal["solver"]
-    store: str
-    base_json: str
+    resolve: str
     indexes: str
+    sources: str
     mirrors: List[str]
+    archive_mirrors: List[str]
     suite: str
     architecture: str
 
 
-class SolverRequest(_SolverRequest, total=False):
-    """The step `solver`: what the program that solves roots is built from. Writes solver.json."""
-
-    secrets: str
-
-
-class SolverPackage(TypedDict):
-    """solver.json: `note` says why the base cannot have it; `debs` are all that it needs beyond the base."""
-
-    package: PackageFields
-    debs: List[KeptDeb]
-    note: str
-
-
-class _LockRequest(TypedDict):
+class _LockRequest(LockedFrom):
     step: Literal["lock"]
-    store: str
-    resolve: str
     base: str
     requirements: List[str]
     constraints: List[str]
@@ -302,66 +179,12 @@ class _LockRequest(TypedDict):
     options: List[str]
     solution: str
     base_json: str
-    indexes: str
-    sources: str
-    mirrors: List[str]
-    archive_mirrors: List[str]
-    suite: str
-    architecture: str
 
 
 class LockRequest(_LockRequest, total=False):
-    """The step `lock`: `repositories` and `opam_files` are fingerprints; `solution`, `base_json`, `indexes` and `sources`
-    are files of the other steps. Writes `lockfile`, and notes.json: sentences for the user."""
+    """The step `lock`: `repositories` and `opam_files` are fingerprints; `solution` and `base_json` are files of the
+    other steps. Writes `lockfile`, and notes.json: sentences for the user."""
 
     opam_files: List[str]
     record_out_of_reach: bool
     secrets: str
-
-
-class HealthMetadata(TypedDict):
-    """What a health check's lockfile was made for, as its backend has it."""
-
-    base: str
-    packages: List[str]
-    latest: int
-    compilers: List[str]
-    constraints: List[str]
-    options: List[str]
-    repositories: List[str]
-
-
-class _LockRootsRequest(TypedDict):
-    step: Literal["lock-roots"]
-    store: str
-    resolve: str
-    metadata: HealthMetadata
-    asked: List[str]
-    prepared: str
-    solutions: str
-    indexes: str
-    sources: str
-    mirrors: List[str]
-    archive_mirrors: List[str]
-    suite: str
-    architecture: str
-
-
-class LockRootsRequest(_LockRootsRequest, total=False):
-    """The step `lock-roots`: `solutions`, `indexes` and `sources` are files of the other steps, `metadata` is written as it is.
-    asked: "test" and "doc", whose dependencies the roots have. Writes `lockfile`, and notes.json: what is out of reach is
-    recorded."""
-
-    secrets: str
-
-
-LockOpamRequest = Union[
-    RepositoriesRequest,
-    IndexesRequest,
-    SolveRequest,
-    SolverRequest,
-    SolveRootsRequest,
-    ListRootsRequest,
-    LockRequest,
-    LockRootsRequest,
-]

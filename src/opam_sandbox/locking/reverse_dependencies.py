@@ -6,7 +6,7 @@ from typing import Dict, List, Literal, Sequence, Set, Tuple
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.repositories import Packages
-from opam_sandbox.locking.requests import ReverseDependency
+from opam_sandbox.locking.root_requests import ReverseDependency
 from opam_sandbox.locking.universe import Universe
 from opam_sandbox.opam import formulas, opamfile
 

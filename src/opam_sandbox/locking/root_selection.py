@@ -10,7 +10,7 @@ from typing import AbstractSet, Dict, List, Sequence, Tuple
 from opam_sandbox.debian_versions import compare_versions, version_key
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking.repositories import Packages
-from opam_sandbox.locking.requests import RootSelection
+from opam_sandbox.locking.root_requests import RootSelection
 from opam_sandbox.locking.solve import check_known, parse_requirement
 from opam_sandbox.locking.universe import Bound, Universe
 

@@ -14,7 +14,8 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.files import write_json
 from opam_sandbox.locking import secrets
 from opam_sandbox.locking.apt import Apt, kept
-from opam_sandbox.locking.requests import BaseFacts, Indexes, SolverPackage, SolverRequest
+from opam_sandbox.locking.requests import BaseFacts, Indexes
+from opam_sandbox.locking.root_requests import SolverPackage, SolverRequest
 from opam_sandbox.locking.write_lockfile import lists_of
 from opam_sandbox.opam.package import PackageFields, PackageFile
 from opam_sandbox.opam.switch import OPAM_ROOT

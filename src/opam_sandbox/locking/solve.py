@@ -9,12 +9,11 @@ Writes solution.json.
 
 from __future__ import annotations
 
-import base64
 import difflib
 import json
 import re
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from opam_sandbox.debian_versions import compare_versions, version_key
 from opam_sandbox.errors import RequestError, ToolError
@@ -22,12 +21,12 @@ from opam_sandbox.layer.description import read_layers
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
 from opam_sandbox.locking.check_by_opam import check_by_opam
-from opam_sandbox.locking.package_files import check_extra_files, opam_text
+from opam_sandbox.locking.pin_depends import pin_constraints
 from opam_sandbox.locking.prepared import read_prepared, state_caches
-from opam_sandbox.locking.project_files import ProjectFile, deps_packages, pin_constraints, read_project_files
-from opam_sandbox.locking.repositories import Packages, Variables, configure
-from opam_sandbox.locking.requests import Solution, SolvedPackage, SolveRequest
-from opam_sandbox.opam import formulas, opamfile
+from opam_sandbox.locking.project_files import ProjectFile, read_project_files
+from opam_sandbox.locking.repositories import Packages, configure
+from opam_sandbox.locking.requests import SolveRequest
+from opam_sandbox.locking.solution import described_solution
 from opam_sandbox.opam.strings import quote
 from opam_sandbox.opam.switch import HOME, OPAM_ROOT, environment
 from opam_sandbox.request import safe_name
@@ -41,10 +40,6 @@ _BOUNDS = r"(?:\s*(?:[,&]\s*)?(?:=|!=|<=|>=|<|>)\s*[^\s<>=!,&]+)*"
 _REQUIREMENT = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9_+-]*)(?:\.([^\s<>=!,&]+)|({_BOUNDS}))\s*$")
 _BOUND = re.compile(r"(=|!=|<=|>=|<|>)\s*([^\s<>=!,&]+)")
 _SWITCH = f"{OPAM_ROOT}/default/.opam-switch"
-_FLAGS = {
-    "avoid-version": "is flagged avoid-version: its maintainers advise against it unless it is asked for",
-    "deprecated": "is flagged deprecated: its maintainers no longer support it",
-}
 _LISTED_VERSIONS = 12
 
 
@@ -94,16 +89,19 @@ def atoms(requirements: Sequence[str]) -> List[str]:
 def solve(request: SolveRequest) -> int:
     """The step `solve`. Raises ToolError with opam's explanation where there is no solution."""
     _, packages, base = read_prepared(request["prepared"])
-    check_known(request["requirements"], packages, request["repositories"])
     own = read_project_files(request.get("local", []), packages, base["variables"])
-    constraints = [*request["constraints"], *pin_constraints(own, packages)]
+    built = {file.name: file.version for file in own if file.build}
+    check_known(request["requirements"], packages, request["repositories"], built)
+    constraints = [*request["constraints"], *pin_constraints(own, packages, request.get("root", ""))]
+    roots = {parse_requirement(text)[0] for text in request["requirements"]}
+    asked = ["test"] * request.get("with_test", False) + ["doc"] * request.get("with_doc", False)
     layers = read_layers(request["layers"])
     rootless = is_rootless()
 
     def inside() -> int:
         with mounted(Store(Path(request["store"]), rootless), layers) as view:
             solution = ask_opam(view, request, base["variables"], own, constraints)
-            described = _described(solution, packages, base["variables"], request, own)
+            described = described_solution(solution, packages, base["variables"], roots, asked, own)
             check_by_opam(view, described["packages"])
         Path(SOLUTION).write_text(json.dumps(described, indent=1))
         return 0
@@ -111,11 +109,21 @@ def solve(request: SolveRequest) -> int:
     return run_isolated(inside)
 
 
-def check_known(requirements: Sequence[str], packages: Packages, repositories: Sequence[str]) -> None:
-    """Raise ToolError for requirements that no repository has, with names and versions that were perhaps meant."""
+def check_known(
+    requirements: Sequence[str],
+    packages: Packages,
+    repositories: Sequence[str],
+    built: Optional[Mapping[str, str]] = None,
+) -> None:
+    """Raise ToolError for requirements that no repository has, with names and versions that were perhaps meant.
+
+    built: name -> version of the project's own packages, which stand in place of those of the repositories.
+    """
     problems = []
     for text in requirements:
         name, bounds = parse_requirement(text)
+        if built and name in built:
+            continue
         versions = packages.versions(name)
         if not versions:
             close = difflib.get_close_matches(name, packages.names(), 3)
@@ -160,7 +168,8 @@ def ask_opam(
     argv = ["opam", "install", "--dry-run", "--yes", "--no-depexts", f"--json=/tmp/{SOLUTION}"]
     argv += ["--with-test"] * request.get("with_test", False) + ["--with-doc"] * request.get("with_doc", False)
     env = {**environment(1), "OPAMSOLVERTIMEOUT": "600", "OPAMERRLOGLEN": "100", **_solver(request)}
-    done = view.overlay.run([*argv, *atoms(requirements), *pinned], env, view.log, user=True, cwd=f"/{HOME}")
+    asked_for = list(dict.fromkeys([*atoms(requirements), *pinned]))
+    done = view.overlay.run([*argv, *asked_for], env, view.log, user=True, cwd=f"/{HOME}")
     if done.returncode != 0:
         where = ", ".join(
             f"{key}={variables[key]}" for key in ("os-distribution", "os-version", "arch") if key in variables
@@ -201,90 +210,3 @@ def read_answer(text: Optional[str]) -> Dict[str, str]:
         raise ToolError(f"opam's answer is not understood ({error!r:.200}), see {LOG}") from None
     solution.pop(ROOTS, None)
     return solution
-
-
-def _described(
-    solution: Mapping[str, str],
-    packages: Packages,
-    variables: Mapping[str, str],
-    request: SolveRequest,
-    project: Sequence[ProjectFile],
-) -> Solution:
-    roots = {parse_requirement(text)[0] for text in request["requirements"]}
-    local = {file.name for file in project}
-    known: Variables = {
-        **variables,
-        "build": True,
-        "with-test": False,
-        "with-doc": False,
-        "with-dev-setup": False,
-        "with-tools": False,
-        "dev": False,
-    }
-    asked = ["test"] * request.get("with_test", False) + ["doc"] * request.get("with_doc", False)
-    found: List[SolvedPackage] = []
-    notes: List[str] = []
-    for name, version in sorted(solution.items()):
-        if name in local:
-            continue
-        kinds = [kind for kind in asked if name in roots]
-        item, flags, said = describe(packages, name, version, solution, known, kinds)
-        own = sorted(local.intersection(item["depends"], item["post"]))
-        if own:
-            raise ToolError(
-                f"{name}.{version} depends on {', '.join(own)}, of which an opam_requirement names the project's own opam "
-                "file: it has no archive that a lockfile could name"
-            )
-        found.append(item)
-        notes += said
-        notes += [f"{name}.{version} {text}." for flag, text in _FLAGS.items() if flag in flags]
-    asked_of_all = {f"with-{kind}": True for kind in asked}
-    deps, said_of_deps = deps_packages(project, solution, {**known, **asked_of_all})
-    return {"packages": sorted([*found, *deps], key=lambda item: item["name"]), "notes": [*notes, *said_of_deps]}
-
-
-def describe(
-    packages: Packages,
-    name: str,
-    version: str,
-    solution: Mapping[str, str],
-    variables: Variables,
-    kinds: Sequence[str],
-) -> Tuple[SolvedPackage, Set[str], List[str]]:
-    """A package as solution.json has it, its flags, and notes. `kinds`: "test" and "doc", where those dependencies count."""
-    title = f"{name}.{version}"
-    found = packages.package(name, version)
-    text, notes = opam_text(found, title)
-    parsed = opamfile.parse(text, f"{title}: opam file")
-    notes += check_extra_files(parsed, found.files, title, variables)
-    items = {item.name: item for item in parsed}
-    formula = [items[field].value for field in ("depends", "depopts") if field in items]
-    values = [value for value in formula if value is not None]
-    needed = formulas.dependencies(values, name, version, solution, variables)
-    extra = {
-        kind: sorted(
-            set(formulas.dependencies(values, name, version, solution, {**variables, f"with-{kind}": True}).build)
-            - set(needed.build)
-        )
-        for kind in kinds
-    }
-    depexts = items["depexts"].value if "depexts" in items else None
-    flags = items["flags"].value if "flags" in items else None
-    return (
-        {
-            "name": name,
-            "version": version,
-            "opam": text,
-            "files": [
-                [path, base64.b64encode(content).decode(), "x" if executable else ""]
-                for path, content, executable in found.files
-            ],
-            "depends": list(needed.build),
-            "post": list(needed.post),
-            "test": extra.get("test", []),
-            "doc": extra.get("doc", []),
-            "depexts": formulas.depexts(depexts, variables) if depexts is not None else [],
-        },
-        formulas.idents(flags),
-        notes,
-    )

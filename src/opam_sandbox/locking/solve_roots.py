@@ -16,7 +16,8 @@ from opam_sandbox.layer.store import Store
 from opam_sandbox.locking.ask_universe import ask_universe, opam_view
 from opam_sandbox.locking.prepared import Prepared, read_prepared
 from opam_sandbox.locking.repositories import Packages
-from opam_sandbox.locking.requests import RootSolution, RootSolutions, SolveRequest, SolveRootsRequest
+from opam_sandbox.locking.requests import SolveRequest
+from opam_sandbox.locking.root_requests import RootSolution, RootSolutions, SolveRootsRequest
 from opam_sandbox.locking.root_selection import Available, check_selection, select
 from opam_sandbox.locking.run_root_solver import Answer, Group, Root, Solver, Wanted
 from opam_sandbox.locking.solve import ask_opam, check_known, parse_requirement
@@ -46,8 +47,8 @@ def solve_roots(request: SolveRootsRequest, jobs: int) -> int:
         universe, text, more = described(store, layers, prepared, request)
         groups = [compiler_group(one, bounds, request.get("prefer_oldest", False)) for one in request["compilers"]]
         # Also what has no solution: why is a part of the answer.
-        everything = {(name, version) for name in universe.names for version in universe.names[name].available.values()}
-        chosen = [select(request["selection"], prepared.packages, Available(universe, everything)) for _ in groups]
+        everything = Available(universe, universe.available())
+        chosen = [select(request["selection"], prepared.packages, everything) for _ in groups]
         if program:
             with mounted(store, [*layers, *program]) as view:
                 found = _solved(Solver(view, universe, text, more, jobs), groups, chosen, bool(more))

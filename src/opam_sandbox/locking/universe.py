@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Set, Tuple
 from urllib.parse import unquote
 
 from opam_sandbox.debian_versions import compare_versions
@@ -86,6 +86,10 @@ class Universe:
         name.depends[number] = values.get("depends", "")
         if values.get("avoid-version") == "1":
             name.avoided.append(number)
+
+    def available(self) -> Set[Tuple[str, str]]:
+        """(name, version) of all of them."""
+        return {(name, version) for name, known in self.names.items() for version in known.available.values()}
 
     def own_name(self, cudf: str) -> str:
         """opam's name for CUDF's, which has `%5f` for what CUDF knows no character of."""

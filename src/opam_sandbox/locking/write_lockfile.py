@@ -18,7 +18,8 @@ from opam_sandbox.locking.apt import Apt, LockedDeb
 from opam_sandbox.locking.apt_lists import Lists, update
 from opam_sandbox.locking.indexes import read_source_index
 from opam_sandbox.locking.lock_debian import deb_text
-from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, LockRootsRequest, Solution, SolverRequest
+from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, Solution
+from opam_sandbox.locking.root_requests import LockRootsRequest, SolverRequest
 from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.locking.sources import DEBIAN, Locked, OutOfReach, SourceFinder, Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
@@ -30,7 +31,7 @@ _DOWNLOADS = 8
 
 @dataclass
 class PackageToLock:
-    """A package whose sources and depexts are looked for, and what was found."""
+    """A package whose sources and depexts are looked for, and what was found. `local`: see `SolvedPackage`."""
 
     name: str
     version: str
@@ -41,6 +42,7 @@ class PackageToLock:
     test: List[str]
     doc: List[str]
     depexts: List[str]
+    local: str = ""
     sources: List[Locked] = field(default_factory=list)
     out_of_reach: List[Wanted] = field(default_factory=list)
     depexts_out_of_reach: str = ""
@@ -86,6 +88,7 @@ def _read_packages(answer: Solution) -> List[PackageToLock]:
             item["test"],
             item["doc"],
             item["depexts"],
+            item.get("local", ""),
         )
         for item in answer["packages"]
     ]
@@ -230,6 +233,7 @@ def _package_tables(package: PackageToLock) -> Iterator[str]:
         {
             "name": package.name,
             "version": package.version,
+            **({"local": package.local} if package.local else {}),
             "depends": list(package.depends),
             "post_depends": list(package.post),
             **({"test_depends": package.test} if package.test else {}),

@@ -15,8 +15,9 @@ from opam_sandbox.files import write_json
 from opam_sandbox.locking import lock_debs, secrets
 from opam_sandbox.locking.apt import Apt, LockedDeb, kept
 from opam_sandbox.locking.prepared import read_prepared
-from opam_sandbox.locking.requests import Indexes, LockRootsRequest, RootSolution, RootSolutions
+from opam_sandbox.locking.requests import Indexes
 from opam_sandbox.locking.root_nodes import CycleError, Described, Graph, RootNodes, titles, unusable
+from opam_sandbox.locking.root_requests import LockRootsRequest, RootSolution, RootSolutions
 from opam_sandbox.locking.write_lockfile import NOTES, PackageToLock, content_of, lists_of, lock_sources
 from opam_sandbox.request import read_request
 
