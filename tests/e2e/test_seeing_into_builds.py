@@ -24,10 +24,10 @@ PATCH = """--- a/word
 +patched
 """
 # What a package's command sees of where it is: the sources, the variables that opam sets, what it depends on, who it is, the
-# network. Not what every shell sets, nor what the goal needs to be there: its notes, and two variables that opam takes away.
+# network. Not what every shell sets, nor what the goal needs to be there: its notes.
 LOOK = r"""
 pwd; id; umask; hostname; ls -lR --time-style=+; find . -type f | sort | xargs sha256sum
-export -p | sed -E '/^export (OLDPWD|SHLVL|TERM|OPAMCONFIRMLEVEL|OPAMNODEPEXTS)=/d' | sort
+export -p | sed -E '/^export (OLDPWD|SHLVL|TERM)=/d' | sort
 ls -A ~/.opam/default/lib ~/.opam/default/bin; ocamlfind list 2> /dev/null | sort; opam list --short --installed
 cut -d: -f1 /proc/net/dev; ls -A /tmp | sed '/^\.opam-shell$/d'; ls /dev | sed '/^opam-/d'; cut -d' ' -f5 /proc/self/mountinfo
 """

@@ -39,6 +39,7 @@ OPAM = f"""#!/bin/sh
 [ "$1" = install ] || exit 9
 mkdir -p {BUILD}; cd {BUILD}; echo source > file
 [ ! -e /home/opam/.opam/repo/default/packages/t/t.1/files/broken ] || {{ echo no source; exit 4; }}
+unset OPAMCONFIRMLEVEL
 export OPAM_PACKAGE_NAME=t QUOTED="it's
 two lines" TERM=dumb
 mode=$(sed -n 's/^wrap-build-commands:.*hook" "\\([a-z]*\\)".*/\\1/p' /home/opam/.opam/config)
@@ -148,6 +149,14 @@ def test_a_command(here: Path, layers: List[Layer]) -> None:
     status, out, err = run(here, layers, "sh", "-c", script, given=b"given\n")
     assert out == f"{BUILD}\n1000\nsource\nt it's\ntwo lines dumb \ngiven\nfile\n"
     assert (status, err) == (7, "bad\n")
+
+
+def test_the_variables_are_the_commands_and_no_others(here: Path, layers: List[Layer]) -> None:
+    """What opam was given, and did not pass on, is not there."""
+    status, out, _ = run(here, layers, "sh", "-c", "export -p")
+    names = {line.split()[1].partition("=")[0] for line in out.splitlines() if line.startswith("export ")}
+    assert status == 0 and {"OPAM_PACKAGE_NAME", "QUOTED", "PATH", "HOME"} <= names
+    assert not {"OPAMCONFIRMLEVEL", "OPAM_SHELL_TERM", "OPAMKEEPBUILDDIR"} & names
 
 
 def test_what_is_written_is_gone(here: Path, layers: List[Layer]) -> None:

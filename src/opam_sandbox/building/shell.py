@@ -166,6 +166,7 @@ def _say(text: str) -> None:
 def _run(view: View, request: ShellRequest) -> int:
     if request.get("network"):
         view.overlay.show_network()
-    env = {**environment(1), "OPAM_SHELL_TERM": os.environ.get("TERM", "")}
+    # All else is what opam gave the package's command: it takes away some of what it was given itself.
+    env = {"PATH": environment(1)["PATH"], "OPAM_SHELL_TERM": os.environ.get("TERM", "")}
     argv = ["/bin/sh", f"/dev/{_START}", *request["command"]]
     return view.overlay.run(argv, env, view.log, user=True, cwd=f"/{HOME}", person=True).returncode
