@@ -13,6 +13,7 @@ from pants.testutil.rule_runner import GoalRuleResult, RuleRunner, mock_console
 from opam_oci.goals.opam_shell import OpamShell
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, project, source_toml
+from tests.backend.projects import FILES
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 
@@ -74,3 +75,13 @@ def test_what_has_no_sandbox(rule_runner: RuleRunner) -> None:
     rule_runner.write_files(project(Pkg("a"), Pkg("b")))
     assert "3rdparty/debian:trixie is none" in failure(rule_runner, "3rdparty/debian:trixie")
     assert "names 2 targets" in failure(rule_runner, "3rdparty/opam:default#a", "3rdparty/opam:default#b")
+
+
+def test_a_project(rule_runner: RuleRunner, tmp_path: Path) -> None:
+    """Its one package is meant; the sources are the project's files. Of several packages one has to be named."""
+    rule_runner.write_files(FILES)
+    done = shell(rule_runner, "src/app", "--", f"{tmp_path}/seen", "0")
+    assert done.exit_code == 0, done.stderr
+    request = json.loads((tmp_path / "seen").read_text())["request"]
+    assert request["package"]["name"] == "app" and "app.opam" in [entry["path"] for entry in request["tree"]]
+    assert "names 2 targets: src/lib#lib, src/lib#lib-unix" in failure(rule_runner, "src/lib")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pants.base.build_environment import get_buildroot
+from pants.core.target_types import TargetGeneratorSourcesHelperSourcesField
 from pants.engine.console import Console
 from pants.engine.env_vars import EnvironmentVarsRequest
 from pants.engine.fs import CreateDigest
@@ -92,13 +93,15 @@ class OpamShell(Goal):
 
 def the_package(targets: Targets) -> AskedPackage:
     """Raises ShellError unless there is one."""
-    packages = [target for target in targets if is_package(target)]
-    if len(targets) != 1 or not packages:
-        named = ", ".join(sorted(str(target.address) for target in targets)[:5]) or "none"
+    # Whoever names a project means its packages, not the targets of their opam files.
+    asked = [target for target in targets if not target.has_field(TargetGeneratorSourcesHelperSourcesField)]
+    packages = [target for target in asked if is_package(target)]
+    if len(asked) != 1 or not packages:
+        named = ", ".join(sorted(str(target.address) for target in asked)[:5]) or "none"
         raise ShellError(
             "`opam-shell` is for one `opam_package` target, such as `3rdparty/opam:default#lwt`; the command line names "
-            f"{len(targets)} targets: {named}."
-            if len(targets) != 1
+            f"{len(asked)} targets: {named}."
+            if len(asked) != 1
             else f"`opam-shell` is for an `opam_package` target, such as `3rdparty/opam:default#lwt`, but {named} is none."
         )
     return package_of(packages[0])
