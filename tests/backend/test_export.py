@@ -25,9 +25,9 @@ from opam_oci.exporting.host_match import (
 from opam_oci.resolves.lockfile import Deb, DebianLock
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, deb_toml, project
-from tests.backend.test_projects import FILES as PROJECTS
-from tests.backend.test_projects import PACKAGES
-from tests.backend.test_projects import lock as project_lock
+from tests.backend.projects import FILES as PROJECTS
+from tests.backend.projects import PACKAGES
+from tests.backend.projects import lock as project_lock
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 

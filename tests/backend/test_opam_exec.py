@@ -14,7 +14,7 @@ from pants.testutil.rule_runner import GoalRuleResult, RuleRunner, mock_console
 from opam_oci.goals.opam_exec import OpamExec
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, opam_lock, project
-from tests.backend.test_projects import FILES
+from tests.backend.projects import FILES
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 

@@ -14,7 +14,7 @@ from pants.testutil.rule_runner import GoalRuleResult, RuleRunner, mock_console
 
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, opam_lock, project
-from tests.backend.test_projects import FILES, OPAM_FILES, PACKAGES, local, lock
+from tests.backend.projects import FILES, OPAM_FILES, PACKAGES, local, lock
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 

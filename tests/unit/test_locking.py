@@ -259,8 +259,12 @@ def test_a_file_of_the_pool_that_only_its_sha512_knows(tmp_path: Path) -> None:
         finder(tmp_path, [file]).lock("react.1.2", Wanted("", wanted.urls, sums(b"else", "sha512")))
 
 
-def test_what_is_found_for_one_package_is_found_for_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 8])
+def test_what_is_found_for_one_package_is_found_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
     """Whatever the order of the threads was: a lockfile is the same each time."""
+    monkeypatch.setattr(write_lockfile, "_DOWNLOADS", threads)
     content = b"content" * (1 << 20)  # hashing takes longer than it takes to find nothing
     files = tmp_path / "mirror/pool"
     files.mkdir(parents=True)

@@ -135,7 +135,8 @@ class SourceFinder:
                 f"{package}: its source {wanted.urls[0]} has no checksum in the opam file: put the package with an "
                 "archive and its sha256 into an overlay repository"
             )
-        key = _key("source", *wanted.urls, *(f"{kind}={value}" for kind, value in wanted.checksums))
+        # Of the package: an archive that its namesake in Debian's pool is, is none that another's can be.
+        key = _key("source", package, *wanted.urls, *(f"{kind}={value}" for kind, value in wanted.checksums))
         found = self._session.get(key) if self._session else None
         if found is None:
             try:
