@@ -20,7 +20,7 @@ import pytest
 
 from bench.scratch_project import Run, ScratchProject
 from tests.e2e.conftest import Layout
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, Pants, make_clone
 from tests.support.pool_sources import unpack_release
 from tests.support.tar_files import files_of_layer
 
@@ -231,8 +231,13 @@ def test_a_release_is_tested(project: ScratchProject) -> None:
 
 
 @pytest.fixture(scope="module")
-def hello_image(request: pytest.FixtureRequest) -> Layout:
-    """//images:hello: `hello` is something else here."""
-    pants = request.getfixturevalue("pants")
-    pants.run("package", "//images:hello")
-    return Layout(ROOT / "dist/images/hello")
+def hello_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layout]:
+    """//images:hello: `hello` is something else here. Of a clone, as others use this checkout at the same time."""
+    top = tmp_path_factory.mktemp("released")
+    pants = Pants(make_clone(top / "main"))
+    try:
+        pants.run("package", "//images:hello")
+        yield Layout(pants.root / "dist/images/hello")
+    finally:
+        pants.stop()
+        shutil.rmtree(top, ignore_errors=True)
