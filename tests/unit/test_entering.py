@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
@@ -19,6 +18,7 @@ from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.layer.description import Layer
 from opam_sandbox.sandbox import streams as streams  # as filelock
 from opam_sandbox.sandbox import syscalls
+from tests.support.child import start_child
 from tests.unit.conftest import (
     add_programs,
     directory_for_all,
@@ -113,24 +113,8 @@ def start(
     for name in ("in", "out", "err"):
         (here / name).write_bytes(given if name == "in" else b"")
         files.append(os.open(here / name, os.O_RDWR))
-    child = os.fork()
-    if child:
-        return child, files
-    status = 99
-    try:
-        for number, descriptor in enumerate(files):
-            os.dup2(descriptor, number)
-        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
-        os.chdir("/")
-        if here.name.startswith("user"):
-            os.setgroups([])
-            os.setresgid(USER, USER, USER)
-            os.setresuid(USER, USER, USER)
-            syscalls.hide_from_others(False)
-        status = cli.main(["enter", str(here / "request.json"), *(["--", *words] if words else [])])
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
+    argv = ["enter", str(here / "request.json"), *(["--", *words] if words else [])]
+    return start_child(lambda: cli.main(argv), Path("/"), files, USER if here.name.startswith("user") else None), files
 
 
 def finish(here: Path, child: int, files: Sequence[int]) -> Tuple[int, str, str]:

@@ -7,7 +7,6 @@ import pty as pty  # by now: the user of these tests cannot read this Python's f
 import select as select
 import shutil
 import signal as signal
-import sys
 import termios as termios
 import tty as tty
 from pathlib import Path
@@ -17,9 +16,9 @@ import filelock as filelock
 import pytest
 
 from opam_sandbox.building import test as package_tests
-from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer
-from opam_sandbox.sandbox import memory, syscalls
+from opam_sandbox.sandbox import memory
+from tests.support.child import start_child
 from tests.unit.conftest import (
     add_programs,
     build_request,
@@ -77,32 +76,15 @@ def run(here: Path, layers: List[Layer], *files: str, **fields: Any) -> Tuple[in
     store.mkdir(mode=0o700, exist_ok=True)
     request = {**build_request(store, layers), **fields}
     request["package"]["files"] = [{"path": name, "content": ""} for name in files]
-    child = os.fork()
-    if not child:
-        status = 99
-        try:
-            os.chdir(here)
-            os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-            for number, name in ((1, "out"), (2, "err")):
-                os.dup2(os.open(name, os.O_RDWR | os.O_CREAT, 0o644), number)
-            # What pytest has in these places is another file.
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-            if is_user:
-                for path in (here, store):
-                    os.chown(path, USER, USER)
-                os.setgroups([])
-                os.setresgid(USER, USER, USER)
-                os.setresuid(USER, USER, USER)
-                syscalls.hide_from_others(False)
-            try:
-                status = package_tests.run(request, 1)
-            except ToolError as error:
-                print(f"error: {error}", file=sys.stderr)
-                status = 1
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
+    if is_user:
+        for path in (here, store):
+            os.chown(path, USER, USER)
+    streams = [os.open("/dev/null", os.O_RDONLY)]
+    streams += [os.open(here / name, os.O_RDWR | os.O_CREAT, 0o644) for name in ("out", "err")]
+    child = start_child(lambda: package_tests.run(request, 1), here, streams, USER if is_user else None)
     status = os.waitpid(child, 0)[1]
+    for descriptor in streams:
+        os.close(descriptor)
     return os.waitstatus_to_exitcode(status), (here / "out").read_text(), (here / "err").read_text()
 
 

@@ -7,7 +7,6 @@ import pty
 import select
 import shutil
 import signal
-import sys
 import termios as termios  # by now: the user of these tests cannot read this Python's files
 import time
 import tty as tty
@@ -18,9 +17,9 @@ import filelock as filelock
 import pytest
 
 from opam_sandbox.building import shell
-from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer
-from opam_sandbox.sandbox import memory, syscalls
+from opam_sandbox.sandbox import memory
+from tests.support.child import start_child
 from tests.unit.conftest import (
     add_programs,
     build_request,
@@ -93,30 +92,10 @@ def start(here: Path, layers: List[Layer], command: List[str], streams: Tuple[in
     request = {**build_request(store, layers), "command": command, **fields}
     if request.pop("broken", False):
         request["package"]["files"] = [{"path": "broken", "content": ""}]
-    child = os.fork()
-    if child:
-        return child
-    status = 99
-    try:
-        for number, descriptor in enumerate(streams):
-            os.dup2(descriptor, number)
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-        os.chdir(here)
-        if is_user:
-            for path in (here, store):
-                os.chown(path, USER, USER)
-            os.setgroups([])
-            os.setresgid(USER, USER, USER)
-            os.setresuid(USER, USER, USER)
-            syscalls.hide_from_others(False)
-        try:
-            status = shell.run(request, 1)
-        except ToolError as error:
-            print(f"error: {error}", file=sys.stderr)
-            status = 1
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
+    if is_user:
+        for path in (here, store):
+            os.chown(path, USER, USER)
+    return start_child(lambda: shell.run(request, 1), here, streams, USER if is_user else None)
 
 
 def run(here: Path, layers: List[Layer], *command: str, given: bytes = b"", **fields: Any) -> Tuple[int, str, str]:

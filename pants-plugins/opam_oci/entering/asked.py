@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterable
 
-from pants.core.target_types import TargetGeneratorSourcesHelperSourcesField
 from pants.engine.target import Target
 
 from opam_oci.entering.errors import EnteringError
 from opam_oci.fields.opam import OpamPackageNameField, OpamPackageVersionField, OpamResolveField
 from opam_oci.fields.projects import OpamProjectFileField
+from opam_oci.resolves.projects import owns_an_opam_file
 
 TAKEN = "`opam_package` targets, such as `3rdparty/opam:default#lwt`, and for `opam_local_package` and `opam_project` targets"
 
@@ -40,7 +40,7 @@ def asked_of(targets: Iterable[Target], goal: str) -> Asked:
     """What targets mean. Raises EnteringError where they are none of packages, or of several resolves."""
     by_resolve: dict[str, list[Target]] = {}
     for target in targets:
-        if target.has_field(TargetGeneratorSourcesHelperSourcesField):
+        if owns_an_opam_file(target):
             continue  # an `opam_project` stands for its opam files as well
         if not is_package(target):
             raise EnteringError(f"`{goal}` is for {TAKEN}, but {target.address} is a `{target.alias}`.")

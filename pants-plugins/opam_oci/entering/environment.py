@@ -11,6 +11,7 @@ from opam_oci.entering.errors import EnteringError
 from opam_oci.images.state_layer import make_state
 from opam_oci.layers.build_plan import BuildPlanRequest, plan_build
 from opam_oci.layers.foundation import FoundationRequest, make_foundation
+from opam_oci.layers.outcomes import failures_among
 from opam_oci.layers.package import PackageLayerRequest, PackageOutcome, build_package_layer
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.sandbox.layer import Layer
@@ -42,7 +43,7 @@ class BuiltEnvironment:
 
 def check_outcomes(outcomes: tuple[PackageOutcome, ...]) -> None:
     """Raise EnteringError, with what failed and why, unless all are built."""
-    failed = sorted({f"{one.package} failed: {one.failed}" for one in outcomes if one.failed is not None})
+    failed = sorted(set(failures_among(outcomes)[0]))
     blocked = sorted(one.package for one in outcomes if one.blocked_by)
     if failed or blocked:
         of = f" ({', '.join(blocked)} because of that)" if blocked else ""

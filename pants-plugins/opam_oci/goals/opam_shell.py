@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from pants.base.build_environment import get_buildroot
-from pants.core.target_types import TargetGeneratorSourcesHelperSourcesField
 from pants.engine.console import Console
 from pants.engine.env_vars import EnvironmentVarsRequest
 from pants.engine.fs import CreateDigest
@@ -18,6 +17,7 @@ from opam_oci.goals.asked_packages import AskedPackage, is_package, package_of
 from opam_oci.host.programs import find_python, hidden
 from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest, plan_build
 from opam_oci.layers.foundation import Foundation, FoundationRequest, make_foundation
+from opam_oci.layers.outcomes import failures_among
 from opam_oci.layers.package import (
     PackageLayerRequest,
     PackageOutcome,
@@ -33,6 +33,7 @@ from opam_oci.layers.package import (
 from opam_oci.layers.requests import out_of_reach
 from opam_oci.pants_engine.calls import create_digest, environment_vars, run_interactive_process
 from opam_oci.pants_engine.rules import collect_rules, concurrently, goal_rule, implicitly
+from opam_oci.resolves.projects import owns_an_opam_file
 from opam_oci.sandbox.process import request_file, shell_process
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.opam import OpamSubsystem
@@ -94,7 +95,7 @@ class OpamShell(Goal):
 def the_package(targets: Targets) -> AskedPackage:
     """Raises ShellError unless there is one."""
     # Whoever names a project means its packages, not the targets of their opam files.
-    asked = [target for target in targets if not target.has_field(TargetGeneratorSourcesHelperSourcesField)]
+    asked = [target for target in targets if not owns_an_opam_file(target)]
     packages = [target for target in asked if is_package(target)]
     if len(asked) != 1 or not packages:
         named = ", ".join(sorted(str(target.address) for target in asked)[:5]) or "none"
@@ -109,8 +110,7 @@ def the_package(targets: Targets) -> AskedPackage:
 
 def check_dependencies(package: str, outcomes: tuple[PackageOutcome, ...]) -> None:
     """Raise ShellError, with what failed and why, unless all are built."""
-    failed = [f"{one.package} failed: {one.failed}" for one in outcomes if one.failed is not None]
-    culprits = sorted({name for one in outcomes for name in one.blocked_by})
+    failed, culprits = failures_among(outcomes)
     if failed or culprits:
         because = f" because of {', '.join(culprits)}" if culprits else ""
         raise ShellError(
@@ -142,7 +142,7 @@ async def opam_shell(
     problems = out_of_reach(package, asked.resolve)
     outcomes = await dependencies_of(asked, plan)
     check_dependencies(package.full_name, outcomes)
-    debs = tuple(plan.lock.debs[name] for name in package.debs)
+    debs = plan.lock.debs_of(package.name)
     problems = problems or await fetch_early(files_of(package, debs, asked.resolve))
     if problems:
         raise ShellError("\n\n".join(problems))

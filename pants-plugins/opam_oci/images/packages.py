@@ -6,7 +6,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Sequence
 
-from pants.core.target_types import TargetGeneratorSourcesHelperSourcesField
 from pants.engine.addresses import Address
 from pants.engine.target import InvalidFieldException, Target
 
@@ -14,6 +13,7 @@ from opam_oci.fields.image import OciImagePackagesField
 from opam_oci.fields.opam import OpamPackageNameField, OpamPackageVersionField, OpamResolveField
 from opam_oci.resolves.dependency_order import build_order
 from opam_oci.resolves.lockfile import LockedPackage, OpamLock
+from opam_oci.resolves.projects import owns_an_opam_file
 from opam_oci.target_types import OpamPackageTarget
 from opam_oci.target_types_projects import OpamLocalPackageTarget
 
@@ -45,7 +45,7 @@ def packages_by_resolve(image: Address, targets: Iterable[Target]) -> tuple[Pack
     field = f"The `{OciImagePackagesField.alias}` field in target {image}"
     by_resolve: dict[str, dict[str, Address]] = {}
     for target in targets:
-        if target.has_field(TargetGeneratorSourcesHelperSourcesField):
+        if owns_an_opam_file(target):
             continue  # one of those that an `opam_project` stands for
         if not target.has_fields([OpamPackageNameField, OpamPackageVersionField]):
             raise InvalidFieldException(
@@ -115,7 +115,7 @@ def _recipe(lock: OpamLock, package: LockedPackage) -> tuple[object, ...]:
         set(package.depends),
         sorted((source.name, source.sha256) for source in package.sources),
         set(package.files),
-        {lock.debs[name] for name in package.debs},
+        set(lock.debs_of(package.name)),
     )
 
 

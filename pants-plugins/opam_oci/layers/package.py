@@ -147,7 +147,7 @@ def request_of(
     return build_request(
         package,
         plan.opam_texts[package.name],
-        tuple(plan.lock.debs[name] for name in package.debs),
+        plan.lock.debs_of(package.name),
         request.layers,
         plan.lock.later(package.name),
         opam.check_depexts,
@@ -200,7 +200,7 @@ async def make_build_process(request: BuildProcessRequest, opam: OpamSubsystem) 
     """Made by the package itself, and waited for by those that are less urgent."""
     plan = await plan_build(BuildPlanRequest(request.resolve), **implicitly())
     package = plan.lock.packages[request.package]
-    debs = tuple(plan.lock.debs[name] for name in package.debs)
+    debs = plan.lock.debs_of(package.name)
     tree = await tree_of(request.resolve, package)
     values = request_of(plan, request, opam, tree)
     return BuildProcess(await build_process_of(package, values, debs, request.layers, tree))
@@ -255,7 +255,7 @@ async def build_package_layer(request: PackageLayerRequest, opam: OpamSubsystem)
     missing = out_of_reach(package, request.resolve)
     if missing:
         return failed_outcome(package, missing)
-    files = files_of(package, tuple(plan.lock.debs[name] for name in package.debs), request.resolve)
+    files = files_of(package, plan.lock.debs_of(package.name), request.resolve)
     start = await start_base(BaseLayerRequest(plan.debian_lock), **implicitly())
     if not start.cached:
         # Nothing of this was ever built: all downloads run while the base is made, and fail early.

@@ -127,6 +127,10 @@ class OpamLock:
     opam_files: tuple[str, ...] = ()
     repositories: tuple[str, ...] | None = None
 
+    def debs_of(self, name: str) -> tuple[Deb, ...]:
+        """The .debs that a package's layer unpacks."""
+        return tuple(self.debs[deb] for deb in self.packages[name].debs)
+
     def build_closure(self, names: Iterable[str]) -> tuple[str, ...]:
         """The packages that must stand below a build that needs `names`, dependencies first, `names` included."""
         return self.in_build_order(reachable(names, lambda name: self.packages[name].depends))

@@ -8,10 +8,11 @@ import re
 from dataclasses import dataclass
 from typing import Iterable, Mapping
 
+from pants.core.target_types import TargetGeneratorSourcesHelperSourcesField
 from pants.engine.addresses import Address
 from pants.engine.fs import PathGlobs
 from pants.engine.internals.parametrize import Parametrize
-from pants.engine.target import InvalidFieldException, InvalidTargetException
+from pants.engine.target import InvalidFieldException, InvalidTargetException, Target
 from pants.util.frozendict import FrozenDict
 
 from opam_oci.fields.opam import OpamResolveField
@@ -152,6 +153,11 @@ async def find_project_files(request: ProjectFilesRequest) -> ProjectFiles:
 def opam_file_address(project: OpamProject, path: str) -> Address:
     """The address of the target that owns one opam file of a project, and no other file."""
     return project.address.create_file(path[len(project.directory) :].lstrip("/"))
+
+
+def owns_an_opam_file(target: Target) -> bool:
+    """Whether it is one of the targets that an `opam_project` has for its opam files: whoever names the project means none."""
+    return target.has_field(TargetGeneratorSourcesHelperSourcesField)
 
 
 def package_of_path(path: str) -> str:

@@ -16,6 +16,7 @@ from opam_oci.host.programs import find_python, hidden
 from opam_oci.layers.build_plan import BuildPlan, BuildPlanRequest, plan_build
 from opam_oci.layers.foundation import FoundationRequest, make_foundation
 from opam_oci.layers.opam_text import has_tests
+from opam_oci.layers.outcomes import failures_among
 from opam_oci.layers.package import (
     BuildProcessRequest,
     PackageLayerRequest,
@@ -103,8 +104,7 @@ def untestable(lock: OpamLock, package: LockedPackage) -> str:
 
 def why_not_below(outcomes: tuple[PackageOutcome, ...]) -> str:
     """What failed of what the tests stand on; "" where all is built."""
-    failed = [f"{one.package} failed: {one.failed}" for one in outcomes if one.failed is not None]
-    culprits = sorted({name for one in outcomes for name in one.blocked_by})
+    failed, culprits = failures_among(outcomes)
     if culprits:
         failed.append(f"What it depends on was not built, because of {', '.join(culprits)}.")
     return "\n\n".join(failed)
@@ -132,8 +132,7 @@ async def prepare_package_tests(request: PackageTestsRequest, opam: OpamSubsyste
     package = plan.lock.packages[request.package]
     if not has_tests(package.opam):
         return PackageTests(package.full_name, none=True)
-    problems = [untestable(plan.lock, package)] if untestable(plan.lock, package) else []
-    problems += out_of_reach(package, request.resolve)
+    problems = [text for text in (untestable(plan.lock, package), *out_of_reach(package, request.resolve)) if text]
     if problems:
         return PackageTests(package.full_name, problem="\n\n".join(problems))
     needed = sorted({*package.depends, *package.test_depends})
@@ -145,7 +144,7 @@ async def prepare_package_tests(request: PackageTestsRequest, opam: OpamSubsyste
     if problem:
         return PackageTests(package.full_name, problem=problem)
     layers = (*ground.layers, *layers_below(plan.lock, outcomes).values())
-    debs = tuple(plan.lock.debs[name] for name in package.debs)
+    debs = plan.lock.debs_of(package.name)
     tree = await tree_of(request.resolve, package)
     return PackageTests(
         package.full_name,
