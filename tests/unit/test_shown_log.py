@@ -18,6 +18,7 @@ def start(here: Path, body: Callable[[], None], most: int = 1000) -> int:
     """A process that shows here/log in here/out, and does `body` meanwhile."""
 
     def main() -> int:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # another test's program may have changed it
         with shown("log", most):
             body()
         return 0
