@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from contextlib import contextmanager
-from typing import Callable, Iterator
+from typing import Callable, Deque, Dict, Iterator
 
 from pants.backend.project_info import count_loc, dependencies, dependents, filedeps, list_targets, paths, peek
 from pants.core import register as core
@@ -107,6 +108,10 @@ def _noted(new_session: Callable[..., SchedulerSession]) -> Callable[..., Schedu
 Scheduler.new_session = _noted(Scheduler.new_session)  # type: ignore[method-assign]
 
 
+# What the last few schedulers had.
+_ended: Deque[Dict[str, object]] = deque(maxlen=4)
+
+
 @contextmanager
 def runners_end() -> Iterator[None]:
     """At the end the runners that were made in here let go of what they have of the system. They cannot be used any more.
@@ -116,7 +121,14 @@ def runners_end() -> Iterator[None]:
     before = {session.scheduler for session in _sessions if vars(session)}
     yield
     sessions = [session for session in _sessions if vars(session) and session.scheduler not in before]
+    for session in sessions:
+        session.cancel()
     for scheduler in {session.scheduler for session in sessions}:
+        # What rules still do, since another rule failed, ends by this, without Python's lock being held. An engine that goes
+        # takes its graph's lock while it holds Python's: against a rule that has the one and waits for the other, neither goes
+        # on. Hence it goes a few tests later, when nothing is done in it any more.
+        scheduler.shutdown()
+        _ended.append(dict(vars(scheduler)))
         vars(scheduler).clear()
     for session in sessions:
         vars(session).clear()
