@@ -84,9 +84,7 @@ async def oci_report(
     directory = output_directory(subsystem.output_dir, str(dist.relpath))
     sharing = sharing_of(await images_of_targets(targets, OciReportSubsystem.name))
     data = write_json(sharing)
-    files = CreateDigest(
-        [FileContent(_PAGE, write_page(sharing).encode()), FileContent(_DATA, data.encode(errors="replace"))]
-    )
+    files = CreateDigest([FileContent(_PAGE, write_page(sharing).encode()), FileContent(_DATA, data.encode())])
     workspace.write_digest(await create_digest(files), path_prefix=directory, clear_paths=(_PAGE, _DATA))
     with subsystem.output(console) as write:
         write(data if subsystem.format is Format.json else write_text(sharing))

@@ -1,5 +1,5 @@
-"""An image as reports know it: its layers, what each is of, and its configuration. Made of its manifest and its configuration; no
-blob of a layer is read.
+"""An image as reports know it: its layers, and what each is of. Made of its manifest and its configuration; no blob of a layer is
+read.
 
 What a layer is of, its line of the image's history says, which `images/history.py` writes. Tools that copy or convert an image
 keep the history, while most drop the annotations of layers. An image that was made elsewhere has none of these lines: its layers
@@ -8,7 +8,7 @@ are known by their digests alone. Source: OCI image-spec 1.1 (manifest.md, confi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Mapping, Sequence
 
@@ -37,8 +37,8 @@ class LayerKind(Enum):
 class LayerRecord:
     """A layer. digest: of the blob, diff_id: of its content, both "sha256:..."; size: of the blob, in bytes.
 
-    title: what people call it; packages: full names ("lwt.5.6.1") of those in it, as far as its history says. created_by and
-    comment are its line of the history.
+    title: what people call it; packages: full names ("lwt.5.6.1") of those in it, as far as its history says. created_by: of its
+    line of the history.
     """
 
     digest: str
@@ -49,51 +49,30 @@ class LayerRecord:
     title: str
     packages: tuple[str, ...] = ()
     created_by: str = ""
-    comment: str = ""
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """An image. name: what the user calls it; manifest: its digest; platform: as in "linux/amd64".
-
-    manifest_size, config_size: of these blobs, in bytes. config: what containers get, `config` of its configuration.
-    """
+    """An image. name: what the user calls it; manifest: its digest; platform: as in "linux/amd64"; layers: bottom first."""
 
     name: str
     manifest: str
-    manifest_size: int
-    config_digest: str
-    config_size: int
     platform: str
     layers: tuple[LayerRecord, ...]
-    config: Mapping[str, Any] = field(compare=False)
-    annotations: Mapping[str, Any] = field(compare=False)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it says of its lowest layer what this project's images say."""
-        return bool(self.layers) and self.layers[0].kind in (LayerKind.base, LayerKind.flat)
 
     @property
     def size(self) -> int:
-        """Bytes of all its layers' blobs."""
-        return sum(layer.size for layer in self.layers)
+        """Bytes of its layers' blobs. One that it has twice, as images of other tools have empty layers, counts once."""
+        return sum({layer.digest: layer.size for layer in self.layers}.values())
 
     @property
-    def packages(self) -> dict[str, tuple[str, LayerRecord]]:
-        """Name -> version and layer, of all packages that its layers name."""
-        found = {}
-        for layer in self.layers:
-            for full_name in layer.packages:
-                name, _, version = full_name.partition(".")
-                found[name] = (version, layer)
-        return found
+    def packages(self) -> frozenset[str]:
+        """Full names of all packages that its layers name."""
+        return frozenset(name for layer in self.layers for name in layer.packages)
 
 
-def read_image(
-    name: str, digest: str, size: int, manifest: Mapping[str, Any], config: Mapping[str, Any]
-) -> ImageRecord:
-    """An image of its manifest, which has this digest and size, and its configuration. Raises ImageRecordError."""
+def read_image(name: str, digest: str, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> ImageRecord:
+    """An image of its manifest, which has this digest, and its configuration. Raises ImageRecordError."""
     where = f"{name}: the manifest {digest}"
     try:
         described = check_descriptor(manifest.get("config"), f"{where}: `config`")
@@ -113,18 +92,9 @@ def read_image(
     return ImageRecord(
         name=name,
         manifest=digest,
-        manifest_size=size,
-        config_digest=described["digest"],
-        config_size=described["size"],
         platform="/".join(str(config[key]) for key in ("os", "architecture", "variant") if config.get(key)),
         layers=tuple(_layer(descriptor, diff_id, line) for descriptor, diff_id, line in zip(layers, diff_ids, lines)),
-        config=_object(config.get("config")),
-        annotations=_object(manifest.get("annotations")),
     )
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _history(config: Mapping[str, Any], count: int) -> Sequence[tuple[str, str]]:
@@ -154,7 +124,6 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str, line: tuple[str, str]) -
         title or descriptor["digest"][: len("sha256:") + 12],
         packages,
         created_by,
-        comment,
     )
 
 

@@ -13,8 +13,8 @@ SCHEMA = 1
 
 
 def write_json(sharing: Sharing) -> str:
-    """The same for the same images."""
-    return json.dumps(report_values(sharing), indent=1, ensure_ascii=False) + "\n"
+    """The same for the same images, in ASCII: what other tools wrote into an image may be no valid text."""
+    return json.dumps(report_values(sharing), indent=1) + "\n"
 
 
 def report_values(sharing: Sharing) -> dict[str, Any]:

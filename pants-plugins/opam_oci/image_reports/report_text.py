@@ -14,7 +14,7 @@ _WIDTH = 118
 
 def write_text(sharing: Sharing) -> str:
     """Tables of the images and of the sums, and what is shared by whom."""
-    rows = [("image", "layers", "packages", "bytes", "only its own", "shared")]
+    rows: list[Sequence[str]] = [("image", "layers", "packages", "bytes", "only its own", "shared")]
     for image in sharing.images:
         own = sharing.own(image)
         numbers = (len(image.layers), len(image.packages), image.size, own, image.size - own)

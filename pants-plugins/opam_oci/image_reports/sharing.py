@@ -84,9 +84,9 @@ class Sharing:
 
 
 def sharing_of(images: Iterable[ImageRecord]) -> Sharing:
-    """The images by name; of those that are the same image under the same name, one."""
-    unique = {(image.name, image.manifest): image for image in images}
-    ordered = tuple(image for _, image in sorted(unique.items()))
+    """The images by name. Their names have to be different."""
+    ordered = tuple(sorted(images, key=lambda image: image.name))
+    assert len({image.name for image in ordered}) == len(ordered)
     layers: dict[str, LayerRecord] = {}
     holders: dict[str, dict[str, None]] = {}
     for image in ordered:
