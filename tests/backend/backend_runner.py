@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 import weakref
 from collections import deque
 from contextlib import contextmanager
@@ -124,11 +126,20 @@ def runners_end() -> Iterator[None]:
     for session in sessions:
         session.cancel()
     for scheduler in {session.scheduler for session in sessions}:
-        # What rules still do, since another rule failed, ends by this, without Python's lock being held. An engine that goes
-        # takes its graph's lock while it holds Python's: against a rule that has the one and waits for the other, neither goes
-        # on. Hence it goes a few tests later, when nothing is done in it any more.
-        scheduler.shutdown()
-        _ended.append(dict(vars(scheduler)))
-        vars(scheduler).clear()
+        _end(scheduler)
     for session in sessions:
         vars(session).clear()
+
+
+def _end(scheduler: Scheduler) -> None:
+    """An engine that goes takes locks of its graph while it holds Python's. Against a rule that has one and waits for the other,
+    neither goes on. Hence what rules still do, since another rule failed, is ended first, without Python's lock being held; and
+    the engine goes a few tests later, when nothing is done in it any more."""
+    ending = threading.Thread(target=scheduler.shutdown, daemon=True)
+    ending.start()
+    ending.join(60)
+    if ending.is_alive():
+        warnings.warn("the engine of a test does not end: it is left as it is", stacklevel=2)
+        return
+    _ended.append(dict(vars(scheduler)))
+    vars(scheduler).clear()
