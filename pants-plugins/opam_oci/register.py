@@ -66,7 +66,7 @@ from opam_oci.resolves import (
     targets,
 )
 from opam_oci.run_end import dist_links, full_disks, store_size, trace
-from opam_oci.sandbox import asked, on_demand, tool
+from opam_oci.sandbox import asked, look, on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
 from opam_oci.target_types_projects import PROJECT_TARGET_TYPES
@@ -92,7 +92,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(sources,),
     *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, package_addresses, projects, targets),
     *(dist_links, full_disks, store_size, trace),
-    *(asked, on_demand, tool),
+    *(asked, look, on_demand, tool),
     *(opam_files, prepare, run_tests),
 )
 
