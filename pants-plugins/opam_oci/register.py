@@ -13,6 +13,7 @@ from opam_oci import (
     target_types_projects_rules,
     target_types_rules,
 )
+from opam_oci.ci import checks as ci_checks
 from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.entering import environment
 from opam_oci.exporting import switch
@@ -23,6 +24,7 @@ from opam_oci.goals import (
     known_lockfiles,
     oci_report,
     opam_cache,
+    opam_ci,
     opam_exec,
     opam_health,
     opam_list,
@@ -76,7 +78,7 @@ from opam_oci.testing import prepare, run_tests
 _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules, target_types_projects_rules),
     *(debian_mirrors, fetch),
-    *(opam_cache, opam_exec, opam_log, opam_shell, opam_which),
+    *(opam_cache, opam_ci, opam_exec, opam_log, opam_shell, opam_which),
     *(export, generate_lockfiles, known_lockfiles, kept_output),
     *(package_image, package_image_index, package_image_layout),
     *(opam_health, opam_list, opam_revdeps),
@@ -93,7 +95,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, package_addresses, projects, targets),
     *(dist_links, full_disks, store_size, trace),
     *(asked, look, on_demand, tool),
-    *(opam_files, prepare, run_tests),
+    *(ci_checks, opam_files, prepare, run_tests),
 )
 
 

@@ -49,6 +49,17 @@ oci_package_image(name="hello", packages=["src/hello:project#hello"], cmd=["hell
 oci_package_image(name="real", packages=["src/react#react", "src/ocplib-endian#ocplib-endian"], cmd=["true"])
 """,
 }
+# A package in two versions, of which the older one is too old for a project that says that it will do.
+BOUNDS = {
+    **{
+        f"repository/packages/words/words.{version}/opam": HEAD
+        + 'install: ["sh" "-ec" "mkdir -p %{share}%/words; echo %{version}% >%{share}%/words/version"]\n'
+        for version in ("1.0", "2.0")
+    },
+    "src/bounds/bounds.opam": HEAD
+    + 'depends: ["words"]\nrun-test: ["sh" "-ec" "cat %{words:share}%/version; grep 2 %{words:share}%/version"]\n',
+    "src/bounds/BUILD": 'opam_project(name="project", resolve=parametrize("default", "oldest"))\n',
+}
 LOCKS = f"""
 opam_packages(name="default")
 opam_packages(name="real", resolve="real")
@@ -59,19 +70,20 @@ opam_packages(name="real", resolve="real")
 """
 
 
-def make_project(directory: Path, resolves: List[str], with_test: List[str], base: str) -> ScratchProject:
-    """With this repository's overlay of opam packages."""
-    project = ScratchProject(directory, resolves, f"resolves_with_test = {with_test!r}", base=base)
+def make_project(directory: Path, resolves: List[str], base: str) -> ScratchProject:
+    """With this repository's overlay of opam packages, and what tests need. A resolve `oldest` is for lower bounds."""
+    options = f"resolves_with_test = {resolves!r}\nresolves_prefer_oldest = ['oldest']"
+    project = ScratchProject(directory, resolves, options, base=base)
     shutil.copytree(ROOT / "3rdparty/opam/overlay", directory / "repository")
     return project
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScratchProject]:
-    """Two resolves, both locked: `default` of the small project, and `real` of releases."""
+    """Its resolves, all locked: `default` of the small project, `real` of releases, and `oldest` of lower bounds."""
     top = tmp_path_factory.mktemp("local")
-    project = make_project(top / "monorepo", ["default", "real"], ["default", "real"], "trixie-ocaml")
-    project.write({**HELLO, "3rdparty/opam/BUILD": LOCKS})
+    project = make_project(top / "monorepo", ["default", "real", "oldest"], "trixie-ocaml")
+    project.write({**HELLO, **BOUNDS, "3rdparty/opam/BUILD": LOCKS})
     for name in ("react", "ocplib-endian"):
         unpack_release(name, project.directory / "src" / name)
         project.write({f"src/{name}/BUILD": 'opam_project(resolve="real")\n'})
@@ -171,6 +183,27 @@ def test_tests_that_fail(hello: ScratchProject) -> None:
     assert hello.pants("test", "--debug", "src/hello:project#hello").status == 1
     # It is no failure of the build.
     hello.must("package", "images:hello")
+
+
+def test_all_checks(hello: ScratchProject) -> None:
+    """`opam-ci`: what the newest versions pass, and the oldest do not."""
+    run = hello.pants("opam-ci", "src/hello:", "src/bounds:")
+    assert run.status == 1 and "Traceback" not in run.output
+    suites = ElementTree.parse(hello.directory / "dist/opam-ci/junit.xml").getroot()
+    counts = {suite.get("name"): (suite.get("tests"), suite.get("failures")) for suite in suites}
+    assert counts == {"lock": ("2", "0"), "lint": ("3", "0"), "build": ("4", "0"), "test": ("4", "1")} | {
+        "lower bounds": ("2", "0")
+    }
+    [failed] = [case for case in suites.iter("testcase") if case.find("failure") is not None]
+    assert (failed.get("name"), failed.get("classname")) == (
+        *("src/bounds:project#bounds@resolve=oldest", "test oldest (lower bounds)"),
+    )
+    # The test's own words, in the report and on the terminal.
+    assert "1.0" in (failed.findtext("failure") or "").split()
+    assert "test of src/bounds:project#bounds@resolve=oldest failed (oldest (lower bounds)):" in run.output
+    assert "not checked: no resolve of it is in `[opam].resolves_prefer_oldest`" in run.output
+    alone = hello.must("opam-ci", "src/bounds:project@resolve=default").output
+    assert "not checked: the command line leaves out src/bounds:project@resolve=oldest" in alone
 
 
 def processes_that_say(word: str) -> Dict[int, str]:
