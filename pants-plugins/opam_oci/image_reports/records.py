@@ -97,6 +97,11 @@ def read_image(name: str, digest: str, manifest: Mapping[str, Any], config: Mapp
     )
 
 
+def short_digest(digest: str) -> str:
+    """The algorithm and the first digits, for people."""
+    return digest[: len("sha256:") + 12]
+
+
 def _history(config: Mapping[str, Any], count: int) -> Sequence[tuple[str, str]]:
     """What the history says of each layer: "created_by", "comment". Nothing where it has not a line for each."""
     history = config.get("history")
@@ -121,7 +126,7 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str, line: tuple[str, str]) -
         descriptor["size"],
         descriptor["mediaType"],
         kind,
-        title or descriptor["digest"][: len("sha256:") + 12],
+        title or short_digest(descriptor["digest"]),
         packages,
         created_by,
     )
