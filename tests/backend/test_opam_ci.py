@@ -12,6 +12,7 @@ import pytest
 from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import GoalRuleResult, RuleRunner
 
+from opam_oci.ci.checks import lint_message
 from opam_oci.ci.reports import text_of, write_ci_reports
 from opam_oci.ci.results import CiReport, Outcome, Step, StepResult, in_order
 from opam_oci.goals.opam_ci import OpamCi
@@ -141,7 +142,7 @@ def test_lower_bounds_that_are_not_asked_for(rule_runner: RuleRunner) -> None:
     assert [row for row in rows(done) if row[0] == "lower bounds"] == [
         (
             *("lower bounds", "src/a/a.opam", ""),
-            "skipped: not checked: the command line leaves out src/a:project@resolve=other",
+            "skipped: not checked: this run leaves out src/a:project@resolve=other",
         ),
         ("lower bounds", "src/b/b.opam", "", f"skipped: {NOT_CHECKED}"),
     ]
@@ -277,6 +278,8 @@ def test_a_lockfile_that_cannot_be_used(
     assert ("build", "src/b:project#b", "default", "passed") in found
     [lock] = [row for row in found if row[0] == "lock" and row[1] == LOCK["other"]]
     assert lock[3].startswith(f"failed: The lockfile {LOCK['other']}: {said}")
+    # What differs is at length above, and in the log.
+    assert "opam files:" not in lock[3] and "`pants generate-lockfiles --resolve=other`" in lock[3]
     assert "`pants generate-lockfiles --resolve=other`" in done.stdout
     assert ("lint", "src/a/a.opam", "other", lint) in found
     for step in ("build", "test"):
@@ -356,11 +359,33 @@ def test_targets_of_no_project(rule_runner: RuleRunner, target: str) -> None:
 
 
 def test_no_project_has_changed(rule_runner: RuleRunner) -> None:
-    """It is said, and no failure. (The rules' runner takes targets from arguments alone.)"""
-    rule_runner.write_files(files([here("a")]))
+    """It is said, and no failure; the reports of the run before do not stay. (The rules' runner takes targets from arguments
+    alone.)"""
+    rule_runner.write_files(files([here("a", "fail")]))
+    assert run(rule_runner, "src/a:").exit_code == 1 and (reports(rule_runner) / "logs").exists()
     done = run(rule_runner, "3rdparty/debian:trixie", options=[*WITHOUT, "--changed-since=HEAD"])
-    assert (done.exit_code, done.stdout) == (0, "") and "Nothing was checked" in done.stderr
-    assert not reports(rule_runner).exists()
+    said = "Nothing was checked: none of the targets that have changed is of a project."
+    assert (done.exit_code, done.stdout) == (0, f"{said}\n") and "Reports: dist/opam-ci/report.md" in done.stderr
+    assert sorted(path.name for path in reports(rule_runner).iterdir()) == ["junit.xml", "report.md", "report.txt"]
+    assert (reports(rule_runner) / "report.txt").read_text() == f"{said}\n"
+    assert said in (reports(rule_runner) / "report.md").read_text()
+    suites = ElementTree.parse(reports(rule_runner) / "junit.xml").getroot()
+    assert suites.get("tests") == "0" and not list(suites)
+
+
+# Messages, in one line
+
+
+def test_messages_of_lint() -> None:
+    """As opam 2.3 writes them."""
+    warnings = "           warning 25: Missing field 'authors'\n           warning 35: Missing field 'homepage'\n"
+    errors = "             error  2: File format error at line 7, column 0: Parse error\n             error 57: Empty\n"
+    assert lint_message(f"a.opam: Errors.\n{warnings}{errors}", 1) == (
+        "error 2: File format error at line 7, column 0: Parse error; error 57: Empty"
+    )
+    strict = lint_message(f"a.opam: Warnings.\n{warnings}", 1)
+    assert strict == "warning 25: Missing field 'authors'; warning 35: Missing field 'homepage'"
+    assert lint_message('opam: "zzz" is no option', 2) == "opam lint ended with exit status 2"
 
 
 # Reports alone

@@ -25,7 +25,7 @@ from tests.support.checkout import ROOT, Pants, make_clone
 from tests.support.pool_sources import unpack_release
 from tests.support.tar_files import files_of_layer
 
-HEAD = 'opam-version: "2.0"\nmaintainer: "me@example.org"\n'
+HEAD = 'opam-version: "2.0"\nsynopsis: "Greets"\nmaintainer: "me@example.org"\n'
 # As in 3rdparty/opam/BUILD: with the same versions, layers of other tests' images are taken.
 CONSTRAINTS = ["dune=3.17.2", "dune-configurator=3.17.2", "topkg=1.0.7"]
 TEST = "src/hello/test/test.ml"
@@ -203,7 +203,7 @@ def test_all_checks(hello: ScratchProject) -> None:
     assert "test of src/bounds:project#bounds@resolve=oldest failed (oldest (lower bounds)):" in run.output
     assert "not checked: no resolve of it is in `[opam].resolves_prefer_oldest`" in run.output
     alone = hello.must("opam-ci", "src/bounds:project@resolve=default").output
-    assert "not checked: the command line leaves out src/bounds:project@resolve=oldest" in alone
+    assert "not checked: this run leaves out src/bounds:project@resolve=oldest" in alone
 
 
 def processes_that_say(word: str) -> Dict[int, str]:

@@ -18,6 +18,8 @@ from opam_oci.subsystems.opam_lint import OpamLintSubsystem
 from opam_oci.testing.run_tests import OpamTestFieldSet, tests_result
 
 NOT_BUILT = "it was not built"
+# Of the tool's message: reports have logs under another name.
+_LOG_OF_BUILD = "; what it printed is in build.log"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,15 @@ class CulpritCheck(EngineAwareParameter):
 
 def message_of(text: str) -> str:
     """What a result's one line says of an error: the first paragraph, which names what is wrong and the way out."""
-    return text.strip().removeprefix("error: ").split("\n\n")[0]
+    return text.strip().removeprefix("error: ").split("\n\n")[0].removesuffix(_LOG_OF_BUILD)
+
+
+def lint_message(log: str, status: int) -> str:
+    """What opam has against a file, in one line: its errors or, where `--strict` makes these fail, its warnings."""
+    lines = [" ".join(line.split()) for line in log.splitlines()]
+    errors = [line for line in lines if line.startswith("error ")]
+    found = errors or [line for line in lines if line.startswith("warning ")]
+    return "; ".join(found) or f"opam lint ended with exit status {status}"
 
 
 def failed(step: Step, subject: str, resolve: str, lower_bounds: bool, error: Exception) -> StepResult:
@@ -93,7 +103,9 @@ def failed(step: Step, subject: str, resolve: str, lower_bounds: bool, error: Ex
     kind = type(error)
     # An error that nobody thought of may say little without its name.
     text = str(error) if kind.__module__.startswith(("opam_oci.", "pants.")) else f"{kind.__name__}: {error}"
-    return StepResult(step, subject, resolve, Outcome.FAILED, lower_bounds, message_of(text), text)
+    # A lockfile's differences are a list, which may be long: what is wrong and the way out stand around it.
+    short = "\n".join(line for line in text.splitlines() if not line.startswith("  * "))
+    return StepResult(step, subject, resolve, Outcome.FAILED, lower_bounds, message_of(short), text)
 
 
 @rule
@@ -121,7 +133,7 @@ async def check_opam_file(request: LintCheck, opam: OpamSubsystem, lint: OpamLin
     log = "\n".join(part.decode(errors="replace").strip() for part in (result.stdout, result.stderr)).strip()
     if result.exit_code == 0:
         return Checked((StepResult(Step.LINT, path, resolve, Outcome.PASSED, log=log),))
-    message = f"opam lint ended with exit status {result.exit_code}"
+    message = lint_message(log, result.exit_code)
     return Checked((StepResult(Step.LINT, path, resolve, Outcome.FAILED, message=message, log=log),))
 
 

@@ -86,7 +86,7 @@ def without_lower_bounds(chosen: Chosen, oldest: Iterable[str]) -> dict[str, str
         others = [chosen.projects.of_file(resolve, path) for resolve in sorted(resolves)]
         left_out = [one.address.spec for one in others if one is not None]
         reasons[path] = (
-            f"not checked: the command line leaves out {', '.join(left_out)}"
+            f"not checked: this run leaves out {', '.join(left_out)}"
             if left_out
             else "not checked: no resolve of it is in `[opam].resolves_prefer_oldest`"
         )

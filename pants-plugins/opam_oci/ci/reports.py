@@ -27,6 +27,13 @@ def write_ci_reports(report: CiReport) -> dict[str, bytes]:
     return {path: files[path].encode(errors="replace") for path in sorted(files)}
 
 
+def write_nothing(said: str) -> dict[str, bytes]:
+    """The same files of a run that had nothing to check, as `said` says."""
+    page = f"## opam-ci: nothing to check\n\n{said}\n"
+    files = {"report.txt": f"{said}\n", "report.md": page, "junit.xml": document("opam-ci", {})}
+    return {path: files[path].encode() for path in sorted(files)}
+
+
 def text_of(report: CiReport) -> str:
     """What failed at length, and one line for each step."""
     told = [_told(one) for one in report.bad if one.outcome is Outcome.FAILED]

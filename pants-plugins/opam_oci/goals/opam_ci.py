@@ -32,7 +32,7 @@ from opam_oci.ci.chosen import (
     choose_packages,
     without_lower_bounds,
 )
-from opam_oci.ci.reports import text_of, write_ci_reports
+from opam_oci.ci.reports import text_of, write_ci_reports, write_nothing
 from opam_oci.ci.results import CiReport, Outcome, Step, StepResult, in_order
 from opam_oci.fields.opam import OpamPackageNameField, OpamPackageVersionField
 from opam_oci.fields.projects import OpamSkipLintField
@@ -47,6 +47,7 @@ from opam_oci.testing.run_tests import OpamTestFieldSet
 
 _NOT_LOCKED = "its lockfile does not have it"
 _NOT_USABLE = "its lockfile cannot be used"
+NOTHING_CHANGED = "Nothing was checked: none of the targets that have changed is of a project."
 
 
 class OpamCiSubsystem(GoalSubsystem):
@@ -137,6 +138,17 @@ async def asks_for_changes() -> bool:
     return any(word.startswith(("--changed-", "PANTS_CHANGED_")) for word in words)
 
 
+async def write_reports(
+    reports: dict[str, bytes], text: str, console: Console, workspace: Workspace, dist: DistDir
+) -> None:
+    """In place of those of an earlier run, and on the terminal."""
+    directory = f"{dist.relpath}/{OpamCiSubsystem.name}"
+    files = [FileContent(path, content) for path, content in reports.items()]
+    workspace.write_digest(await create_digest(CreateDigest(files)), path_prefix=directory, clear_paths=("",))
+    console.print_stdout(text)
+    console.print_stderr(f"Reports: {directory}/report.md, and others beside it.")
+
+
 @goal_rule
 async def opam_ci(
     console: Console,
@@ -153,7 +165,8 @@ async def opam_ci(
     if not chosen.resolves:
         if not await asks_for_changes():
             raise NoProjectsError(NO_PROJECTS)
-        console.print_stderr("Nothing was checked: none of the targets that have changed is of a project.")
+        # The reports of an earlier run would be taken for this one's.
+        await write_reports(write_nothing(NOTHING_CHANGED), NOTHING_CHANGED, console, workspace, dist)
         return OpamCi(0)
     oldest = frozenset(opam.resolves_prefer_oldest)
     locks = await concurrently(check_lock(LockCheck(resolve), **implicitly()) for resolve in chosen.resolves)
@@ -175,11 +188,7 @@ async def opam_ci(
         steps.append(StepResult(Step.LOWER_BOUNDS, path, "", Outcome.SKIPPED, message=why))
     found = {*steps, *(step for checked in (*locks, *linted, *built, *culprits) for step in checked.steps)}
     report = CiReport(chosen.directories, in_order(found), time.monotonic() - began)
-    files = [FileContent(path, content) for path, content in write_ci_reports(report).items()]
-    directory = f"{dist.relpath}/{OpamCiSubsystem.name}"
-    workspace.write_digest(await create_digest(CreateDigest(files)), path_prefix=directory, clear_paths=("",))
-    console.print_stdout(text_of(report))
-    console.print_stderr(f"Reports: {directory}/report.md, and others beside it.")
+    await write_reports(write_ci_reports(report), text_of(report), console, workspace, dist)
     return OpamCi(1 if report.bad else 0)
 
 
