@@ -25,6 +25,14 @@ def public_repository() -> Path:
 _HERE = {"pants", "hello", "zero_install", "cold"}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of this name
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Say which tests run in one process when there are several: those of a file, and all that use this checkout."""
+    for item in items:
+        here = _HERE.intersection(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("this checkout" if here else item.nodeid.partition("::")[0]))
+
+
 # Seconds after which a test hangs: many times what the longest one takes, with the fixtures that it may be the first to use.
 _UNIT_LIMIT = 600
 _E2E_LIMIT = 2400
@@ -38,11 +46,3 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     faulthandler.dump_traceback_later(limit, exit=True, file=item.config.stash[fault_handler_stderr_key])
     yield
     faulthandler.cancel_dump_traceback_later()
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of this name
-def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Say which tests run in one process when there are several: those of a file, and all that use this checkout."""
-    for item in items:
-        here = _HERE.intersection(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("this checkout" if here else item.nodeid.partition("::")[0]))

@@ -19,6 +19,7 @@ from opam_oci.run_end.store_size import StorePruner
 from opam_sandbox.files import remove_tree
 from opam_sandbox.layer.store import FORMAT
 from tests.backend.backend_runner import OPTIONS, new_runner
+from tests.support.checkout import ROOT
 
 ROOTLESS = os.geteuid() != 0
 Run = Callable[..., "tuple[int, str, str]"]
@@ -62,10 +63,9 @@ def fill(caches: Path) -> Path:
     """A store of three layers of about 100 kB, last used in this order, by a process that has ended. Returns their directory."""
     remove_tree(caches / "opam_oci_layers")
     # Not a fork of this process: what the engine's threads hold at that moment would be held in the child for ever.
-    root = Path(__file__).parent.parent.parent
     subprocess.run(
         [sys.executable, "-c", _FILL, os.fspath(caches / "opam_oci_layers"), str(int(ROOTLESS))],
-        env={**os.environ, "PYTHONPATH": os.fspath(root / "src")},
+        env={**os.environ, "PYTHONPATH": os.fspath(ROOT / "src")},
         check=True,
         timeout=60,
     )
