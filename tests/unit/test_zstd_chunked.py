@@ -384,6 +384,21 @@ def test_programs_that_lie(namespaces: Namespaces, root: Path, tmp_path: Path, l
     assert all(wanted in said for said in namespaces(attempt))
 
 
+def test_a_thread_that_unpacks_first(namespaces: Namespaces, root: Path) -> None:
+    """Which thread takes which work is chance: one that began with a look at frames makes some afterwards."""
+    packed = subprocess.run(["zstd", "-cq"], input=b"12345", stdout=subprocess.PIPE, check=True).stdout
+
+    def run() -> List[int]:
+        packer = FramePacker(root, ZSTD, 1)
+        try:
+            assert packer._holds(packed, b"12345")
+            return [frame.content for one in packer.frames([b"1", b"22"]) for frame in read_frames(one)]
+        finally:
+            packer.stop()
+
+    assert namespaces(run) == [1, 2]
+
+
 def test_a_base_without_zstd(tiny_root: Path) -> None:
     with pytest.raises(ToolError, match="add the Debian package zstd to its `packages`"):
         FramePacker(tiny_root, ZSTD)

@@ -81,9 +81,7 @@ class FramePacker(Packer):
     def _compress(self, pieces: Sequence[bytes], files: List[int]) -> int:
         """In a thread that has the base's root as its own; see `_run_inside`. The program can write where the pieces are: what
         it made of them is looked at afterwards, and who opens them here follows nothing and waits for nothing."""
-        if not getattr(self._here, "entered", False):
-            self._enter()
-            self._here.entered = True
+        self._settle()
         names = [f"/{self._place}/{number}" for number in range(len(pieces))]
         try:
             for name, piece in zip(names, pieces):
@@ -103,6 +101,17 @@ class FramePacker(Packer):
                     os.unlink(name)
                 except FileNotFoundError:
                     continue
+
+    def _run_inside(self, argv: List[str], files: List[int]) -> int:
+        # A thread may be new when it is to unpack, and is to make frames next.
+        self._settle()
+        return super()._run_inside(argv, files)
+
+    def _settle(self) -> None:
+        """Enter the base's root, if this thread is not there yet."""
+        if not getattr(self._here, "entered", False):
+            self._enter()
+            self._here.entered = True
 
     def _enter(self) -> None:
         """As `bare_program.enter`, and memory for the pieces: nothing is mounted from inside any more."""
