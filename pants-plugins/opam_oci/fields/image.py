@@ -115,9 +115,10 @@ class OciImageCompressionField(StringField):
         How the layers' blobs are compressed. The image's contents, and with it the image's id, are the same for all.
 
         `"gzip"` is read by everything. `"zstd"` is smaller and several times faster to unpack; it needs containerd
-        1.5, podman 3 or docker 23, and `zstd` in the base's `packages`. `"zstd:chunked"` is zstd of which podman can
-        pull the files that it does not have yet (`enable_partial_images` in its `storage.conf`): larger than `"zstd"`,
-        and the same to all other clients. `"none"` leaves it to others.
+        1.5, podman 3 or docker 23, and `zstd` in the base's `packages`. `"none"` leaves it to others.
+
+        `"zstd:chunked"` is zstd of which podman 5.4 fetches the files that it does not have yet, if its `storage.conf` has
+        `enable_partial_images`. It is a tenth larger than `"zstd"`, and the same to whoever else reads that.
         """
     )
 

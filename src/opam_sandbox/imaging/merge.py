@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Iterator, List, Mapping
+from typing import BinaryIO, Iterator, List, Mapping, cast
 
 from opam_sandbox.errors import RequestError
 from opam_sandbox.imaging.chunked.write import annotate, write_chunked_blob
@@ -53,7 +53,7 @@ def run(request: MergeRequest, jobs: int) -> int:
             written, entries = write_blob(root, produce, packing)
         else:
             with tempfile.TemporaryFile(dir=".") as merged_tar:
-                entries = produce(merged_tar)
+                entries = produce(cast(Sink, merged_tar))  # what `write` returns is nobody's
 
                 @contextmanager
                 def content() -> Iterator[Readable]:
