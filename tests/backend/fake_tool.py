@@ -283,6 +283,11 @@ def made_of_layers(command):
         # Not the fields that differ between machines: there are none.
         data = {"command": command, "request": request, "below": below}
         write_layer(made["kind"], made["name"], made["version"], data)
+        if request.get("compression") == "zstd:chunked":
+            layer = json.loads(pathlib.Path("layer.json").read_text())
+            pathlib.Path("layer.json").write_text(
+                json.dumps({**layer, "annotations": {"chunked": made["name"] or made["kind"]}})
+            )
 
     return make
 

@@ -117,7 +117,10 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "overlapping_files": ["/etc/*"],
         },
     ],
-    "repack": [{"store": "store", "layers": ["in/base", "in/package"], "compression": "zstd", "level": 3}],
+    "repack": [
+        {"store": "store", "layers": ["in/base", "in/package"], "compression": compression, "level": 3}
+        for compression in ("zstd", "zstd:chunked")
+    ],
     "merge": [
         {"store": "store", "layers": ["in/base", "in/package"], "compression": "gzip", "level": 0, "name": "n", **whole}
         for whole in ({"whole": True}, {"whole": False})

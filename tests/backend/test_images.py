@@ -165,10 +165,25 @@ def test_compression(rule_runner: RuleRunner) -> None:
     assert not any(b'"repack"' in content for content in plain.values())
 
 
+@pytest.mark.parametrize("layers", ["per_package", "flat"])
+def test_annotations_of_chunked_layers(rule_runner: RuleRunner, layers: str) -> None:
+    """What a layer's description says of the blob stands in the manifest, beside what the manifest has of its own."""
+    chunked = image("p1", name="image", more=f'compression="zstd:chunked", compression_level=19, layers="{layers}"')
+    rule_runner.write_files(project(*MANY, image=chunked + image("p1", name="plain", more=f'layers="{layers}"')))
+    files, plain = build(rule_runner), build(rule_runner, "plain")
+    for layer, as_made in zip(manifest(files)["layers"], manifest(plain, "images/plain")["layers"]):
+        blob = blob_of(files, layer)
+        assert (blob["request"]["compression"], blob["request"]["level"]) == ("zstd:chunked", 19)
+        assert layer["annotations"] == {**as_made.get("annotations", {}), "chunked": blob["name"] or blob["kind"]}
+        assert "chunked" not in as_made.get("annotations", {})
+    assert len(manifest(files)["layers"]) == (1 if layers == "flat" else 5)
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
         ('compression="zstd", compression_level=20', "zstd takes 1 to 19"),
+        ('compression="zstd:chunked", compression_level=20', "zstd:chunked takes 1 to 19"),
         ('compression="none", compression_level=1', "none has no levels"),
         ("max_layers=3", "at least 4"),
         ('exposed_ports=["http"]', "exposed_ports"),

@@ -22,6 +22,7 @@ from tests.support.oci_schema import problems
 KINDS = ROOT / "dist" / "images.kinds"
 OCI = ("grouped", "flat", "zstd", "uncompressed")
 JOINED = ("grouped", "flat", "layout")
+CHUNKED = "io.github.containers.zstd-chunked"
 ALL = (*OCI, "oci-archive", "docker-archive", "index", "layout")
 STORE = Path.home() / ".cache/pants/named_caches/opam_oci_layers/v4/root/layers"
 
@@ -210,6 +211,32 @@ def test_podman_pulls_it(kinds: Path, hello: Layout, podman: List[str], kind: st
     [inspected] = json.loads(tool(*podman, "image", "inspect", pulled).stdout)
     assert inspected["Config"]["Cmd"] == ["ocamlfind", "list"]
     assert (inspected["Id"] == image_id(hello)) == (kind not in JOINED)
+
+
+def test_chunked_layers_in_a_registry(kinds: Path, hello: Layout, registry: Registry, tmp_path: Path) -> None:
+    """Where each table of contents is stays with the layers; podman 5.4 pulls by it, earlier ones the whole blobs."""
+    image, pushed = Layout(kinds / "chunked"), f"{registry.address}/chunked:1"
+    to_registry = ["--dest-tls-verify=false", "--preserve-digests", f"oci:{image.path}:latest", f"docker://{pushed}"]
+    tool("skopeo", "copy", "--quiet", *to_registry)
+    there = json.loads(tool("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{pushed}").stdout)
+    assert there == image.manifest and image.config == hello.config
+    for layer in there["layers"]:
+        blob = image.blob(layer["digest"]).read_bytes()
+        start, size, *_ = layer["annotations"][f"{CHUNKED}.manifest-position"].split(":")
+        table = blob[int(start) : int(start) + int(size)]
+        assert layer["annotations"][f"{CHUNKED}.manifest-checksum"] == f"sha256:{hashlib.sha256(table).hexdigest()}"
+        assert blob[int(start) - 8 : int(start)] == b"\x50\x2a\x4d\x18" + len(table).to_bytes(4, "little")
+    (tmp_path / "conf").write_text(
+        '[storage]\ndriver = "overlay"\n[storage.options]\npull_options = {enable_partial_images = "true"}\n'
+    )
+    with podman_storage() as podman:
+        pull = [*podman, "--log-level=debug", "pull", "--tls-verify=false", pushed]
+        log = tool(*pull, env={**os.environ, "CONTAINERS_STORAGE_CONF": f"{tmp_path}/conf"}).stderr
+        [inspected] = json.loads(tool(*podman, "image", "inspect", pushed).stdout)
+        version = tool(*podman, "version", "--format", "{{.Client.Version}}").stdout.split(".")
+    assert inspected["Id"] == image_id(hello) and inspected["RootFS"]["Layers"] == hello.config["rootfs"]["diff_ids"]
+    if (int(version[0]), int(version[1])) >= (5, 4):
+        assert log.count("Retrieved partial blob") == len(image.layers)
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -238,6 +238,20 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("entering/host_directories.py", "show"): ({".mkdir"}, "the frame, above the view"),
     ("imaging/opam_state.py", "_opam"): ({"open", ".read_bytes"}, "the process's own directory"),
     ("imaging/merge.py", "run.produce"): ({"tempfile.TemporaryFile"}, "the process's own directory"),
+    ("imaging/merge.py", "run.inside"): ({"tempfile.TemporaryFile"}, "the process's own directory"),
+    ("imaging/chunked/frames.py", "_compress"): (
+        {"os.open", "os.unlink"},
+        "in memory, in a root that is the base's own: new files, no links followed, after which only sizes are known",
+    ),
+    ("imaging/chunked/frames.py", "_enter"): (
+        {"syscalls.mount", "memory.mount", "os.chroot", "os.chdir"},
+        "the base's root, as bare_program does, and a directory in it that is no link",
+    ),
+    ("imaging/chunked/write.py", "write_chunked_blob"): (
+        {"open", ".mkdir", "os.replace", "file_sha256"},
+        "the blob, a file of the process",
+    ),
+    ("imaging/chunked/write.py", "annotate"): ({"write_json"}, "layer.json, a file of the process"),
     ("imaging/copy_files.py", "copy"): ({"open"}, "a descriptor of view_files"),
     ("imaging/copy_files.py", "_copy_metadata"): (
         {"os.listxattr", "os.getxattr", "os.setxattr", "os.utime"},

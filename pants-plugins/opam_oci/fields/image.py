@@ -107,7 +107,7 @@ class OciImageSharedWithField(StringSequenceField):
 
 class OciImageCompressionField(StringField):
     alias = "compression"
-    valid_choices = ("gzip", "zstd", "none")
+    valid_choices = ("gzip", "zstd", "zstd:chunked", "none")
     default = "gzip"
     value: str
     help = help_text(
@@ -116,6 +116,9 @@ class OciImageCompressionField(StringField):
 
         `"gzip"` is read by everything. `"zstd"` is smaller and several times faster to unpack; it needs containerd
         1.5, podman 3 or docker 23, and `zstd` in the base's `packages`. `"none"` leaves it to others.
+
+        `"zstd:chunked"` is zstd of which podman 5.4 fetches the files that it does not have yet, if its `storage.conf` has
+        `enable_partial_images`. It is a tenth larger than `"zstd"`, and the same to whoever else reads that.
         """
     )
 
@@ -124,7 +127,7 @@ class OciImageCompressionLevelField(IntField):
     alias = "compression_level"
     help = help_text(
         """
-        The level of compression: 1 to 9 for gzip (default: 5), 1 to 19 for zstd (default: 3).
+        The level of compression: 1 to 9 for gzip (default: 5), 1 to 19 for zstd and zstd:chunked (default: 3).
 
         A level of your own means that layers are compressed once more than they otherwise are.
         """

@@ -112,8 +112,11 @@ def write_image(content: ImageContent) -> ImageTexts:
 
 def _layer(layer: Layer, title: str) -> _Descriptor:
     descriptor: dict[str, Any] = {"mediaType": layer.media_type, "digest": layer.blob, "size": layer.size}
+    annotations = dict(layer.annotations)
     if title:
-        descriptor["annotations"] = {TITLE: title}
+        annotations[TITLE] = title
+    if annotations:
+        descriptor["annotations"] = annotations
     return descriptor
 
 
