@@ -44,7 +44,7 @@ from opam_oci.goals import (
 )
 from opam_oci.health import clock, node, plan
 from opam_oci.host import checks, programs
-from opam_oci.images import image, packed_layer, parts, runtime_layer, stored_files
+from opam_oci.images import image, packed_layer, parts, plugin_files, runtime_layer, stored_files
 from opam_oci.layers import base, build_logs, build_plan, cached_build, contents, foundation, package
 from opam_oci.linting import opam_files
 from opam_oci.locking import (
@@ -87,7 +87,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(environment, switch),
     *(clock, node, plan),
     *(checks, programs),
-    *(image, packed_layer, parts, runtime_layer, stored_files),
+    *(image, packed_layer, parts, plugin_files, runtime_layer, stored_files),
     *(base, build_logs, build_plan, cached_build, contents, foundation, package),
     *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer),
     *(claims, image_layout, naming),

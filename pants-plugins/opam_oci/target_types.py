@@ -37,6 +37,7 @@ from opam_oci.fields.image import (
     OciImageMaxLayersField,
     OciImageOverlappingFilesField,
     OciImagePackagesField,
+    OciImageProvenanceField,
     OciImageSbomField,
     OciImageSharedWithField,
 )
@@ -186,6 +187,7 @@ class OciPackageImageTarget(Target):
         OciImageCompressionLevelField,
         OciImageFormatField,
         OciImageSbomField,
+        OciImageProvenanceField,
         OciImageRuntimeField,
         OciImageRuntimeBaseField,
         OciImageRuntimeKeepField,

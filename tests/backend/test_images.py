@@ -228,7 +228,7 @@ def test_sbom(rule_runner: RuleRunner) -> None:
         "relatedSpdxElement": "SPDXRef-opam-p0",
     }
     assert needs in spdx["relationships"]
-    image_entry, *attached = json.loads(files["images/image/index.json"])["manifests"]
+    image_entry, *attached, _ = json.loads(files["images/image/index.json"])["manifests"]
     assert spdx["packages"][0]["versionInfo"] == image_entry["digest"]
     documents = [blob_of(files, blob_of(files, one)["layers"][0]) for one in attached]
     assert documents == [spdx, json.loads(files["images/image.cdx.json"])]
@@ -295,7 +295,8 @@ def test_archives(rule_runner: RuleRunner, kind: str) -> None:
         assert list(archive["files"]) == [f"layout/blobs/{one['config'].replace(':', '/')}"]
     else:
         assert "layout/index.json" in archive["files"]
-        assert set(files) == {"images/image.tar", "images/image.cdx.json", "images/image.spdx.json"}
+        beside = {f"images/image.{document}.json" for document in ("cdx", "provenance", "spdx")}
+        assert set(files) == {"images/image.tar", *beside}
 
 
 LAYOUT = """
@@ -380,7 +381,7 @@ def test_index(rule_runner: RuleRunner) -> None:
     assert [one["platform"]["architecture"] for one in index["manifests"]] == ["amd64", "arm64"]
     for one in index["manifests"]:
         assert f"images/index/blobs/{one['digest'].replace(':', '/')}" in files
-    assert len(top) == 5  # and each image's SBOM, as two documents
+    assert len(top) == 7  # and each image's documents: its SBOM, as two, and its provenance
 
 
 def test_index_of_one_platform_twice(rule_runner: RuleRunner) -> None:

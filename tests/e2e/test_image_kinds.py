@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Set, Tuple
+from urllib.parse import unquote
 
 import pytest
+import tomli
 
 from tests.e2e.conftest import ROOT, Layout, Pants, Unpacked, tool, unpack
 from tests.e2e.engines import docker_engine, podman_storage
@@ -145,15 +149,16 @@ def test_a_layout_stores_what_is_shared_once(kinds: Path, hello: Layout) -> None
     assert {digest.partition(":")[2] for digest in named} == blobs
 
 
-def test_sbom_refers_to_the_image(kinds: Path) -> None:
+def test_documents_refer_to_the_image(kinds: Path) -> None:
     """OCI 1.1: an entry with artifactType, whose manifest has the image as its subject; its blob is the file in dist/."""
     layout = Layout(kinds / "grouped")
     image, *referrers = json.loads((layout.path / "index.json").read_text())["manifests"]
     assert [entry["artifactType"] for entry in referrers] == [
         "application/spdx+json",
         "application/vnd.cyclonedx+json",
+        "application/vnd.in-toto+json",
     ]
-    for entry, suffix in zip(referrers, ("spdx.json", "cdx.json")):
+    for entry, suffix in zip(referrers, ("spdx.json", "cdx.json", "provenance.json")):
         manifest = layout.json(entry["digest"])
         assert manifest["subject"] == {key: image[key] for key in ("mediaType", "digest", "size")}
         assert layout.blob(manifest["layers"][0]["digest"]).read_bytes() == (kinds / f"grouped.{suffix}").read_bytes()
@@ -161,6 +166,46 @@ def test_sbom_refers_to_the_image(kinds: Path) -> None:
     react = next(package for package in document["packages"] if package["name"] == "react")
     assert react["licenseDeclared"] and react["downloadLocation"].startswith("https://")
     assert react["externalRefs"][0]["referenceLocator"] == "pkg:opam/react@1.2.2"
+
+
+def debian_packages_of(layout: Layout) -> Set[str]:
+    """`name@version` of all that dpkg knows in an image."""
+    with tarfile.open(layout.blob(layout.layers[-1]["digest"])) as state:
+        status = state.extractfile("var/lib/dpkg/status")
+        assert status is not None
+        paragraphs = status.read().decode().split("\n\n")
+    fields = [dict(re.findall(r"^([A-Z][\w-]*): (.*)$", text, re.M)) for text in paragraphs if text.strip()]
+    return {f"{one['Package']}@{one['Version']}" for one in fields}
+
+
+def test_provenance_names_all_that_the_image_is_made_of(zero_install: Layout) -> None:
+    """By what its lockfiles and the image itself say: every opam file and source, every .deb, and nothing more of either."""
+    statement = json.loads((ROOT / "dist/images/0install.provenance.json").read_text())
+    digest = json.loads((zero_install.path / "index.json").read_text())["manifests"][0]["digest"]
+    assert statement["subject"][0]["digest"] == {"sha256": digest.partition(":")[2]}
+    found = {one["name"]: one for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    locks = {name: (ROOT / f"3rdparty/{name}.lock").read_text() for name in ("opam/default", "debian/trixie")}
+    for name, text in locks.items():
+        expected = hashlib.sha256(text.encode()).hexdigest()
+        assert found[f"lockfile 3rdparty/{name}.lock"]["digest"]["sha256"] == expected
+    opam, debian = (tomli.loads(text) for text in locks.values())
+    history = [entry["created_by"] for entry in zero_install.config["history"]]
+    installed = {name for line in history if line.startswith("opam install ") for name in line.split()[2:]}
+    packages = [one for one in opam["package"] if f"{one['name']}.{one['version']}" in installed]
+    assert len(packages) == len(installed) > 20
+    sources = {(one["sha256"], *one["urls"]) for package in packages for one in package.get("source", ())}
+    told = [one for name, one in found.items() if re.match(r"opam \S+ (archive|source )", name)]
+    mirrors = [one.get("annotations", {}).get("mirrors", []) for one in told]
+    assert {(one["digest"]["sha256"], one["uri"], *more) for one, more in zip(told, mirrors)} == sources
+    assert {name for name in found if re.match(r"opam \S+ opam$", name)} == {
+        f"opam {one['name']} opam" for one in packages
+    }
+    depexts = {name for package in packages for name in package["debs"]}
+    debs = [*debian["deb"], *(one for one in opam["deb"] if one["name"] in depexts)]
+    told = [one for name, one in found.items() if name.startswith("deb ")]
+    assert {one["digest"]["sha256"] for one in told} == {one["sha256"] for one in debs}
+    purls = [re.match(r"pkg:deb/debian/(.*)\?arch=", unquote(one["uri"])) for one in told]
+    assert {purl[1] for purl in purls if purl} == debian_packages_of(zero_install)
 
 
 @pytest.mark.parametrize("kind", ["uncompressed", "oci-archive", "index", "layout"])

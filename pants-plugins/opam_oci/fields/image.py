@@ -142,7 +142,8 @@ class OciImageFormatField(StringField):
     help = help_text(
         """
         What `package` writes: `"oci"`, a directory (an OCI image layout); `"oci-archive"`, the same as one `.tar` file;
-        `"docker-archive"`, a `.tar` file for `docker load` and `podman load`, with uncompressed layers and without SBOM.
+        `"docker-archive"`, a `.tar` file for `docker load` and `podman load`, with uncompressed layers and with
+        neither SBOM nor provenance.
         """
     )
 
@@ -157,8 +158,22 @@ class OciImageSbomField(StringField):
         What becomes of the list of the image's opam and Debian packages (SPDX 2.3 and CycloneDX 1.5, JSON).
 
         `"attached"`: it is written beside the image, and into it as OCI 1.1 referrers. The layout's index.json then has
-        three entries, so that tools want the image's tag: `oci:dist/images/name:latest`. `"files"`: beside the image only.
-        `"none"`: not at all.
+        entries for them as well, so that tools want the image's tag: `oci:dist/images/name:latest`. `"files"`: beside the
+        image only. `"none"`: not at all.
+        """
+    )
+
+
+class OciImageProvenanceField(StringField):
+    alias = "provenance"
+    valid_choices = ("attached", "files", "none")
+    help = help_text(
+        """
+        What becomes of the statement of what the image was made of: in-toto's, with SLSA's provenance (v1), not signed. It
+        names the lockfiles, opam files, sources, patches, .debs and opam repositories with their checksums, and the plugin.
+
+        `"attached"`: it is written beside the image, as `name.provenance.json`, and into it as an OCI 1.1 referrer.
+        `"files"`: beside the image only. `"none"`: not at all. Default: as the field `sbom` says.
         """
     )
 

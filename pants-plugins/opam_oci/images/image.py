@@ -12,18 +12,18 @@ from pants.util.logging import LogLevel
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.images.config import CREATED, OCI_ARCHITECTURES, image_config
-from opam_oci.images.environment import Variables
 from opam_oci.images.image_texts import HistoryEntry
 from opam_oci.images.manifest import ImageContent, write_image
 from opam_oci.images.packed_layer import packing_of
 from opam_oci.images.parts import ImageParts, ImagePartsRequest, build_image_parts
+from opam_oci.images.provenance import provenance_content
 from opam_oci.images.sbom import sbom_content
-from opam_oci.images.stack import flattened, full_stack, packed, runtime_stack
+from opam_oci.images.stack import Stack, flattened, full_stack, packed, runtime_stack
 from opam_oci.pants_engine.calls import create_digest, digest_subset_to_digest, merge_digests
 from opam_oci.pants_engine.digests import file_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
-from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import Layer, LayerError, blob_path, check_blobs
+from opam_oci.subsystems.opam import OpamSubsystem
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ImageRequest(EngineAwareParameter):
     """Asks for an image.
 
     `companions`: further images that it is to share layers with. `for_docker`: it goes into a docker-archive, so that its
-    layers are gzip whatever its field says, and it has no SBOM.
+    layers are gzip whatever its field says, and there are no documents about it.
     """
 
     field_set: OciPackageImageFieldSet
@@ -44,7 +44,7 @@ class ImageRequest(EngineAwareParameter):
 
 @dataclass(frozen=True)
 class OciImage:
-    """An image as an OCI layout. `layout` holds all of it, `sbom` the files of its SBOM (perhaps none).
+    """An image as an OCI layout. `layout` holds all of it, `documents` the files about it that lie beside it (perhaps none).
 
     `index` is the text of index.json, `manifest` and `config` are digests "sha256:...", `layers` bottom first.
     """
@@ -55,7 +55,7 @@ class OciImage:
     manifest: str
     config: str
     layers: tuple[Layer, ...]
-    sbom: Digest
+    documents: Digest
 
 
 def check_layout(blobs: Mapping[str, FileEntry], layers: Iterable[Layer], image: str) -> None:
@@ -75,28 +75,37 @@ def check_layout(blobs: Mapping[str, FileEntry], layers: Iterable[Layer], image:
 async def image_content(
     request: ImageRequest,
     parts: ImageParts,
-    base_lock: DebianLock,
+    stack: Stack,
     layers: tuple[Layer, ...],
     history: tuple[HistoryEntry, ...],
-    variables: Variables,
+    opam: OpamSubsystem,
 ) -> ImageContent:
     """What the manifest is made from. Raises InvalidFieldException, LayerError."""
     field_set = request.field_set
     architecture = parts.plan.rootfs.architecture
-    sbom = None
+    sbom = provenance = None
     if field_set.sbom.value != "none" and not request.for_docker:
         attach = field_set.sbom.value == "attached"
-        sbom = await sbom_content(parts, base_lock, layers, attach=attach, runtime=field_set.runtime.value)
+        sbom = await sbom_content(parts, stack.base_lock, layers, attach=attach, runtime=field_set.runtime.value)
+    # Who wants no SBOM in index.json, or none at all, has not asked for another entry there.
+    wanted = field_set.provenance.value or field_set.sbom.value
+    if wanted != "none" and not request.for_docker:
+        # Others have a part in an image only where packages were joined: else it is the same in a layout as by itself.
+        joined = any(len(entry.layers) > 1 for entry in stack.entries)
+        companions = [one.address for one in request.companions] if joined else []
+        attach = wanted == "attached"
+        provenance = await provenance_content(field_set, parts, stack.base_lock, companions, opam, attach=attach)
     return ImageContent(
         layers=layers,
         history=history,
         architecture=OCI_ARCHITECTURES.get(architecture, architecture),
         os="linux",
-        config=image_config(field_set, variables),
+        config=image_config(field_set, stack.variables),
         created=CREATED,
         annotations=dict(field_set.annotations.value or {}),
         ref_name="latest",
         sbom=sbom,
+        provenance=provenance,
     )
 
 
@@ -111,7 +120,7 @@ async def assemble(address: Address, content: ImageContent) -> OciImage:
     blobs = await concurrently(
         [
             create_digest(_files(texts.layout)),
-            create_digest(_files(texts.sbom)),
+            create_digest(_files(texts.documents)),
             *(digest_subset_to_digest(DigestSubset(layer.digest, PathGlobs(["blobs/**"]))) for layer in layers),
         ]
     )
@@ -124,12 +133,12 @@ async def assemble(address: Address, content: ImageContent) -> OciImage:
         manifest=texts.manifest,
         config=texts.config,
         layers=layers,
-        sbom=blobs[1],
+        documents=blobs[1],
     )
 
 
 @rule(desc="Make an OCI image of opam packages", level=LogLevel.DEBUG)
-async def make_image(request: ImageRequest) -> OciImage:
+async def make_image(request: ImageRequest, opam: OpamSubsystem) -> OciImage:
     """Build the packages, stack their layers, compress them as asked for, write the manifest. Raises LayerError."""
     field_set = request.field_set
     compression, level = packing_of(field_set, for_docker=request.for_docker)
@@ -145,7 +154,7 @@ async def make_image(request: ImageRequest) -> OciImage:
     else:
         layers = await packed(stack, parts.ground.base, compression, level)
         history = tuple(entry.history for entry in stack.entries)
-    content = await image_content(request, parts, stack.base_lock, layers, history, stack.variables)
+    content = await image_content(request, parts, stack, layers, history, opam)
     return await assemble(field_set.address, content)
 
 

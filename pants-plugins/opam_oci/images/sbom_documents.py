@@ -45,7 +45,7 @@ class Contents:
     @property
     def purl(self) -> str:
         """The image's package URL."""
-        return f"pkg:oci/{_part(self.name.lower())}@{_part(self.digest)}"
+        return image_purl(self.name, self.digest)
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ def components_of(packages: Iterable[OpamFacts], debs: Iterable[DebFacts], suite
 
 
 def _opam(package: OpamFacts, names: Set[str]) -> Component:
-    homepage = _readable(package.homepage)
+    homepage = readable(package.homepage)
     return Component(
         id=f"opam-{package.name}",
         name=package.name,
         version=package.version,
-        purl=f"pkg:opam/{_part(package.name)}@{_part(package.version)}",
-        licenses=tuple(text for text in map(_readable, package.licenses) if text.strip()),
+        purl=opam_purl(package.name, package.version),
+        licenses=tuple(text for text in map(readable, package.licenses) if text.strip()),
         homepage=homepage if _is_url(homepage) else "",
-        sources=tuple((_readable(url), sha256) for url, sha256 in package.sources),
+        sources=tuple((readable(url), sha256) for url, sha256 in package.sources),
         depends=tuple(f"opam-{other}" for other in sorted(package.depends) if other in names),
     )
 
@@ -107,7 +107,7 @@ def _deb(deb: DebFacts, suite: str) -> Component:
         id=f"deb-{deb.name}",
         name=deb.name,
         version=deb.version,
-        purl=f"pkg:deb/debian/{_part(deb.name)}@{_part(deb.version)}?arch={deb.architecture}&distro={_part(suite)}",
+        purl=deb_purl(deb.name, deb.version, deb.architecture, suite),
         licenses=(),
         homepage="",
         sources=(("", deb.sha256),),
@@ -115,7 +115,22 @@ def _deb(deb: DebFacts, suite: str) -> Component:
     )
 
 
-def _readable(text: str) -> str:
+def image_purl(name: str, digest: str) -> str:
+    """The package URL of an image. `digest`: its manifest's, "sha256:..."."""
+    return f"pkg:oci/{_part(name.lower())}@{_part(digest)}"
+
+
+def opam_purl(name: str, version: str) -> str:
+    """The package URL of an opam package."""
+    return f"pkg:opam/{_part(name)}@{_part(version)}"
+
+
+def deb_purl(name: str, version: str, architecture: str, suite: str) -> str:
+    """The package URL of a Debian package."""
+    return f"pkg:deb/debian/{_part(name)}@{_part(version)}?arch={architecture}&distro={_part(suite)}"
+
+
+def readable(text: str) -> str:
     """`text` without bytes that are no UTF-8: U+FFFD stands for each, as JSON has no place for them."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
