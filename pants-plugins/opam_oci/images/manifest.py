@@ -14,7 +14,8 @@ from typing import Any, Mapping
 
 from opam_oci.images.image_texts import HistoryEntry
 from opam_oci.images.oci_layout import MANIFEST_TYPE, REF_NAME, index_json
-from opam_oci.images.sbom_documents import FORMATS, Component, Contents, encode
+from opam_oci.images.referrers import Document, attached_documents, sbom_documents
+from opam_oci.images.sbom_documents import Component
 from opam_oci.sandbox.layer import Layer, blob_path
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -89,13 +90,9 @@ def write_image(content: ImageContent) -> ImageTexts:
     if content.annotations:
         manifest["annotations"] = content.annotations
     image = _json_blob(blobs, manifest, MANIFEST_TYPE)
-    documents = _documents(content, image["digest"])
-    referrers = []
-    if content.sbom is not None and content.sbom.attach:
-        referrers = [
-            _referrer(blobs, image, path, media_type, text, content.created)
-            for path, (media_type, text) in documents.items()
-        ]
+    referrers = [
+        _referrer(blobs, image, document, content.created) for document in attached_documents(content, image["digest"])
+    ]
     entry = {
         **image,
         "platform": {"architecture": content.architecture, "os": content.os},
@@ -106,7 +103,7 @@ def write_image(content: ImageContent) -> ImageTexts:
         "oci-layout": _OCI_LAYOUT,
         **blobs,
     }
-    sbom = {path: text for path, (_, text) in documents.items()}
+    sbom = {document.path: document.text for document in sbom_documents(content, image["digest"])}
     return ImageTexts(layout, sbom, image["digest"], described["digest"])
 
 
@@ -124,24 +121,15 @@ def _history(entry: HistoryEntry, created: str) -> Mapping[str, str]:
     return result
 
 
-def _documents(content: ImageContent, image: str) -> dict[str, tuple[str, bytes]]:
-    """The SBOM's media types and texts by path. `image`: the digest of its manifest."""
-    if content.sbom is None:
-        return {}
-    contents = Contents(content.sbom.name, image, content.created, content.sbom.components)
-    return {f"sbom.{form.suffix}": (form.media_type, encode(form.document(contents))) for form in FORMATS}
-
-
-def _referrer(
-    blobs: dict[str, bytes], image: _Descriptor, path: str, media_type: str, text: bytes, created: str
-) -> _Descriptor:
-    """The index's entry of a manifest that attaches a document to the image."""
+def _referrer(blobs: dict[str, bytes], image: _Descriptor, document: Document, created: str) -> _Descriptor:
+    """The descriptor of a manifest that attaches a document to the image."""
+    media_type = document.media_type
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "artifactType": media_type,
         "config": {**_blob(blobs, b"{}", EMPTY_TYPE), "data": "e30="},
-        "layers": [{**_blob(blobs, text, media_type), "annotations": {TITLE: path}}],
+        "layers": [{**_blob(blobs, document.text, media_type), "annotations": {TITLE: document.path}}],
         "subject": image,
         "annotations": {CREATED_AT: created},
     }
