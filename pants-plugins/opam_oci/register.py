@@ -21,6 +21,7 @@ from opam_oci.goals import (
     generate_lockfiles,
     kept_output,
     known_lockfiles,
+    oci_report,
     opam_cache,
     opam_exec,
     opam_health,
@@ -65,7 +66,7 @@ from opam_oci.resolves import (
     targets,
 )
 from opam_oci.run_end import dist_links, full_disks, store_size, trace
-from opam_oci.sandbox import asked, on_demand, tool
+from opam_oci.sandbox import asked, look, on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
 from opam_oci.target_types_projects import PROJECT_TARGET_TYPES
@@ -79,6 +80,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(export, generate_lockfiles, known_lockfiles, kept_output),
     *(package_image, package_image_index, package_image_layout),
     *(opam_health, opam_list, opam_revdeps),
+    *(oci_report,),
     *(publish, repl, run_image, run_program, tailor, unpublish),
     *(environment, switch),
     *(clock, node, plan),
@@ -90,7 +92,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(sources,),
     *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, package_addresses, projects, targets),
     *(dist_links, full_disks, store_size, trace),
-    *(asked, on_demand, tool),
+    *(asked, look, on_demand, tool),
     *(opam_files, prepare, run_tests),
 )
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import time
 import uuid
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Iterator, List, Set
+from typing import Dict, Iterator, List, Set, Tuple
 
 import pytest
 
@@ -172,39 +173,79 @@ def test_tests_that_fail(hello: ScratchProject) -> None:
     hello.must("package", "images:hello")
 
 
-def processes_that_say(word: str) -> List[str]:
-    found = []
+def processes_that_say(word: str) -> Dict[int, str]:
+    """Command lines by process id."""
+    found = {}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             command = (directory / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
         if word in command and directory.name != str(os.getpid()):
-            found.append(command)
+            found[int(directory.name)] = command
     return found
 
 
-@pytest.mark.parametrize("seconds", [1, 20])
-def test_tests_that_take_too_long(hello: ScratchProject, seconds: int) -> None:
-    """While the package is built, and while its tests run. Nobody goes on with what nobody waits for."""
-    word = f"300.{uuid.uuid4().int}"
+def run_slow_tests(hello: ScratchProject, seconds: int, word: str, kill: bool = False) -> Tuple[Run, bool]:
+    """Tests that say the word and then sleep, and whether they came to that. seconds: their time-out. kill: the process of the
+    tool, once they sleep."""
     hello.write(
         {
-            TEST: f'let () = ignore (Sys.command "sleep {word}")\n',
+            TEST: f'let () = print_endline "said {word}"; ignore (Sys.command "sleep {word}")\n',
             "src/hello/BUILD": f'opam_project(name="project", timeout={seconds})\n',
         }
     )
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(hello.pants, "test", "--timeouts", "src/hello:")
+        running = pool.submit(hello.pants, "test", "--timeouts", "--report", "src/hello:")
         seen = False
         while not running.done():
-            seen = seen or any(command.startswith("sleep") for command in processes_that_say(word))
+            sleeping = [pid for pid, command in processes_that_say(word).items() if command.startswith("sleep")]
+            if sleeping and kill and not seen:
+                os.kill(tool_above(sleeping[0]), signal.SIGKILL)
+            seen = seen or bool(sleeping)
             time.sleep(0.2)
-    run = running.result()
+    return running.result(), seen
+
+
+def tool_above(pid: int) -> int:
+    """The process of the sandbox tool that Pants has started, of one below it."""
+    tool = 0
+    while pid > 1:
+        if b"__tool" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            tool = pid
+        pid = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    assert tool
+    return tool
+
+
+@pytest.mark.parametrize("seconds", [1, 20])
+def test_tests_that_take_too_long(hello: ScratchProject, seconds: int) -> None:
+    """While the package is built, and while its tests run. Nobody goes on with what nobody waits for, and what was printed until
+    then is shown. The exit status and the message are those that Pants has for any test's time-out."""
+    word = f"300.{uuid.uuid4().int}"
+    run, seen = run_slow_tests(hello, seconds, word)
     print(f"after {seconds} s the tests {'ran' if seen else 'did not run yet'}")
-    assert run.status not in (0, None) and "Traceback" not in run.output
+    assert run.status == 256 - signal.SIGTERM and "Traceback" not in run.output
     assert "src/hello:project#hello failed in" in run.output and f"timeout of {seconds}" in run.output, run.output
-    assert processes_that_say(word) == []
+    failure = failure_in(hello)
+    assert f"timeout of {seconds}" in (failure.get("message") or "")
+    assert "killed by signal" not in run.output + (failure.get("message") or "")
+    if seen:
+        # opam's words as it builds, and the test's own where dune shows them.
+        assert "Processing" in run.output and "dune build" in run.output, run.output
+        assert "Processing" in (failure.text or "")
+    assert processes_that_say(word) == {}
+
+
+def test_tests_that_are_killed(hello: ScratchProject) -> None:
+    word = f"300.{uuid.uuid4().int}"
+    run, seen = run_slow_tests(hello, 300, word, kill=True)
+    assert seen and run.status == 256 - signal.SIGKILL and "Traceback" not in run.output
+    assert "src/hello:project#hello failed in" in run.output and "dune build" in run.output, run.output
+    failure = failure_in(hello)
+    assert "killed by signal 9, as the kernel does when memory is short" in (failure.get("message") or "")
+    assert "dune build" in (failure.text or "")
+    assert processes_that_say(word) == {}
 
 
 # Releases, untouched

@@ -7,9 +7,9 @@ from typing import Mapping, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from opam_oci.health.facts import is_accepted, kind_of, log_of, package_of, rank_failures, reason_of, sorted_roots
-from opam_oci.health.log_text import end_of, one_line
 from opam_oci.health.looks import LOOKS
 from opam_oci.health.results import FailureKind, HealthReport, PackageResult, RootResult, Status
+from opam_oci.pages.plain_text import end_of, one_line
 
 # Of a log, and of all of them: who shows the file reads it as a whole.
 _LINES, _CHARACTERS, _ALL = 200, 20_000, 20_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 from typing import Iterable, Mapping, Sequence
 
@@ -17,9 +16,10 @@ from opam_oci.health.facts import (
     reason_of,
     sorted_roots,
 )
-from opam_oci.health.log_text import end_of, one_line
 from opam_oci.health.looks import KINDS, LOOKS, root_title, run_line
 from opam_oci.health.results import HealthReport, RootResult, Status
+from opam_oci.pages.markdown_text import code
+from opam_oci.pages.plain_text import end_of
 
 # GitHub takes 65,536 characters. Counted are bytes, of which there are never fewer, and some are left for whoever adds a line.
 LIMIT = 65_000
@@ -27,13 +27,6 @@ LIMIT = 65_000
 _ROOM = 400
 _SHOWN = 12
 _LOG_LINES, _LOG_CHARACTERS = 30, 3_000
-_MARKUP = re.compile(r"[^A-Za-z0-9 ,;/\u0080-\U0010ffff-]|(?<=www)\.")
-
-
-def code(text: str, limit: int = 200) -> str:
-    """Any text in one line, as code: nobody is mentioned in it, nothing is a link, and no character means anything."""
-    shown = _MARKUP.sub(lambda match: f"&#{ord(match.group())};", one_line(text, limit))
-    return f"<code>{shown}</code>" if shown else ""
 
 
 def write_markdown(report: HealthReport, logs: Mapping[str, str], comparison: Comparison | None) -> str:

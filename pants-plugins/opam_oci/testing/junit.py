@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape, quoteattr
 
-from opam_oci.health.log_text import end_of, one_line
+from opam_oci.pages.plain_text import end_of, one_line
 
 # Of a log: who shows the file reads it as a whole.
 _LINES, _CHARACTERS = 500, 100_000
