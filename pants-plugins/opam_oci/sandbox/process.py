@@ -111,6 +111,17 @@ def publishing_process(
     )
 
 
+def fetching_process(files: Digest, description: str) -> Process:
+    """Does nothing with files of a layout, so that the engine must have them here: what a cache has lost meanwhile, the engine
+    makes anew for a process, but not for one in the foreground (which finds the directory that is made for this one)."""
+    return Process(
+        argv=["/bin/true"],
+        description=description,
+        immutable_input_digests={"image": files},
+        cache_scope=ProcessCacheScope.PER_SESSION,
+    )
+
+
 def shell_process(
     tool: SandboxTool,
     python: str,
