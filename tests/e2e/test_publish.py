@@ -62,8 +62,8 @@ def test_registry_and_layout(pants: Pants, hello: Layout, tmp_path: Path, monkey
         assert kinds == {"application/spdx+json", "application/vnd.cyclonedx+json"}
 
         # Again: a few questions.
-        done = publish(pants, tmp_path / "out.json", option)
-        assert [entry["published"] for entry in done] == [True] * 3
+        again = publish(pants, tmp_path / "out.json", option)
+        assert [entry["published"] for entry in again] == [True] * 3
         assert {r.method for r in registry.requests()} <= {"GET", "HEAD"}
         pulled = tmp_path / "pulled"
         sources = [f"--src-{option[2:]}" if option.startswith("--") else option for option in options]

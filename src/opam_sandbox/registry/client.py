@@ -115,6 +115,8 @@ class Client:
         """
         url = urllib.parse.urljoin(f"{self._top}/", path)
         for _ in range(_REDIRECTS):
+            if not url.startswith("https://") and (self.access.tls_verify or not url.startswith("http://")):
+                raise RegistryError(f"{method} {self.access.host}: it leads to an address that is not https")
             answer = self._authorized(method, url, scopes, headers, body)
             location = answer.headers.get("location")
             if answer.status not in (301, 302, 303, 307, 308) or not location:
