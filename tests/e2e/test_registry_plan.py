@@ -176,6 +176,16 @@ def test_a_blob_that_goes_between_plan_and_push(registry: Registry, tmp_path: Pa
     assert registry.tags("app") == ["1"]
 
 
+def test_a_tag_that_moves_between_plan_and_push(registry: Registry, tmp_path: Path) -> None:
+    machine = Publisher(tmp_path / "machine")
+    reference = f"{registry.address}/app:1"
+    for number in (1, 2):
+        numbered_image(tmp_path / f"{number}", number)
+        machine.publish(tmp_path / f"{number}", reference)
+    done = machine.push(tmp_path / "1", reference, current=True)
+    assert done.returncode == 1 and "Somebody else has written it: publish again" in done.stderr
+
+
 def test_tokens(tmp_path: Path) -> None:
     """A registry that wants tokens of a server beside it, over TLS."""
     tls = Tls.make(tmp_path / "tls")

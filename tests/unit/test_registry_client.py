@@ -12,7 +12,7 @@ import pytest
 from opam_sandbox.errors import ToolError
 from opam_sandbox.registry import credentials
 from opam_sandbox.registry.authorization import challenges
-from opam_sandbox.registry.client import _asked_pause
+from opam_sandbox.registry.client import _asked_pause, repository_in
 from opam_sandbox.registry.connections import _is_left_out
 from opam_sandbox.registry.credentials import Credential
 from opam_sandbox.registry.known import Known
@@ -174,6 +174,12 @@ def test_where_nothing_can_be_remembered(tmp_path: Path) -> None:
     for known in (Known(tmp_path / "file", "r"), Known(None, "r")):
         known.add([A], "one")
         assert known.repositories(A, "two") == []
+
+
+def test_repositories() -> None:
+    assert repository_in("docker.io", "hello") == "library/hello"
+    assert repository_in("docker.io", "team/hello") == "team/hello"
+    assert repository_in("r.example.org", "hello") == "hello"
 
 
 def test_the_tag_that_lists_referrers() -> None:

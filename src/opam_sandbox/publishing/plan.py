@@ -19,7 +19,7 @@ from opam_sandbox.oci.layout import Descriptor
 from opam_sandbox.publishing.contents import Contents, contents
 from opam_sandbox.publishing.requests import PlanRequest
 from opam_sandbox.registry import blobs, manifests
-from opam_sandbox.registry.client import Access, Client
+from opam_sandbox.registry.client import Access, Client, repository_in
 from opam_sandbox.registry.errors import RegistryError
 from opam_sandbox.registry.known import Known
 from opam_sandbox.registry.registries_conf import may_lead_elsewhere
@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
     """
     request: PlanRequest = read_request(options.request, PlanRequest)
     whole = contents(Path(request["image"]))
-    host, _, repository = request["repository"].partition("/")
+    host, _, path = request["repository"].partition("/")
+    repository = repository_in(host, path)
     access = Access(host, request["tls_verify"], request.get("cert_dir", ""), request["retries"])
     known = Known(Path(request["known"]) if request.get("known") else None, host)
     values: Dict[str, object]

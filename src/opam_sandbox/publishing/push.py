@@ -20,7 +20,8 @@ from opam_sandbox.publishing import skopeo
 from opam_sandbox.publishing.contents import Contents, contents
 from opam_sandbox.publishing.push_referrers import send_referrers
 from opam_sandbox.publishing.requests import PushRequest
-from opam_sandbox.registry.client import Access, Client
+from opam_sandbox.registry import manifests
+from opam_sandbox.registry.client import Access, Client, repository_in
 from opam_sandbox.registry.known import Known
 from opam_sandbox.request import read_request
 
@@ -31,28 +32,50 @@ def run(options: argparse.Namespace) -> int:
     layout = Path(request["image"])
     whole = contents(layout)
     reference, digest = request["reference"], whole.image["digest"]
-    if request.get("current"):
-        requests = request.get("requests", 0)
-        said = f"the registry has it already, with all {len(whole.blobs)} blobs; nothing was sent ({requests} requests)"
-    else:
-        said = _push(request, layout, whole)
+    said = _look_again(request, whole) if request.get("current") else _push(request, layout, whole)
     print(f"{reference}: {said}", file=sys.stderr)
     print(f"{reference}@{digest}")
     return 0
+
+
+def _access(request: PushRequest) -> Access:
+    host = request["reference"].split("/", 1)[0]
+    return Access(host, request["tls_verify"], request.get("cert_dir", ""), request["retries"])
+
+
+def _repository(request: PushRequest) -> str:
+    host, _, path = request["reference"].rpartition(":")[0].partition("/")
+    return repository_in(host, path)
+
+
+def _look_again(request: PushRequest, whole: Contents) -> str:
+    """The plan may be older than the run of another build. Returns what is said; raises ToolError where the tag has moved."""
+    reference = request["reference"]
+    try:
+        with planning.connected(_access(request), _repository(request)) as client:
+            found = manifests.digest_at(client, _repository(request), reference.rpartition(":")[2])
+            requests = request.get("requests", 0) + client.connections.exchanges
+    except ToolError as error:
+        raise ToolError(f"{reference} is not known to be in the registry, as it had been before: {error}") from None
+    if found != whole.image["digest"]:
+        raise ToolError(
+            f"{reference} was {whole.image['digest']} when the registry was first asked, and is {found or 'nothing'} now. "
+            "Somebody else has written it: publish again."
+        )
+    return f"the registry has it already, with all {len(whole.blobs)} blobs; nothing was sent ({requests} requests)"
 
 
 def _push(request: PushRequest, layout: Path, whole: Contents) -> str:
     """Returns what it took, for people."""
     reference = request["reference"]
     destination = skopeo.Destination(reference, request["tls_verify"], request.get("cert_dir", ""))
-    repository = reference.rpartition(":")[0].partition("/")[2]
+    repository = _repository(request)
     known = Known(Path(request["known"]) if request.get("known") else None, destination.host)
     there = set(request.get("there", []))
     prepared, unplanned = None, request.get("unplanned", "")
     if not unplanned:
-        access = Access(destination.host, destination.tls_verify, destination.cert_dir, request["retries"])
         try:
-            with planning.connected(access, repository) as client:
+            with planning.connected(_access(request), repository) as client:
                 prepared = _prepare(client, repository, whole, known)
                 _check_there(prepared, there, client)
                 send_referrers(client, repository, layout, whole)

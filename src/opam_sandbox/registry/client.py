@@ -48,7 +48,7 @@ class Client:
             access.host, lambda: credentials.find(access.host, repository, env), self._ask_for_token
         )
         # docker.io has its registry elsewhere.
-        host = "registry-1.docker.io" if access.host in ("docker.io", "index.docker.io") else access.host
+        host = "registry-1.docker.io" if access.host in credentials.DOCKER_HUB else access.host
         self._top = f"https://{host}"
         self._lock = threading.Lock()
         self._not_before = 0.0
@@ -175,6 +175,11 @@ class Client:
     def _hold(self, seconds: float) -> None:
         with self._lock:
             self._not_before = max(self._not_before, time.monotonic() + seconds)
+
+
+def repository_in(host: str, path: str) -> str:
+    """What a registry calls the repository of a reference HOST/PATH."""
+    return f"library/{path}" if host in credentials.DOCKER_HUB and "/" not in path else path
 
 
 def failure(answer: Answer, where: str) -> RegistryError:

@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 from opam_sandbox.errors import ToolError
 from opam_sandbox.strict_json import parse_object
 
-_DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 # What a helper calls a secret that is an identity token.
 _TOKEN_USER = "<token>"
 _HELPER_PATIENCE = 60
@@ -94,7 +94,7 @@ def _object(values: Dict[str, Any], key: str, path: Path) -> Dict[str, Any]:
 
 
 def _hosts(host: str) -> List[str]:
-    return [host, *(name for name in _DOCKER_HUB if host in _DOCKER_HUB and name != host)]
+    return [host, *(name for name in DOCKER_HUB if host in DOCKER_HUB and name != host)]
 
 
 def _places(host: str, repository: str) -> Iterator[str]:
@@ -140,7 +140,7 @@ def _ask_helper(name: str, host: str) -> Optional[Credential]:
     program = f"docker-credential-{name}"
     if "/" in name:
         raise ToolError(f"the credential helper {name!r} should be a name, not a path")
-    server = "https://index.docker.io/v1/" if host in _DOCKER_HUB else host
+    server = "https://index.docker.io/v1/" if host in DOCKER_HUB else host
     try:
         done = subprocess.run(
             [program, "get"],
