@@ -13,6 +13,7 @@ from pants.core.goals.run import RunRequest
 from pants.engine.fs import EMPTY_DIGEST, Digest, FileContent
 from pants.engine.process import InteractiveProcess, Process, ProcessCacheScope
 from pants.option.global_options import GlobalOptions
+from pants.util.logging import LogLevel
 
 from opam_oci.host.checks import TOOL_PATH
 from opam_oci.sandbox.layer import Layer
@@ -119,6 +120,8 @@ def fetching_process(files: Digest, description: str) -> Process:
         description=description,
         immutable_input_digests={"image": files},
         cache_scope=ProcessCacheScope.PER_SESSION,
+        # The engine starts it twice a second while it makes what was lost.
+        level=LogLevel.DEBUG,
     )
 
 
