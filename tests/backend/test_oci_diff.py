@@ -175,11 +175,15 @@ def foreign(root: str, name: str, layers: Sequence[Tar], **changes: Any) -> None
 def test_files(rule_runner: RuleRunner, fake_tool: None) -> None:
     many = {f"many/{number:03}": b"x" for number in range(60)}
     base = {"etc/x": b"1"}
-    foreign(rule_runner.build_root, "one", [base, {"usr/bin/a": b"12345", "usr/bin/\x1b[2J": b"", "gone": b"1234"}])
-    foreign(rule_runner.build_root, "two", [base, {"usr/bin/a": b"12346789", **many}], author="me")
+    old = {"usr/bin/a": b"12345", "usr/bin/\x1b[2J": b"", "gone": b"1234"}
+    new = {"usr/bin/a": b"12346789", "moved": b"m", **many}
+    other_steps = [{"created_by": "a"}, {"created_by": "b"}]
+    foreign(rule_runner.build_root, "one", [base, old, {"moved": b"m"}])
+    foreign(rule_runner.build_root, "two", [base, new], author="me", history=other_steps)
     found = values(diff(rule_runner, "--format=json", "--files", "--", "oci:one", "oci:two"))
     assert not found["before"]["ours"] and found["packages"] == [] and found["same_layers"] == 1
-    removed, added = found["layers"]
+    removed, moved, added = found["layers"]
+    assert (moved["change"], moved["paths"]) == ("removed", [])
     assert (removed["change"], removed["paths"][0]["path"], removed["paths"][0]["after"]) == ("removed", "/gone", None)
     assert removed["file_bytes_change"] == -4 and added["file_bytes_change"] == 60 + 3
     assert [one["path"] for one in removed["paths"]] == ["/gone", "/usr/bin/\x1b[2J"]
@@ -191,11 +195,15 @@ def test_files(rule_runner: RuleRunner, fake_tool: None) -> None:
     assert code == 0
     assert "  - /gone: file, mode 0644, 4 bytes\n" in out and "  + /many/000: file, mode 0644, 1 bytes\n" in out
     assert "  ... and 11 more, which `--format=json` has\n" in out
+    assert ":\n  none that other layers do not have\n" in out
     assert "\x1b" not in out and "note: the history of oci:one is none that this backend writes" in out
     # Nothing but what a configuration says beside what containers get.
-    foreign(rule_runner.build_root, "three", [base, {"usr/bin/a": b"12346789", **many}], author="you")
+    foreign(rule_runner.build_root, "three", [base, new], author="you", history=other_steps)
     code, out, _ = diff(rule_runner, "--check", "--files", "--", "oci:two", "oci:three")
     assert code == 1 and "note: layers and configuration are the same; the manifests, or what else" in out
+    foreign(rule_runner.build_root, "four", [base, {"usr/bin/a": b"6"}], history=other_steps)
+    [layer] = values(diff(rule_runner, "--format=json", "--files", "--", "oci:four", "oci:three"))["layers"]
+    assert (layer["change"], layer["file_bytes_change"]) == ("changed", 7 + 1 + 60)
 
 
 def test_what_the_tool_refuses(rule_runner: RuleRunner, fake_tool: None) -> None:
@@ -335,6 +343,18 @@ def test_layers_that_belong_together() -> None:
     text = difference_text.write_text(found, None)
     assert "compressed otherwise" in text and "(in a layer with others)" in text
     assert difference_of(record("x", a, b), record("y", b, a)).reordered
+
+
+def test_layers_of_other_tools() -> None:
+    """The lines of the history say which belong together."""
+    one, two = (
+        record(name, *(layer(at + place, 1, f"RUN {place}", kind="other") for place in range(2)))
+        for name, at in (("x", 1), ("y", 4))
+    )
+    assert [(one.change, one.title) for one in difference_of(one, two).layers] == [
+        (Change.changed, "RUN 0"),
+        (Change.changed, "RUN 1"),
+    ]
 
 
 def test_values_of_the_configuration() -> None:

@@ -120,7 +120,10 @@ def _value_row(one: ValueDifference) -> Sequence[str]:
 def _path_lists(files: FileDifferences | None) -> Iterator[tuple[str, list[str]]]:
     for layer in files.layers if files else ():
         if not layer.paths:
-            yield f"Files of {one_line(layer.title)}", ["the same files; the archives are written otherwise"]
+            same = (
+                "none that other layers do not have" if layer.lone else "the same; the archives are written otherwise"
+            )
+            yield f"Files of {one_line(layer.title)}", [same]
             continue
         lines = [_path_line(one) for one in layer.paths[:MOST_PATHS]]
         if len(layer.paths) > MOST_PATHS:

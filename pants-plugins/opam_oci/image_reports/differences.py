@@ -143,7 +143,7 @@ def _layers(before: ImageRecord, after: ImageRecord) -> Iterator[LayerDifference
     left = list(enumerate(before.layers))
     right = list(enumerate(after.layers))
     pairs: dict[int, int] = {}
-    for key in (_content, _names, _package_names, _kind):
+    for key in (_content, _names, _package_names, _kind, _line):
         taken = set(pairs.values())
         free: dict[object, list[int]] = {}
         for place, layer in right:
@@ -181,6 +181,11 @@ def _package_names(layer: LayerRecord) -> object:
 def _kind(layer: LayerRecord) -> object:
     """Of which an image has one."""
     return None if layer.kind in (LayerKind.packages, LayerKind.other) else layer.kind
+
+
+def _line(layer: LayerRecord) -> object:
+    """What other tools did for it, as far as they say it."""
+    return layer.created_by if layer.kind is LayerKind.other else None
 
 
 # Of these, each entry counts for itself.

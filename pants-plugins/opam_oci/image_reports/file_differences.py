@@ -27,10 +27,12 @@ class PathDifference:
 
 @dataclass(frozen=True)
 class LayerFiles:
-    """Of the layers of a `Difference`, number `number`."""
+    """Of the layers of a `Difference`, number `number`. lone: only one image has such a layer; what lies in a lone layer of the
+    other one is told there."""
 
     number: int
     title: str
+    lone: bool
     paths: tuple[PathDifference, ...]
 
     @property
@@ -92,6 +94,7 @@ def read_file_differences(difference: Difference, values: Mapping[str, Any]) -> 
             LayerFiles(
                 number,
                 layer.title,
+                layer.before is None or layer.after is None,
                 tuple(
                     PathDifference(one["path"], one["package"], one["before"], one["after"], tuple(one["fields"]))
                     for one in found["paths"]

@@ -7,11 +7,13 @@ import io
 import os
 import shutil
 import subprocess
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Iterator
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK
 from opam_sandbox.layer.compress import GZIP, LARGEST_LAYER, Packing
@@ -53,7 +55,7 @@ def content_of(layer: LayerFile) -> Iterator[Readable]:
     compression = _COMPRESSIONS.get(layer.media_type)
     if compression == GZIP.media_type:
         with plain_content(_AsGzip(layer)) as content:
-            yield content
+            yield _Named(content, layer)
         return
     if compression is None:
         raise ToolError(f"{layer.title}: its blob is {layer.media_type!r:.80}, which is not read")
@@ -65,6 +67,22 @@ def content_of(layer: LayerFile) -> Iterator[Readable]:
             reader.drain()
     if reader.diff_id != layer.diff_id:
         raise ToolError(f"{layer.title} is damaged: its content is {reader.diff_id}, but should be {layer.diff_id}")
+
+
+class _Named:
+    """Reads through. Two layers are read side by side, and errors are to be those of the one that is damaged."""
+
+    def __init__(self, source: Readable, layer: LayerFile) -> None:
+        self._source, self._layer = source, layer
+
+    def read(self, size: int = -1) -> bytes:
+        """As the source does. Raises ToolError for what is no gzip."""
+        try:
+            return self._source.read(size)
+        except (OSError, EOFError, zlib.error) as error:
+            if isinstance(error, OSError) and machine_errors.is_of_machine(error):
+                raise
+            raise ToolError(f"{self._layer.title}: its blob {self._layer.blob} cannot be read: {error}") from None
 
 
 class _AsGzip:
