@@ -208,6 +208,7 @@ def test_files(rule_runner: RuleRunner, fake_tool: None) -> None:
 
 def test_what_the_tool_refuses(rule_runner: RuleRunner, fake_tool: None) -> None:
     """Its message is the error; without `--check` too. Nothing is printed."""
+    rule_runner.write_files(project(*PACKAGES, image=image("b") + image("c", name="other")))
     foreign(rule_runner.build_root, "one", [{"a": b"1"}])
     foreign(rule_runner.build_root, "two", [{"a": b"2"}])
     [blob] = [
@@ -218,6 +219,9 @@ def test_what_the_tool_refuses(rule_runner: RuleRunner, fake_tool: None) -> None
         (("--", "oci:none", "oci:two"), f"error: oci:none: there is no directory {rule_runner.build_root}/none"),
         (("--", "oci:two:x", "oci:one"), "has 0 images with the name 'x'"),
         (("--files", "--", "oci:one", "oci:two"), "error: oci:one: layer sha256:"),
+        # Of a target, the tool has the blobs of the layers; the fake one's are no tars.
+        (("--files", "images:image", "images:other"), "error: images:image: layer a.1: its blob first/blobs/sha256/"),
+        (("--files", "--", "oci:two", "images:other"), "error: images:other: layer base trixie: its blob second/blobs/sha256/"),
     ):
         code, out, errors = diff(rule_runner, *args)
         assert (code, out) == (1, "") and says in errors and "Traceback" not in errors

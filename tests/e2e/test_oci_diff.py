@@ -41,8 +41,8 @@ def changed_copy(hello: Layout, path: Path) -> int:
     """A layout of the image with another layer of react and another command. Returns how much larger its files are."""
     shutil.copytree(hello.path, path)
     manifest, config = hello.manifest, hello.config
-    numbers = {one["annotations"]["org.opencontainers.image.title"]: n for n, one in enumerate(manifest["layers"])}
-    [number] = [number for title, number in numbers.items() if title.startswith("react.")]
+    steps = [one["created_by"] for one in config["history"] if not one.get("empty_layer")]
+    [number] = [number for number, step in enumerate(steps) if step.startswith("opam install react.")]
     plain, more = with_a_line(hello.blob(manifest["layers"][number]["digest"]))
     manifest["layers"][number].update(
         write_blob(path, gzip.compress(plain, mtime=0), manifest["layers"][number]["mediaType"])
