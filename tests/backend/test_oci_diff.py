@@ -220,8 +220,11 @@ def test_what_the_tool_refuses(rule_runner: RuleRunner, fake_tool: None) -> None
         (("--", "oci:two:x", "oci:one"), "has 0 images with the name 'x'"),
         (("--files", "--", "oci:one", "oci:two"), "error: oci:one: layer sha256:"),
         # Of a target, the tool has the blobs of the layers; the fake one's are no tars.
-        (("--files", "images:image", "images:other"), "error: images:image: layer a.1: its blob first/blobs/sha256/"),
-        (("--files", "--", "oci:two", "images:other"), "error: images:other: layer base trixie: its blob second/blobs/sha256/"),
+        (("--files", "images:image", "images:other"), "error: images:image: layer b.1: its blob first/blobs/sha256/"),
+        (
+            ("--files", "--", "oci:two", "images:other"),
+            "images:other: layer base trixie: its blob second/blobs/sha256/",
+        ),
     ):
         code, out, errors = diff(rule_runner, *args)
         assert (code, out) == (1, "") and says in errors and "Traceback" not in errors
