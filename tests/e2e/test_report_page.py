@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
 from opam_oci.image_reports.report_page import write_page
 from opam_oci.image_reports.sharing import sharing_of
 from tests.backend.image_records import layer, record
-from tests.support.browser import Browser, find_browser
+from tests.support.browser import CHOOSE, Browser
 
 ROWS = (
     'Array.from(document.querySelectorAll("#blobs tbody tr")).filter((row) => !row.hidden && row.offsetParent !== null)'
 )
 TITLES = f"{ROWS}.map((row) => row.cells[0].textContent)"
-CHOOSE = """(() => {{ const select = document.querySelector("#filters select[name={name}]"); select.value = {value!r};
-    select.dispatchEvent(new Event("input", {{ bubbles: true }})); }})()"""
 # Of each picture, the names of its rectangles with their areas.
 AREAS = """Array.from(document.querySelectorAll("svg.treemap")).map((svg) => Array.from(svg.querySelectorAll("g"))
     .map((g) => [g.querySelector("title").textContent.split(":")[0], g.querySelector("rect").getBBox()])
     .map(([name, box]) => [name, box.width * box.height]))"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = find_browser()
-    if program is None:
-        pytest.skip("no Chromium here (apt-get install chromium)")
-    made = Browser(program)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("width", [1280, 320])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from typing import Mapping
 
 from opam_oci.health import graph_svg, timeline
@@ -22,7 +21,7 @@ from opam_oci.health.looks import KINDS, LOOKS, root_title, run_line, seconds_te
 from opam_oci.health.paths import log_path
 from opam_oci.health.results import HealthReport, PackageResult, RootResult, Status
 from opam_oci.health.results_json import has_log_file
-from opam_oci.pages.document import Section, write_document
+from opam_oci.pages.document import Section, data_file, write_document
 from opam_oci.pages.html_text import cell, figure, lines, link, table, text
 from opam_oci.pages.plain_text import end_of
 
@@ -34,18 +33,12 @@ _MOST_DEPENDS, _SLOWEST, _MOST_BLOCKERS = 60, 25, 50
 
 def write_html(report: HealthReport, logs: Mapping[str, str], comparison: Comparison | None) -> str:
     """The page, the same for the same report."""
-    style = graph_svg.STYLE + timeline.STYLE + _chips() + _roots_style()
+    style = graph_svg.STYLE + timeline.STYLE + _chips() + data_file("opam_oci.health", "roots.css")
     page = _Page(report, logs, comparison)
     header = f"<p>{text(run_line(report))}</p>\n{page.repositories()}{page.counts()}"
     return write_document(
         f"Health of {report.target}", header, page.sections(), style, skip=("all-roots", "To the table of roots")
     )
-
-
-def _roots_style() -> str:
-    content = pkgutil.get_data("opam_oci.health", "roots.css")
-    assert content is not None
-    return content.decode()
 
 
 def _chips() -> str:

@@ -15,7 +15,7 @@ from opam_oci.image_reports.differences import (
     value_text,
 )
 from opam_oci.image_reports.file_differences import FileDifferences, PathDifference
-from opam_oci.image_reports.records import ImageRecord, LayerRecord
+from opam_oci.image_reports.records import ImageRecord, LayerRecord, short_digest
 from opam_oci.image_reports.report_text import aligned
 from opam_oci.pages.plain_text import one_line
 
@@ -109,7 +109,7 @@ def _layer(layer: LayerRecord | None) -> str:
     if layer is None:
         return ""
     said = one_line(layer.created_by, 60) if layer.kind.value == "other" and layer.created_by else ""
-    return f"{layer.digest[: len('sha256:') + 12]}{f' {said}' if said else ''}"
+    return f"{short_digest(layer.digest)}{f' {said}' if said else ''}"
 
 
 def _value_row(one: ValueDifference) -> Sequence[str]:

@@ -113,6 +113,11 @@ def _object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def short_digest(digest: str) -> str:
+    """The algorithm and the first digits, for people."""
+    return digest[: len("sha256:") + 12]
+
+
 def _history(config: Mapping[str, Any], count: int) -> Sequence[tuple[str, str]]:
     """What the history says of each layer: "created_by", "comment". Nothing where it has not a line for each."""
     history = config.get("history")
@@ -137,7 +142,7 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str, line: tuple[str, str]) -
         descriptor["size"],
         descriptor["mediaType"],
         kind,
-        title or descriptor["digest"][: len("sha256:") + 12],
+        title or short_digest(descriptor["digest"]),
         packages,
         created_by,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opam_oci.image_reports import treemap
-from opam_oci.image_reports.records import LayerKind
+from opam_oci.image_reports.records import LayerKind, short_digest
 from opam_oci.image_reports.sharing import Blob, SharedBy, Sharing
 from opam_oci.image_reports.treemap import WORDS, sharing_class
 from opam_oci.pages.document import Section, write_document
@@ -107,4 +107,4 @@ def _layer(sharing: Sharing, blob: Blob) -> str:
 
 def _digest(digest: str) -> str:
     """Its first digits; the whole of it where the pointer rests."""
-    return f'<code title="{text(digest)}">{text(digest[: len("sha256:") + 12])}</code>'
+    return f'<code title="{text(digest)}">{text(short_digest(digest))}</code>'

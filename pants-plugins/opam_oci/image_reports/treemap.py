@@ -5,11 +5,10 @@ The rectangles are as square as their order allows: the rule is that of Bruls, H
 
 from __future__ import annotations
 
-from html import escape
 from typing import NamedTuple, Sequence
 
 from opam_oci.image_reports.sharing import Blob, SharedBy, Sharing
-from opam_oci.pages.plain_text import one_line
+from opam_oci.pages.html_text import text
 
 _WIDTH, _HEIGHT, _HEAD = 960, 540, 34
 # What is narrower than this many pixels is drawn together with what is as small.
@@ -89,9 +88,8 @@ def draw(sharing: Sharing, groups: Sequence[SharedBy], label: str) -> str:
     boxes = squarified([group.size for group in groups], Box(0, _HEAD, _WIDTH, _HEIGHT))
     for group, box in zip(groups, boxes):
         parts += _group(sharing, group, box)
-    title = escape(one_line(label))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="treemap" role="img" aria-label="{title}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="treemap" role="img" aria-label="{text(label)}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT + _HEAD}" width="{_WIDTH}" height="{_HEIGHT + _HEAD}">\n'
         + "\n".join(parts)
         + "\n</svg>\n"
@@ -102,7 +100,7 @@ def sharing_class(sharing: Sharing, images: Sequence[str]) -> str:
     """Whether all images of a report have something, several, or one."""
     if len(images) == 1:
         return "one"
-    return "all" if len(images) == len({image.name for image in sharing.images}) else "several"
+    return "all" if len(images) == len(sharing.images) else "several"
 
 
 WORDS = {"all": "in all images", "several": "in several images", "one": "in one image"}
@@ -152,9 +150,8 @@ def _rect(kind: str, place: Box, name: str, said: str) -> str:
     room = int((place.width - 8) / _LETTER)
     shown = ""
     if place.height >= 16 and room >= 4:
-        words = escape(one_line(name, room))
-        shown = f'<text x="{place.x + 4:.1f}" y="{place.y + 14:.1f}">{words}</text>'
-    return f'<g><title>{escape(one_line(said))}</title><rect class="{kind}" {_at(place)}/>{shown}</g>'
+        shown = f'<text x="{place.x + 4:.1f}" y="{place.y + 14:.1f}">{text(name, room)}</text>'
+    return f'<g><title>{text(said)}</title><rect class="{kind}" {_at(place)}/>{shown}</g>'
 
 
 def _at(box: Box) -> str:

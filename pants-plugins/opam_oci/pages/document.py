@@ -24,8 +24,8 @@ def write_document(title: str, header: str, sections: Sequence[Section], style: 
     title: text. header: HTML below it. style: CSS before what all pages have. skip: the id where the first link leads, and
     what it says.
     """
-    style = style + _data("page.css")
-    script = _data("page.js")
+    style = style + data_file("opam_oci.pages", "page.css")
+    script = data_file("opam_oci.pages", "page.js")
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     shown = [section for section in sections if section.html]
     links = "".join(f'<li><a href="#{section.id}">{section.title}</a></li>' for section in shown)
@@ -45,8 +45,9 @@ def write_document(title: str, header: str, sections: Sequence[Section], style: 
     )
 
 
-def _data(name: str) -> str:
-    content = pkgutil.get_data("opam_oci.pages", name)
+def data_file(package: str, name: str) -> str:
+    """The text of a file that stands beside a package's modules."""
+    content = pkgutil.get_data(package, name)
     assert content is not None
     return content.decode()
 
