@@ -89,16 +89,9 @@ def test_a_registry_and_a_target(pants: Pants, hello: Layout, changed: Tuple[Pat
     path, more = changed
     with Registry(tmp_path / "registry") as registry:
         name = f"docker://{registry.address}/hello"
-        for layout, tag in ((hello.path, "old"), (path, "new")):
-            tool(
-                "skopeo",
-                "copy",
-                "-q",
-                "--preserve-digests",
-                "--dest-tls-verify=false",
-                f"oci:{layout}",
-                f"{name}:{tag}",
-            )
+        for source, tag in ((f"oci:{hello.path}:latest", "old"), (f"oci:{path}", "new")):
+            options = ["--quiet", "--preserve-digests", "--dest-tls-verify=false"]
+            tool("skopeo", "copy", *options, source, f"{name}:{tag}")
         registry.requests()
         done = pants.run("oci-diff", "--check", "--", f"{name}:old", "images:hello")
         assert "are the same image" in done.stdout
