@@ -195,7 +195,7 @@ def test_files(rule_runner: RuleRunner, fake_tool: None) -> None:
     assert code == 0
     assert "  - /gone: file, mode 0644, 4 bytes\n" in out and "  + /many/000: file, mode 0644, 1 bytes\n" in out
     assert "  ... and 11 more, which `--format=json` has\n" in out
-    assert ":\n  none that other layers do not have\n" in out
+    assert "\n\nLayers whose files all lie in other layers of the other image:\n  sha256:" in out
     assert "\x1b" not in out and "note: the history of oci:one is none that this backend writes" in out
     # Nothing but what a configuration says beside what containers get.
     foreign(rule_runner.build_root, "three", [base, new], author="you", history=other_steps)

@@ -257,6 +257,17 @@ def test_a_file_of_a_deb_is_named_by_the_list_of_dpkg(here: Path) -> None:
     assert (path["path"], path["package"], path["fields"]) == ("/usr/lib/libz.so", "dpkg zlib1g", ["content", "size"])
 
 
+def test_what_opam_keeps_of_a_package_is_named_by_its_path(here: Path) -> None:
+    own = ["install/react.install", "install/react.changes", "config/react.config", "packages/react.1.2.2/opam"]
+    repository = ["packages/react/react.1.2.2/opam", "packages/react/react.1.2.2/files/x.patch"]
+    others = ["packages/react/react.1.2.2/README", "packages/react/topkg.1/opam", ".opam-switch/switch-state"]
+    names = [*(f"{SWITCH}/.opam-switch/{one}" for one in own), *(f"home/opam/repo/{one}" for one in repository)]
+    a = layout(here / "a", [[member(one) for one in (*names, *others)]])
+    [paths] = files(here, [(a[0], None)])
+    owned = {one["path"][1:]: one["package"] for one in paths}
+    assert owned == {**dict.fromkeys(names, "opam react"), **dict.fromkeys(others, "")}
+
+
 def test_a_layer_that_only_one_image_has(here: Path) -> None:
     """All of its paths, but not the directories above them."""
     a, b = layout(here / "a", [BASE]), layout(here / "b", [BASE, PACKAGE])

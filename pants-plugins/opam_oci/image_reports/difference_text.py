@@ -118,17 +118,19 @@ def _value_row(one: ValueDifference) -> Sequence[str]:
 
 
 def _path_lists(files: FileDifferences | None) -> Iterator[tuple[str, list[str]]]:
-    for layer in files.layers if files else ():
+    layers = files.layers if files else ()
+    for layer in layers:
         if not layer.paths:
-            same = (
-                "none that other layers do not have" if layer.lone else "the same; the archives are written otherwise"
-            )
-            yield f"Files of {one_line(layer.title)}", [same]
+            if not layer.lone:
+                yield f"Files of {one_line(layer.title)}", ["the same; the archives are written otherwise"]
             continue
         lines = [_path_line(one) for one in layer.paths[:MOST_PATHS]]
         if len(layer.paths) > MOST_PATHS:
             lines.append(f"... and {len(layer.paths) - MOST_PATHS:,} more, which `--format=json` has")
         yield f"Files of {one_line(layer.title)} ({len(layer.paths):,} differ)", lines
+    moved = [one_line(layer.title) for layer in layers if layer.lone and not layer.paths]
+    if moved:
+        yield "Layers whose files all lie in other layers of the other image", moved
 
 
 def _path_line(one: PathDifference) -> str:

@@ -15,7 +15,12 @@ from opam_sandbox.layer.read_tar import TarReader
 
 _DPKG = re.compile(rb"var/lib/dpkg/info/([^/:]+)(?::[^/]+)?\.[a-z0-9]+\Z")
 _OPAM = re.compile(rb"(.*/)?\.opam-switch/install/([^/]+)\.changes\Z", re.DOTALL)
-_OPAM_OWN = re.compile(rb"(?:.*/)?\.opam-switch/(?:packages|sources|build)/([^/.]+)[./]", re.DOTALL)
+# What opam keeps of a package: in the switch, and in its repositories.
+_OPAM_OWN = re.compile(
+    rb"(?:.*/)?(?:\.opam-switch/(?:(?:packages|sources|build)/([^/.]+)[./]|(?:install|config)/([^/]+)\.(?:install|config)\Z)"
+    rb"|packages/([^/.]+)/\3\.[^/]+/(?:opam\Z|files/))",
+    re.DOTALL,
+)
 # Bytes of one such list; others are left alone.
 _LARGEST = 16 << 20
 
@@ -49,11 +54,11 @@ def _own(path: bytes) -> str:
     if dpkg:
         return f"dpkg {dpkg.group(1).decode('utf-8', 'backslashreplace')}"
     opam = _OPAM.match(path)
-    name = opam.group(2) if opam else b""
-    if not name:
-        own = _OPAM_OWN.match(path)
-        name = own.group(1) if own else b""
-    return f"opam {name.decode('utf-8', 'backslashreplace')}" if name else ""
+    own = opam or _OPAM_OWN.match(path)
+    if not own:
+        return ""
+    name = opam.group(2) if opam else next(filter(None, own.groups()))
+    return f"opam {name.decode('utf-8', 'backslashreplace')}"
 
 
 def _read(name: bytes, reader: TarReader, wanted: Set[bytes], names: Dict[bytes, str]) -> None:
