@@ -27,11 +27,14 @@ _EMPTY = bytes(1024)
 
 
 class _Compared(NamedTuple):
-    """A pair's paths that differ, and who has them."""
+    """A pair's layers, those that there are, and the paths that differ."""
 
+    layers: List[LayerFile]
     differences: List[Difference]
-    owners: Owners
-    paired: bool
+
+    @property
+    def paired(self) -> bool:
+        return len(self.layers) == 2
 
 
 def run(request: CompareFilesRequest, jobs: int) -> int:
@@ -46,7 +49,12 @@ def run(request: CompareFilesRequest, jobs: int) -> int:
             )
             for pair in request["layers"]
         ]
-    write_json(request["output"], {"layers": [_as_json(one) for one in _moved(found)]})
+        # Owners last: of paths that have only moved nobody asks, and layers are large.
+        layers = [
+            _as_json(one.differences, owners_of(one.layers, [other.path for other in one.differences]))
+            for one in _moved(found)
+        ]
+    write_json(request["output"], {"layers": layers})
     return 0
 
 
@@ -61,11 +69,7 @@ def _compare(first: Optional[LayerFile], second: Optional[LayerFile]) -> _Compar
     titles = (first.title if first else "nothing", second.title if second else "nothing")
     with _content(first) as one, _content(second) as two:
         comparison = tars.compare(one, two, titles)
-    known = [layer for layer in (first, second) if layer is not None]
-    if not known or not comparison.differences:
-        return _Compared(comparison.differences, Owners(), True)
-    owners = owners_of(known[0], known[-1], [one.path for one in comparison.differences])
-    return _Compared(comparison.differences, owners, len(known) == 2)
+    return _Compared([layer for layer in (first, second) if layer is not None], comparison.differences)
 
 
 def _content(layer: Optional[LayerFile]) -> "ContextManager[Readable]":
@@ -119,17 +123,17 @@ def _without_parents(differences: List[Difference]) -> List[Difference]:
     return [one for one in differences if not (one.path in parents and is_told_by_others(one))]
 
 
-def _as_json(compared: _Compared) -> Dict[str, Any]:
+def _as_json(differences: List[Difference], owners: Owners) -> Dict[str, Any]:
     return {
         "paths": [
             {
                 "path": f"/{os.fsdecode(one.path)}",
-                "package": compared.owners.of(one.path),
+                "package": owners.of(one.path),
                 "before": _item(one.first),
                 "after": _item(one.second),
                 "fields": sorted(one.fields()),
             }
-            for one in compared.differences
+            for one in differences
         ]
     }
 

@@ -7,7 +7,7 @@ var/lib/dpkg/info/NAME.list, opam in .opam-switch/install/NAME.changes.
 from __future__ import annotations
 
 import re
-from typing import Dict, Iterable, NamedTuple, Set
+from typing import Dict, Iterable, NamedTuple, Sequence, Set
 
 from opam_sandbox.comparing.blobs import LayerFile, content_of
 from opam_sandbox.layer import tar_headers
@@ -35,11 +35,11 @@ class Owners(NamedTuple):
         return self.names.get(path, "")
 
 
-def owners_of(first: LayerFile, second: LayerFile, paths: Iterable[bytes]) -> Owners:
-    """Of these paths in two layers, by the lists of both. Raises ToolError."""
+def owners_of(layers: Sequence[LayerFile], paths: Iterable[bytes]) -> Owners:
+    """Of these paths in layers, by the lists that are in them; the layers are read for it. Raises ToolError."""
     wanted = set(paths)
     names = {path: name for path, name in ((path, _own(path)) for path in wanted) if name}
-    for layer in (first, second):
+    for layer in layers if wanted else ():
         with content_of(layer) as content:
             reader = TarReader(content, layer.title)
             for member in reader:
