@@ -11,8 +11,8 @@ import pytest
 
 from opam_sandbox.oci.check_layout import problems
 from tests.e2e.conftest import Layout, Pants, tool
-from tests.e2e.registry import PASSWORD, USER, Registry, Tls
 from tests.e2e.test_push import auth_file
+from tests.support.registry import PASSWORD, USER, Registry, Tls
 
 
 def publish(pants: Pants, output: Path, *options: str) -> List[Any]:
