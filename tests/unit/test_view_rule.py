@@ -35,6 +35,7 @@ WHOLE = {
     "cli.py": "requests",
     "compiled.py": "the tool's own sources, and a directory of the store's own",
     "publishing/": "layouts",
+    "registry/": "layouts, and files of the user's own configuration",
     "exporting/export.py": "the export's directory, of this user's own; what is in it is removed, which follows nothing",
     "exporting/swap.py": "as export.py",
     "exporting/host.py": "this machine's own libraries and programs",

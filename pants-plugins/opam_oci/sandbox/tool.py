@@ -32,6 +32,10 @@ class SandboxTool:
     parts: FrozenDict[str, Digest]
 
 
+# Puts the directory that is the first argument in front of all where Python looks for modules.
+_START = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from opam_sandbox.publishing.cli import main; sys.exit(main())"
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of the tool: what one process needs of it. A change of another part is no change of this one.
@@ -65,6 +69,13 @@ def package_directory(package: str = _TOOL) -> Path:
             "`PANTS_PLUGINS` (as .pants.bootstrap does) or in `[GLOBAL].plugins`."
         )
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def tool_command(*arguments: str) -> list[str]:
+    """Arguments of a Python that runs the tool's part for publishing where it is installed, in no process of the engine's.
+
+    Raises MissingToolError."""
+    return ["-sSEB", "-c", _START, str(package_directory().parent), *arguments]
 
 
 def read_parts(content: bytes) -> tuple[Part, ...]:
