@@ -27,7 +27,7 @@ from opam_sandbox.request import check
 from opam_sandbox.running import requests as running
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, image, project
-from tests.e2e.registry import Registry
+from tests.support.registry import Registry
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 

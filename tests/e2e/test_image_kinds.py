@@ -18,10 +18,10 @@ import tomli
 
 from tests.e2e.conftest import ROOT, Layout, Pants, Unpacked, tool, unpack
 from tests.e2e.engines import docker_engine, podman_storage
-from tests.e2e.registry import Registry
 from tests.e2e.trees import fingerprint, overlay
 from tests.support.image_spec import violations
 from tests.support.oci_schema import problems
+from tests.support.registry import Registry
 
 KINDS = ROOT / "dist" / "images.kinds"
 OCI = ("grouped", "flat", "zstd", "uncompressed")

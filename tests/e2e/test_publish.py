@@ -11,8 +11,8 @@ import pytest
 
 from opam_sandbox.oci.check_layout import problems
 from tests.e2e.conftest import Layout, Pants, tool
-from tests.e2e.registry import PASSWORD, USER, Registry, Tls
 from tests.e2e.test_push import auth_file
+from tests.support.registry import PASSWORD, USER, Registry, Tls
 
 
 def publish(pants: Pants, output: Path, *options: str) -> List[Any]:
@@ -50,16 +50,16 @@ def test_registry_and_layout(pants: Pants, hello: Layout, tmp_path: Path, monkey
         assert {entry["digest"] for entry in entries} == {digest}
         assert all(entry["published"] for entry in entries)
 
-        # Layers and configuration; two SBOMs, and the empty configuration of their manifests; for two tags, and a list of
-        # what is about the image.
+        # Layers and configuration; two SBOMs, the provenance, and the empty configuration of their manifests; for two tags, and a
+        # list of what is about the image.
         asked = registry.requests()
-        assert sum(r.is_upload for r in asked) == len(hello.layers) + 1 + 3
-        assert sum(r.is_manifest for r in asked) == 2 + 2 + 1
+        assert sum(r.is_upload for r in asked) == len(hello.layers) + 1 + 4
+        assert sum(r.is_manifest for r in asked) == 2 + 3 + 1
         listed = tool(
             "skopeo", "inspect", "--raw", *options, f"docker://{names[0].rpartition(':')[0]}:sha256-{digest[7:]}"
         )
         kinds = {entry["artifactType"] for entry in json.loads(listed.stdout)["manifests"]}
-        assert kinds == {"application/spdx+json", "application/vnd.cyclonedx+json"}
+        assert kinds == {"application/spdx+json", "application/vnd.cyclonedx+json", "application/vnd.in-toto+json"}
 
         # Again: a few questions.
         again = publish(pants, tmp_path / "out.json", option)
@@ -81,7 +81,7 @@ def test_registry_and_layout(pants: Pants, hello: Layout, tmp_path: Path, monkey
         publish(pants, tmp_path / "out.json", f"--oci-publish-registries={registries!r}")
         asked = registry.requests()
         assert sum(r.is_upload for r in asked) == 0
-        assert sum(r.is_mount for r in asked) == len(hello.layers) + 1 + 3
+        assert sum(r.is_mount for r in asked) == len(hello.layers) + 1 + 4
 
     assert problems(layout) == []
     assert tool("umoci", "ls", "--layout", str(layout)).stdout == "hello:latest\n"

@@ -14,9 +14,9 @@ import pytest
 
 from opam_sandbox.registry.manifests import fallback_tag
 from tests.e2e.conftest import Cold, Pants, make_clone, tool
-from tests.e2e.registry import Registry
 from tests.e2e.test_push import push, pushed
 from tests.e2e.test_remote_cache import NO_DOWNLOADS
+from tests.support.registry import Registry
 
 # Of a file, from where on Pants keeps it as a file of its own.
 LARGE = 512 * 1024

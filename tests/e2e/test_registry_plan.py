@@ -22,8 +22,8 @@ from opam_sandbox.registry.client import Access, Client
 from opam_sandbox.registry.errors import RegistryError
 from opam_sandbox.registry.manifests import fallback_tag
 from tests.e2e.conftest import ROOT, tool
-from tests.e2e.registry import Front, Registry, Tls, TokenServer
 from tests.e2e.test_push import SKOPEO, Once, auth_file, pulled_digest
+from tests.support.registry import Front, Registry, Tls, TokenServer
 from tests.support.small_images import make_image, numbered_image
 
 

@@ -130,14 +130,14 @@ async def provenance_content(
     locks = dict(zip(resolves, read))
     bases = {lock.path: lock for lock in (parts.plan.debian_lock, base)}
     paths = sorted({*bases, *(lock.path for lock in read)})
-    contents = await concurrently(contents_of_globs(PathGlobs([path])) for path in paths)
+    contents = await contents_of_globs(PathGlobs(paths))
     plugin = await find_plugin_files(**implicitly())
     return ProvenanceContent(
         name=field_set.address.target_name,
         attach=attach,
         parameters=parameters_of(field_set, parts, companions, opam),
         dependencies=(
-            *(lockfile_dependency(file.path, file.content) for found in contents for file in found),
+            *(lockfile_dependency(file.path, file.content) for file in sorted(contents, key=lambda file: file.path)),
             *await _repositories(read, opam),
             tree_dependency("plugin", plugin.files),
             *await _packages(parts),

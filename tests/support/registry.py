@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
-from tests.e2e.conftest import tool
+from tests.support.checkout import tool
 
 USER, PASSWORD = "carol", "correct horse battery"
 
