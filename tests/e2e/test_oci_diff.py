@@ -16,7 +16,7 @@ import pytest
 
 from opam_oci.image_reports import difference_json
 from tests.e2e.conftest import Layout, Pants, tool
-from tests.e2e.registry import Registry
+from tests.support.registry import Registry
 from tests.support.small_images import write_blob, write_json_blob
 
 SCHEMA = json.loads(Path(difference_json.__file__).with_name("difference.schema.json").read_text())

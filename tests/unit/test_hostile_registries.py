@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.server
 import json
 import threading
@@ -31,6 +32,7 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def answer_any(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 server.seen.append((self.command, self.path, self.headers.get("Authorization", "")))
                 status, headers, content = answer(self.command, self.path)
                 self.send_response(status)
@@ -151,3 +153,29 @@ def test_entries_that_are_no_descriptors(serve: Any, tmp_path: Path) -> None:
     client = client_of(serve(lambda method, path: (200, {}, index)), tmp_path)
     with pytest.raises(ToolError, match="manifests"):
         manifests.list_by_tag(client, "app", DIGEST, [])
+
+
+def test_a_registry_that_lists_referrers_in_pages(serve: Any, tmp_path: Path) -> None:
+    """As distribution-spec 1.1 has it; docker-registry 2.8 has no such list."""
+    texts = {f"sha256:{hashlib.sha256(text).hexdigest()}": text for text in (b"{}", b"[]", b"1", b"2")}
+    pages = [{"manifests": [{"mediaType": "x", "digest": digest, "size": len(text)}]} for digest, text in texts.items()]
+
+    def answer(method: str, path: str) -> Answer:
+        reference = path.rpartition("/")[2]
+        if method == "PUT":
+            return 201, {"OCI-Subject": DIGEST}, b""
+        if reference in texts:
+            return 200, {}, texts[reference]
+        if path.startswith(f"/v2/app/referrers/{DIGEST}"):
+            page = int(path.rpartition("=")[2]) if "=" in path else 0
+            link = {"Link": f'</v2/app/referrers/{DIGEST}?page={page + 1}>; rel="next"'} if page < 2 else {}
+            return 200, link, json.dumps({"schemaVersion": 2, **pages[page]}).encode()
+        return (200 if path == "/v2/" else 404), {}, b""
+
+    server = serve(answer)
+    client = client_of(server, tmp_path)
+    *referrers, unlisted = [page["manifests"][0] for page in pages]
+    assert manifests.lists_all(client, "app", DIGEST, referrers)
+    assert not manifests.lists_all(client, "app", DIGEST, [*referrers, unlisted])
+    assert manifests.put(client, "app", referrers[0]["digest"], "x", b"{}")
+    assert not any(manifests.fallback_tag(DIGEST) in path for _, path, _ in server.seen)

@@ -157,9 +157,9 @@ class OciImageSbomField(StringField):
         """
         What becomes of the list of the image's opam and Debian packages (SPDX 2.3 and CycloneDX 1.5, JSON).
 
-        `"attached"`: it is written beside the image, and into it as OCI 1.1 referrers. The layout's index.json then has
-        entries for them as well, so that tools want the image's tag: `oci:dist/images/name:latest`. `"files"`: beside the
-        image only. `"none"`: not at all.
+        `"attached"`: it is written beside the image, and into it as OCI 1.1 referrers, which `publish` sends along. The
+        layout's index.json then has entries for them as well, so that tools want the image's tag:
+        `oci:dist/images/name:latest`. `"files"`: beside the image only. `"none"`: not at all.
         """
     )
 
