@@ -9,8 +9,8 @@ from typing import List
 import pytest
 
 from tests.e2e.conftest import tool
-from tests.support.registry import Registry
 from tests.e2e.test_push import auth_file
+from tests.support.registry import Registry
 from tests.unit.conftest import member
 from tests.unit.test_comparing import BASE, PACKAGE, TYPES, Tar, describe, files, in_layout, in_registry, layout
 
