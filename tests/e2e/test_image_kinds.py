@@ -271,10 +271,11 @@ def test_chunked_layers_in_a_registry(kinds: Path, hello: Layout, registry: Regi
         table = blob[int(start) : int(start) + int(size)]
         assert layer["annotations"][f"{CHUNKED}.manifest-checksum"] == f"sha256:{hashlib.sha256(table).hexdigest()}"
         assert blob[int(start) - 8 : int(start)] == b"\x50\x2a\x4d\x18" + len(table).to_bytes(4, "little")
-    (tmp_path / "conf").write_text(
-        '[storage]\ndriver = "overlay"\n[storage.options]\npull_options = {enable_partial_images = "true"}\n'
-    )
     with podman_storage() as podman:
+        (tmp_path / "conf").write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{podman[2]}"\nrunroot = "{podman[4]}"\n'
+            '[storage.options]\npull_options = {enable_partial_images = "true"}\n'
+        )
         pull = [*podman, "--log-level=debug", "pull", "--tls-verify=false", pushed]
         log = tool(*pull, env={**os.environ, "CONTAINERS_STORAGE_CONF": f"{tmp_path}/conf"}).stderr
         [inspected] = json.loads(tool(*podman, "image", "inspect", pushed).stdout)
