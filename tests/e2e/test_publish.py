@@ -69,6 +69,12 @@ def test_registry_and_layout(pants: Pants, hello: Layout, tmp_path: Path, monkey
         sources = [f"--src-{option[2:]}" if option.startswith("--") else option for option in options]
         tool("skopeo", "copy", "--quiet", "--preserve-digests", *sources, f"docker://{names[1]}", f"oci:{pulled}:x")
         assert json.loads((pulled / "index.json").read_text())["manifests"][0]["digest"] == digest
+        done = pants.run(
+            option, "-ldebug", "oci-diff", "--check", "//images:hello", "--", f"docker://{names[1]}", check=False
+        )
+        assert (
+            done.returncode == 0 and "are the same image" in done.stdout and PASSWORD not in done.stdout + done.stderr
+        )
 
         # To a sibling: everything is mounted.
         registries["r"]["repository"] = "other/{name}"
