@@ -27,8 +27,9 @@ def send_referrers(client: Client, repository: str, layout: Path, whole: Content
         raise
     except RegistryError as error:
         raise RegistryError(
-            f"{error}\nNothing was pushed under a tag: the registry does not take what is about the image (its SBOMs, as OCI "
-            'artifacts). With `sbom="files"` in the image\'s target they are not attached, and the image is pushed alone.',
+            f"{error}\nNothing was pushed under a tag: the registry does not take what is about the image (its SBOMs and its "
+            'provenance, as OCI artifacts). With `sbom="files"` in the image\'s target, and `provenance` not "attached", it is '
+            "pushed alone.",
             error.status,
         ) from None
 
