@@ -377,6 +377,17 @@ def export(request):
     shutil.rmtree(request["made_by"])
 
 
+def document(request):
+    """One page, which says what was asked for."""
+    layers = read_layers(request)
+    assert layers[-1]["kind"] == "state", layers[-1]
+    below = {path: layer["name"] for path, layer in zip(request["layers"], layers)}
+    seen = {"request": request, "of": {one["name"]: below[one["layer"]] for one in request["packages"]}}
+    pathlib.Path("docs/a").mkdir(parents=True)
+    pathlib.Path("docs/index.html").write_text(json.dumps(seen))
+    pathlib.Path("docs/a/index.html").write_text("")
+
+
 COMMANDS = {
     "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build, "test": test, "shell": shell},
     "imaging": {
@@ -384,6 +395,7 @@ COMMANDS = {
         **{command: made_of_layers(command) for command in ("repack", "merge", "runtime")},
         "archive": archive,
     },
+    "documenting": {"document": document},
     "entering": {"enter": enter},
     "linting": {"lint": lint},
     "exporting": {"export": export},
