@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Dict, List
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Dict, List
 
 import pytest
 
 from opam_sandbox.documenting import library, order, pages, search, units
+from opam_sandbox.documenting.odoc import Odoc
 from opam_sandbox.documenting.requests import DocumentedPackage
 from opam_sandbox.documenting.units import Unit
 from opam_sandbox.errors import ToolError
@@ -113,6 +116,38 @@ def test_text_is_text_on_pages() -> None:
     assert heading == "{0 a \\{!x\\} \\[y\\] <script>%\\} \\\\ \\@z}"
     assert rest.count("%}") == 1 and rest.rstrip().endswith("%}") and "&lt;script&gt;&#37;}" in rest
     assert pages.package_page(package("p", nasty), {}).count("\\{!x\\}") == 1
+
+
+def test_the_style_is_whole() -> None:
+    style = search.data_file(search.STYLE)
+    assert "%" in style and "%}" not in style and f"<style>{style}</style>" in pages.first_page("", [], style, [])
+
+
+@pytest.fixture
+def odoc(tmp_path: Path) -> Odoc:
+    """Over a directory of scratch files, as a view has one."""
+    (tmp_path / "tmp").mkdir()
+    view: Any = SimpleNamespace(overlay=SimpleNamespace(scratch_files=tmp_path, opam=None))
+    return Odoc(view, {}, 1)
+
+
+def test_what_is_no_regular_file_is_not_taken(odoc: Odoc, tmp_path: Path) -> None:
+    work = tmp_path / "tmp/odoc"
+    odoc.write([("html/a/index.html", "page")])
+    assert odoc.names("html") == ["a/index.html"] and odoc.read("html/a/index.html") == b"page"
+    (work / "html/z.html").symlink_to("/etc/passwd")
+    assert odoc.names("html") == ["a/index.html", "z.html"]
+    with pytest.raises(ToolError, match="html/z.html, or something else than a regular file"):
+        odoc.read("html/z.html")
+    (work / "other").symlink_to("/etc")
+    with pytest.raises(ToolError, match="wrote no directory other"):
+        odoc.names("other")
+    work.rename(tmp_path / "moved")
+    work.symlink_to(tmp_path / "moved")
+    with pytest.raises(ToolError):
+        odoc.read("html/a/index.html")
+    with pytest.raises(ToolError, match="wrote no directory html"):
+        odoc.names("html")
 
 
 def test_entries() -> None:

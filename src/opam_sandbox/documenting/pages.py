@@ -17,8 +17,8 @@ def plain(text: str) -> str:
 
 
 def raw(text: str) -> str:
-    """HTML in odoc's language: what ends it there is written in another way."""
-    return "{%html:" + text.replace("%", "&#37;") + "%}"
+    """HTML in odoc's language: what ends it there is written in another way. In a style no such thing stands."""
+    return "{%html:" + text.replace("%}", "&#37;}") + "%}"
 
 
 def _cell(text: str) -> str:
