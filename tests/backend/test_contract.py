@@ -14,6 +14,7 @@ import pytest
 
 from opam_sandbox import inherited
 from opam_sandbox.building import cli as building
+from opam_sandbox.comparing import cli as comparing
 from opam_sandbox.documenting import cli as documenting
 from opam_sandbox.entering import cli as entering
 from opam_sandbox.exporting import cli as exporting
@@ -31,11 +32,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
 COMMANDS = {
     command: part
-    for part in (building, documenting, entering, exporting, imaging, linting, locking, looking)
+    for part in (building, comparing, documenting, entering, exporting, imaging, linting, locking, looking)
     for command in part.COMMANDS
 }
 
-_PARTS = ("building", "documenting", "entering", "exporting", "imaging", "linting", "locking", "looking")
+_PARTS = ("building", "comparing", "documenting", "entering", "exporting", "imaging", "linting", "locking", "looking")
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
 EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
@@ -277,6 +278,27 @@ REQUESTS["enter"] = [
         "env": ["NAME=value"],
         "network": False,
     }
+]
+_IMAGES: List[Dict[str, Any]] = [
+    {"name": "oci:x", "reference": reference, "others": others}
+    for others in ([], [{"name": "lwt", "media_type": "x", "digest": "sha256:1", "diff_id": "sha256:2"}])
+    for reference in (
+        {"kind": "layout", "path": "/nowhere", "wanted": ""},
+        {"kind": "registry", "source": "docker://x/y:1", "skopeo": "/nowhere", "tls_verify": True, "cert_dir": ""},
+    )
+]
+REQUESTS["describe"] = [
+    {"name": "x", "reference": image["reference"], "os": "linux", "architecture": "amd64", "output": "found.json"}
+    for image in _IMAGES[:2]
+]
+REQUESTS["compare-files"] = [
+    {
+        "first": first,
+        "second": second,
+        "layers": [{"first": first["others"], "second": []}],
+        "output": "found.json",
+    }
+    for first, second in zip(_IMAGES, reversed(_IMAGES))
 ]
 CASES = [(command, number) for command, requests in REQUESTS.items() for number, _ in enumerate(requests)]
 

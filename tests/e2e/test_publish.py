@@ -56,6 +56,12 @@ def test_registry_and_layout(pants: Pants, hello: Layout, tmp_path: Path, monkey
         options = ["--src-cert-dir", str(tls.for_clients), "--src-creds", f"{USER}:{PASSWORD}", "--preserve-digests"]
         tool("skopeo", "copy", "--quiet", *options, f"docker://{names[1]}", f"oci:{pulled}:x")
         assert json.loads((pulled / "index.json").read_text())["manifests"][0]["digest"] == digest
+        done = pants.run(
+            option, "-ldebug", "oci-diff", "--check", "//images:hello", "--", f"docker://{names[1]}", check=False
+        )
+        assert (
+            done.returncode == 0 and "are the same image" in done.stdout and PASSWORD not in done.stdout + done.stderr
+        )
 
         # To a sibling: every layer is mounted. (skopeo always sends the config to a repository that lacks it.)
         registries["r"]["repository"] = "other/{name}"

@@ -39,6 +39,7 @@ WHOLE = {
     "exporting/swap.py": "as export.py",
     "exporting/host.py": "this machine's own libraries and programs",
     "looking/": "blobs, and files of the process",
+    "comparing/": "layouts and blobs, and files of the process",
     "oci/": "layouts",
     "locking/": "the network's and the process's files, but for the modules of VIEWS",
     "layer/description.py": "layer directories: what a process wrote",

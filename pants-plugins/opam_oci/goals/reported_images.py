@@ -37,23 +37,27 @@ async def _record_of(name: str, layout: Digest, descriptor: Mapping[str, Any]) -
     return read_image(name, descriptor["digest"], manifest, config)
 
 
-async def _record_of_image(image: OciImage) -> ImageRecord:
+async def record_of_image(image: OciImage) -> ImageRecord:
     """An image that was made here."""
     name = str(image.address)
     return await _record_of(name, image.layout, image_of_index(name, image.index).descriptor)
 
 
+def request_of_image(field_set: OciPackageImageFieldSet) -> ImageRequest:
+    """Asks for an image by itself, as `package` makes it."""
+    return ImageRequest(field_set, for_docker=field_set.format.value == "docker-archive")
+
+
 async def _image_of_target(field_set: OciPackageImageFieldSet) -> ImageRecord:
-    """An image by itself, as `package` makes it. Raises what cannot be built."""
-    request = ImageRequest(field_set, for_docker=field_set.format.value == "docker-archive")
-    return await _record_of_image(await make_image(request, **implicitly()))
+    """An image by itself. Raises what cannot be built."""
+    return await record_of_image(await make_image(request_of_image(field_set), **implicitly()))
 
 
 async def _images_of_layout(field_set: OciImageLayoutFieldSet) -> list[_Named]:
     field_sets = await images_of_layout(field_set)
     requests = image_requests(field_sets, field_set.format.value)
     images = await concurrently(make_image(one, **implicitly()) for one in requests)
-    return [_Named(await _record_of_image(image), str(field_set.address)) for image in images]
+    return [_Named(await record_of_image(image), str(field_set.address)) for image in images]
 
 
 async def _images_of_index(field_set: OciImageIndexFieldSet) -> list[_Named]:

@@ -8,7 +8,7 @@ are known by their digests alone. Source: OCI image-spec 1.1 (manifest.md, confi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Mapping, Sequence
 
@@ -53,12 +53,22 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """An image. name: what the user calls it; manifest: its digest; platform: as in "linux/amd64"; layers: bottom first."""
+    """An image. name: what the user calls it; manifest: its digest; platform: as in "linux/amd64"; layers: bottom first.
+
+    config: what containers get, `config` of its configuration. annotations: the manifest's.
+    """
 
     name: str
     manifest: str
     platform: str
     layers: tuple[LayerRecord, ...]
+    config: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    annotations: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it says of its lowest layer what this project's images say."""
+        return bool(self.layers) and self.layers[0].kind in (LayerKind.base, LayerKind.flat)
 
     @property
     def size(self) -> int:
@@ -94,7 +104,13 @@ def read_image(name: str, digest: str, manifest: Mapping[str, Any], config: Mapp
         manifest=digest,
         platform="/".join(str(config[key]) for key in ("os", "architecture", "variant") if config.get(key)),
         layers=tuple(_layer(descriptor, diff_id, line) for descriptor, diff_id, line in zip(layers, diff_ids, lines)),
+        config=_object(config.get("config")),
+        annotations=_object(manifest.get("annotations")),
     )
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def short_digest(digest: str) -> str:

@@ -199,16 +199,23 @@ def _destination(naming: Naming, registry: Registry, path: str, source: Interpol
             tuple(dict.fromkeys(tags)),
             skipped=skipped,
         )
-    host = registry.address.partition("/")[0]
-    tls_verify = not _LOCAL_HOST.match(host) if registry.tls_verify is None else registry.tls_verify
+    tls_verify, cert_dir = tls_of(registry, naming.build_root)
     return Destination(
         "",
         f"{registry.address.rstrip('/')}/{repository}",
         tuple(dict.fromkeys(tags)),
-        tls_verify or bool(registry.cert_dir and registry.tls_verify is None),
-        os.path.join(naming.build_root, os.path.expanduser(registry.cert_dir)) if registry.cert_dir else "",
+        tls_verify,
+        cert_dir,
         skipped,
     )
+
+
+def tls_of(registry: Registry, build_root: str) -> tuple[bool, str]:
+    """Whether a registry's certificate is verified, and the directory with certificates for it, "" for none."""
+    cert_dir = os.path.join(build_root, os.path.expanduser(registry.cert_dir)) if registry.cert_dir else ""
+    if registry.tls_verify is not None:
+        return registry.tls_verify, cert_dir
+    return bool(cert_dir) or not _LOCAL_HOST.match(registry.address.partition("/")[0]), cert_dir
 
 
 def _tags(

@@ -111,6 +111,25 @@ def publishing_process(
     )
 
 
+def comparing_process(
+    tool: SandboxTool,
+    python: str,
+    command: str,
+    input_digest: Digest,
+    layouts: Mapping[str, Digest],
+    *,
+    env: Mapping[str, str],
+) -> InteractiveProcess:
+    """A run of the tool's part for comparing, in the foreground, by the host's `python`: it asks registries, as this user.
+    layouts: blobs of images, by the directory that the request calls them."""
+    return InteractiveProcess(
+        argv=[python, "-sSEB", "__tool", command, REQUEST_FILE],
+        env={"LANG": "C.UTF-8", **env},
+        input_digest=input_digest,
+        immutable_input_digests={"__tool": tool.parts[command], **layouts},
+    )
+
+
 def shell_process(
     tool: SandboxTool,
     python: str,
