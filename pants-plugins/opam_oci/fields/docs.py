@@ -43,7 +43,7 @@ class OpamDocsWithDependenciesField(BoolField):
     help = help_text(
         """
         Whether what `packages` depend on is documented too, the standard library among it. Without it, names of its modules are
-        text and lead nowhere.
+        text, and a few links of odoc's may lead nowhere.
         """
     )
 
