@@ -14,6 +14,7 @@ from opam_oci import (
     target_types_rules,
 )
 from opam_oci.ci import checks as ci_checks
+from opam_oci.documenting import docs, selection
 from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.entering import environment
 from opam_oci.exporting import switch
@@ -33,6 +34,7 @@ from opam_oci.goals import (
     opam_revdeps,
     opam_shell,
     opam_which,
+    package_docs,
     package_image,
     package_image_index,
     package_image_layout,
@@ -81,11 +83,12 @@ _MODULES: tuple[ModuleType, ...] = (
     *(debian_mirrors, fetch),
     *(opam_cache, opam_ci, opam_exec, opam_log, opam_shell, opam_which),
     *(export, generate_lockfiles, known_lockfiles, kept_output),
-    *(package_image, package_image_index, package_image_layout),
+    *(package_docs, package_image, package_image_index, package_image_layout),
     *(opam_health, opam_list, opam_revdeps),
     *(oci_diff, oci_report),
     *(publish, repl, run_image, run_program, tailor, unpublish),
     *(environment, switch),
+    *(docs, selection),
     *(clock, node, plan),
     *(checks, programs),
     *(image, packed_layer, parts, plugin_files, runtime_layer, stored_files),

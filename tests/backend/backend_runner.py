@@ -21,6 +21,7 @@ from pants.testutil.rule_runner import RuleRunner
 from pants.vcs import changed
 
 from opam_oci import register
+from opam_oci.documenting.selection import OpamDocsFieldSet
 from opam_oci.downloads.fetch import Fetched, FetchRequest
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.goals.package_image_index import OciImageIndexFieldSet
@@ -76,6 +77,7 @@ def new_runner(*bootstrap_args: str) -> RuleRunner:
             QueryRule(package.BuiltPackage, [OciPackageImageFieldSet]),
             QueryRule(package.BuiltPackage, [OciImageLayoutFieldSet]),
             QueryRule(package.BuiltPackage, [OciImageIndexFieldSet]),
+            QueryRule(package.BuiltPackage, [OpamDocsFieldSet]),
             QueryRule(publish.PublishProcesses, [PublishOciImageRequest]),
             QueryRule(run.RunRequest, [OciImageRunFieldSet]),
         ],

@@ -394,6 +394,17 @@ def export(request):
     shutil.rmtree(request["made_by"])
 
 
+def document(request):
+    """One page, which says what was asked for."""
+    layers = read_layers(request)
+    assert layers[-1]["kind"] == "state", layers[-1]
+    below = {path: layer["name"] for path, layer in zip(request["layers"], layers)}
+    seen = {"request": request, "of": {one["name"]: below[one["layer"]] for one in request["packages"]}}
+    pathlib.Path("docs/a").mkdir(parents=True)
+    pathlib.Path("docs/index.html").write_text(json.dumps(seen))
+    pathlib.Path("docs/a/index.html").write_text("")
+
+
 COMMANDS = {
     "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build, "test": test, "shell": shell},
     "imaging": {
@@ -402,6 +413,7 @@ COMMANDS = {
         "archive": archive,
     },
     "comparing": {command: real(command) for command in ("compare-files", "describe")},
+    "documenting": {"document": document},
     "entering": {"enter": enter},
     "linting": {"lint": lint},
     "exporting": {"export": export},

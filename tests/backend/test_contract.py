@@ -15,6 +15,7 @@ import pytest
 from opam_sandbox import inherited
 from opam_sandbox.building import cli as building
 from opam_sandbox.comparing import cli as comparing
+from opam_sandbox.documenting import cli as documenting
 from opam_sandbox.entering import cli as entering
 from opam_sandbox.exporting import cli as exporting
 from opam_sandbox.imaging import cli as imaging
@@ -31,11 +32,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
 COMMANDS = {
     command: part
-    for part in (building, comparing, entering, exporting, imaging, linting, locking, looking)
+    for part in (building, comparing, documenting, entering, exporting, imaging, linting, locking, looking)
     for command in part.COMMANDS
 }
 
-_PARTS = ("building", "comparing", "entering", "exporting", "imaging", "linting", "locking", "looking")
+_PARTS = ("building", "comparing", "documenting", "entering", "exporting", "imaging", "linting", "locking", "looking")
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
 EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
@@ -107,6 +108,15 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "depexts": {"lwt.5.6.1": ["libev-dev"]},
             "compiler": "5.3.0",
             "check_host": True,
+        }
+    ],
+    "document": [
+        {
+            "store": "store",
+            "layers": ["in/base", "in/package", "in/state"],
+            "title": "OCaml packages",
+            "packages": [{"name": "lwt", "version": "5.6.1", "synopsis": "Promises", "layer": "in/package"}],
+            "base_library": "",
         }
     ],
     "state": [
@@ -309,6 +319,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path("in", kind).mkdir(parents=True)
         for name in ("blobs", "layer.json"):
             os.rename(name, f"in/{kind}/{name}")
+    assert fake("state", REQUESTS["state"][0]).returncode == 0
+    Path("in/state").mkdir()
+    for name in ("blobs", "layer.json"):
+        os.rename(name, f"in/state/{name}")
     return tmp_path
 
 

@@ -63,6 +63,7 @@ def test_parts_are_apart() -> None:
     parts = {
         "building": ("rootfs", "opam-root", "build", "test", "shell"),
         "comparing": ("compare-files", "describe"),
+        "documenting": ("document",),
         "entering": ("enter",),
         "exporting": ("export",),
         "imaging": ("state", "repack", "merge", "runtime", "archive"),

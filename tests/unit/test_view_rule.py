@@ -109,6 +109,8 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/make.py", "make_layer"): ({".write_bytes"}, "the log, a file of the process"),
     ("layer/make.py", "write_blob"): ({"open", ".mkdir", "os.replace"}, "the blob, a file of the process"),
     ("layer/make.py", "write_description"): ({"write_json"}, "layer.json, a file of the process"),
+    ("documenting/document.py", "_write"): ({".mkdir", ".write_bytes"}, "the pages, files of the process"),
+    ("documenting/search.py", "data_file"): ({".read_text"}, "the tool's own files"),
     ("exporting/tree.py", "finish"): (
         {"os.path.realpath"},
         "says where links of a switch lead, in a directory that this process alone has made, and does not go there",

@@ -18,7 +18,7 @@ _TOOL = "opam_sandbox"
 # The tool's table of what each of its parts consists of, and which commands it has: see `Part`.
 _PARTS_FILE = f"{_TOOL}/parts.json"
 # Of a package's files: its modules, and what they read.
-_SUFFIXES = (".py", ".c", ".ml", ".json")
+_SUFFIXES = (".py", ".c", ".css", ".js", ".json", ".ml")
 
 
 class MissingToolError(Exception):
