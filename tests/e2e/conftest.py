@@ -188,3 +188,12 @@ def browser() -> Iterator[Browser]:
     made = Browser(program)
     yield made
     made.close()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Pants]:
+    """A fresh machine: another clone elsewhere, empty caches, another user and number of cores than the one that built."""
+    pants = Pants(make_clone(tmp_path / "b" / "checkout"), caches=tmp_path / "caches", options=["--no-pantsd"])
+    yield pants
+    pants.stop()
+    shutil.rmtree(tmp_path, ignore_errors=True)

@@ -8,12 +8,10 @@ import socket
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterator, List
-
-import pytest
+from typing import Any, List
 
 from opam_sandbox.registry.manifests import fallback_tag
-from tests.e2e.conftest import Cold, Pants, make_clone, tool
+from tests.e2e.conftest import Cold, Pants, tool
 from tests.e2e.test_push import push, pushed
 from tests.e2e.test_remote_cache import NO_DOWNLOADS
 from tests.support.registry import Registry
@@ -60,14 +58,6 @@ class Meter:
             target.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # one of the two has gone
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Pants]:
-    pants = Pants(make_clone(tmp_path / "b" / "checkout"), caches=tmp_path / "caches", options=["--no-pantsd"])
-    yield pants
-    pants.stop()
-    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 def stored(machine: Pants, digests: List[str]) -> List[str]:

@@ -17,8 +17,8 @@ from datetime import datetime, timezone
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set
 
 from opam_sandbox.layer import tar_headers
+from opam_sandbox.layer.merge_tars import entry_of
 from opam_sandbox.layer.read_tar import Member
-from opam_sandbox.layer.tar_headers import Entry
 
 _TYPES = {
     tar_headers.REGULAR: "reg",
@@ -72,7 +72,7 @@ class Contents:
 
     def check(self, member: Member, headers: bytes) -> None:
         """Raises NotListed for an entry, with its header blocks, that cannot be said."""
-        if headers != tar_headers.header(_entry(member)):
+        if headers != tar_headers.header(entry_of(member, member.xattrs)):
             raise NotListed(f"a header of another kind: {member.shown}")
         if member.name in self._names:
             raise NotListed(f"two entries of one name: {member.shown}")
@@ -154,22 +154,6 @@ class TarSplit:
 def tar_name(member: Member) -> str:
     """The name as the header has it."""
     return member.name.decode() + ("/" if member.kind == tar_headers.DIRECTORY else "")
-
-
-def _entry(member: Member) -> Entry:
-    return Entry(
-        member.name,
-        member.kind,
-        member.mode,
-        member.uid,
-        member.gid,
-        member.size,
-        int(member.mtime),
-        member.linkname,
-        member.major,
-        member.minor,
-        member.xattrs,
-    )
 
 
 def _text(*names: bytes) -> None:
