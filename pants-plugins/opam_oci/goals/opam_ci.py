@@ -7,7 +7,7 @@ from typing import Iterable
 
 from pants.core.util_rules.distdir import DistDir
 from pants.engine.console import Console
-from pants.engine.fs import CreateDigest, FileContent, Workspace
+from pants.engine.fs import Workspace
 from pants.engine.goal import Goal, GoalSubsystem
 from pants.engine.target import UnexpandedTargets
 from pants.option.options_bootstrapper import OptionsBootstrapper
@@ -37,8 +37,9 @@ from opam_oci.ci.results import CiReport, Outcome, Step, StepResult, in_order
 from opam_oci.fields.opam import OpamPackageNameField, OpamPackageVersionField
 from opam_oci.fields.projects import OpamSkipLintField
 from opam_oci.fields.testing import OpamSkipTestsField
+from opam_oci.goals.report_files import write_report_files
 from opam_oci.linting.opam_files import OpamLintFieldSet
-from opam_oci.pants_engine.calls import create_digest, session_values
+from opam_oci.pants_engine.calls import session_values
 from opam_oci.pants_engine.rules import collect_rules, concurrently, goal_rule, implicitly
 from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.subsystems.opam_lint import OpamLintSubsystem
@@ -143,8 +144,7 @@ async def write_reports(
 ) -> None:
     """In place of those of an earlier run, and on the terminal."""
     directory = f"{dist.relpath}/{OpamCiSubsystem.name}"
-    files = [FileContent(path, content) for path, content in reports.items()]
-    workspace.write_digest(await create_digest(CreateDigest(files)), path_prefix=directory, clear_paths=("",))
+    await write_report_files(reports, directory, workspace)
     console.print_stdout(text)
     console.print_stderr(f"Reports: {directory}/report.md, and others beside it.")
 

@@ -107,18 +107,20 @@ async def to_registry(
         ProgramRequest(("skopeo",), path, purpose, "skopeo", SKOPEO_MINIMUM), **implicitly()
     )
     plan = await plan_push(RegistryPlanRequest(address, layout.digest, destination), **implicitly())
-    if plan.missing and len(plan.current) < len(destination.tags):
-        await run_process(fetching_process(plan.files, f"Fetch what {destination.repository} lacks of {address}"))
+    files = plan.documents
+    if len(plan.current) < len(destination.tags):
+        if plan.missing:
+            await run_process(fetching_process(plan.files, f"Fetch what {destination.repository} lacks of {address}"))
+        files = await verified(plan.files, f"image {address}")
     found = []
     for ref in destination.refs:
         values = push_request(destination, ref, skopeo.path, publish.retries, plan, known_directory(options))
-        files = plan.documents if values["current"] else await verified(plan.files, f"image {address}")
         process = publishing_process(
             tool,
             skopeo.python,
             ["push", REQUEST_FILE],
             env=skopeo_env(environment),
-            image=files,
+            image=plan.documents if values["current"] else files,
             input_digest=await create_digest(CreateDigest([request_file(values)])),
         )
         repository, _, tag = ref.rpartition(":")

@@ -50,8 +50,7 @@ def _run(name: str, reference: RegistryReference, done: str, words: Sequence[str
 
 def _reason(text: str) -> str:
     """What skopeo ended with, without the frame that its logger puts around it, and without passwords of proxies."""
-    proxies = [passwords.userinfo(value) for name, value in os.environ.items() if name.lower().endswith("_proxy")]
-    text = passwords.hide(text, filter(None, proxies))
+    text = passwords.hide_proxies(text, os.environ)
     messages = _MESSAGE.findall(text)
     lines = messages or [line for line in text.splitlines() if line.strip()]
     last = _printable(str(lines[-1]).replace('\\"', '"').strip())[:1000] if lines else "skopeo ended without a message"

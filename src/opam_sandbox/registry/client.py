@@ -146,10 +146,7 @@ class Client:
             return self.connections.exchange(method, url, {"User-Agent": "opam-oci", **headers}, body)
         except RegistryError as error:
             # A proxy's address may have a password.
-            proxies = [
-                passwords.userinfo(value) for name, value in self._env.items() if name.lower().endswith("_proxy")
-            ]
-            error.args = (passwords.hide(str(error), filter(None, proxies)),)
+            error.args = (passwords.hide_proxies(str(error), self._env),)
             raise
 
     def _ask_for_token(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
