@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Sequence
 from urllib.parse import quote
 
-from opam_oci.images.sbom_documents import deb_purl, encode, image_purl, opam_purl, readable
+from opam_oci.images.package_urls import deb_purl, image_purl, opam_purl
+from opam_oci.images.sbom_documents import encode, readable
 from opam_oci.resolves.lockfile import Deb, LockedPackage
 
 # What in-toto calls the JSON of a statement, whatever its predicate.

@@ -14,9 +14,9 @@ import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Callable, Dict, Iterable, List, Set, Tuple
-from urllib.parse import quote
 
 from opam_oci.images.licenses import expression, is_listed
+from opam_oci.images.package_urls import deb_purl, image_purl, opam_purl, url_part
 
 
 @dataclass(frozen=True)
@@ -115,28 +115,9 @@ def _deb(deb: DebFacts, suite: str) -> Component:
     )
 
 
-def image_purl(name: str, digest: str) -> str:
-    """The package URL of an image. `digest`: its manifest's, "sha256:..."."""
-    return f"pkg:oci/{_part(name.lower())}@{_part(digest)}"
-
-
-def opam_purl(name: str, version: str) -> str:
-    """The package URL of an opam package."""
-    return f"pkg:opam/{_part(name)}@{_part(version)}"
-
-
-def deb_purl(name: str, version: str, architecture: str, suite: str) -> str:
-    """The package URL of a Debian package."""
-    return f"pkg:deb/debian/{_part(name)}@{_part(version)}?arch={architecture}&distro={_part(suite)}"
-
-
 def readable(text: str) -> str:
     """`text` without bytes that are no UTF-8: U+FFFD stands for each, as JSON has no place for them."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _part(text: str) -> str:
-    return quote(text, safe=":~.-_")
 
 
 def _is_url(text: str) -> bool:
@@ -185,7 +166,7 @@ def _spdx(contents: Contents) -> Dict[str, Any]:
         ]
     # Unique to what the document says, as SPDX wants it, and the same for the same.
     key = hashlib.sha256(encode(document)).hexdigest()
-    document["documentNamespace"] = f"urn:spdx:{_part(contents.name)}:{key}"
+    document["documentNamespace"] = f"urn:spdx:{url_part(contents.name)}:{key}"
     return document
 
 
