@@ -89,7 +89,7 @@ def test_each_module_comes_after_those_that_it_names() -> None:
     steps = order.levels(depends)
     assert steps == [[a, other], [b], [c]]
     assert order.search_paths(depends, steps)[c] == ["p/l", "p/m"]
-    with pytest.raises(ToolError, match="in a circle: /l/a.cmti, /l/b.cmti"):
+    with pytest.raises(ToolError, match=r"in a circle: /l/(a|b)\.cmti -> /l/(b|a)\.cmti -> /l/\1\.cmti$"):
         order.levels({a: [b], b: [a]})
 
 

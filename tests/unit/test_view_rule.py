@@ -117,7 +117,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ),
     ("exporting/tree.py", "_write_file"): ({"open", "os.utime"}, "a descriptor of view_files"),
     ("layer/mounted.py", "mounted"): ({"open"}, "the log, a file of the process"),
-    ("layer/pack_piece.py", "_in_memory"): ({"open"}, "a memfd"),
+    ("layer/pack_piece.py", "in_memory"): ({"open"}, "a memfd"),
     ("layer/pack_piece.py", "start"): ({"os.listdir"}, "the process's own /proc"),
     ("sandbox/layer_paths.py", "look"): (
         {"os.lstat"},

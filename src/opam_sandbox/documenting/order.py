@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from typing import Dict, List, Mapping, Sequence, Set, Tuple
 
 from opam_sandbox.documenting.units import Unit
@@ -41,17 +42,16 @@ def dependencies(said: Mapping[Unit, Sequence[Interface]]) -> Dict[Unit, List[Un
 
 def levels(depends: Mapping[Unit, Sequence[Unit]]) -> List[List[Unit]]:
     """The modules in steps: what a module names is in an earlier one. Raises ToolError for a circle."""
-    waiting: Dict[Unit, Set[Unit]] = {unit: set(named) for unit, named in depends.items()}
+    sorter = TopologicalSorter(depends)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = " -> ".join(unit.file for unit in reversed(error.args[1]))
+        raise ToolError(f"modules name each other in a circle: {circle}") from None
     steps = []
-    while waiting:
-        ready = sorted(unit for unit, named in waiting.items() if not named)
-        if not ready:
-            raise ToolError(f"modules name each other in a circle: {', '.join(sorted(unit.file for unit in waiting))}")
-        steps.append(ready)
-        for unit in ready:
-            del waiting[unit]
-        for named in waiting.values():
-            named.difference_update(ready)
+    while sorter.is_active():
+        steps.append(sorted(sorter.get_ready()))
+        sorter.done(*steps[-1])
     return steps
 
 

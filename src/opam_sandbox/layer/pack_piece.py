@@ -71,9 +71,7 @@ class Packer:
     def _call(self, argv: List[str], content: bytes) -> bytes:
         try:
             with ExitStack() as stack:
-                piece, packed, errors = (
-                    stack.enter_context(_in_memory(name)) for name in ("piece", "packed", "errors")
-                )
+                piece, packed, errors = (stack.enter_context(in_memory(name)) for name in ("piece", "packed", "errors"))
                 left = memoryview(content)
                 while left:
                     left = left[piece.write(left) :]
@@ -151,6 +149,6 @@ def _are_members(packed: bytes, piece: bytes) -> bool:
     return False
 
 
-def _in_memory(name: str) -> FileIO:
+def in_memory(name: str) -> FileIO:
     """A file for a piece. Through pipes, Python would pass it on in 4 KiB at a time; and programs map a file that is one."""
     return open(os.memfd_create(name), "w+b", buffering=0)

@@ -14,11 +14,8 @@ from typing import BinaryIO, List, Optional, Sequence
 
 from opam_sandbox import passwords
 from opam_sandbox.errors import ToolError
+from opam_sandbox.registry.pauses import pauses
 from opam_sandbox.sandbox.scratch import temporary
-
-# Seconds before the second, third ... try; doubled each time.
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 30.0
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,7 @@ def push(skopeo: str, layout: Path, digest: str, destination: Destination, retri
     The manifest is sent last and under its tag: what fails before leaves the tag as it was. Blobs that a failed try left
     in the registry are not sent again.
     """
-    pause = _FIRST_PAUSE
-    for attempt in range(retries + 1):
+    for attempt, pause in zip(range(retries + 1), pauses()):
         with temporary() as directory:
             pushed = directory / "digest"
             done = _run(_argv(skopeo, layout, destination, pushed))
@@ -59,7 +55,6 @@ def push(skopeo: str, layout: Path, digest: str, destination: Destination, retri
             flush=True,
         )
         time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
     tries = f", tried {attempt + 1} times" if attempt else ""
     hint = _hint(done.text, destination)
     raise ToolError(

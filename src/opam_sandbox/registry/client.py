@@ -17,9 +17,10 @@ from opam_sandbox.registry import certificates, credentials
 from opam_sandbox.registry.authorization import Authorization
 from opam_sandbox.registry.connections import Answer, Body, Connections
 from opam_sandbox.registry.errors import DeniedError, NoTlsError, PassingError, RegistryError
+from opam_sandbox.registry.pauses import pauses
 
-# Seconds before the second, third ... try; doubled each time. A registry may ask for more.
-_FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED = 1.0, 30.0, 300.0
+# Seconds that a registry may ask for before the next try.
+_LONGEST_ASKED = 300.0
 _REDIRECTS = 5
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -79,8 +80,7 @@ class Client:
 
     def trying(self, action: Callable[[], Result]) -> Result:
         """What `action` returns, which is done again as often as `retries` says where it raises PassingError."""
-        pause = _FIRST_PAUSE
-        for attempt in range(self.access.retries + 1):
+        for attempt, pause in zip(range(self.access.retries + 1), pauses()):
             self._wait()
             try:
                 return action()
@@ -97,7 +97,6 @@ class Client:
                     flush=True,
                 )
                 time.sleep(seconds)
-                pause = min(2 * pause, _LONGEST_PAUSE)
         raise AssertionError("not reached")
 
     def send(

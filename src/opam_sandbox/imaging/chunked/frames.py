@@ -17,7 +17,7 @@ from typing import BinaryIO, Deque, List, Sequence
 from opam_sandbox.errors import ToolError
 from opam_sandbox.imaging.chunked.read_frames import read_frames
 from opam_sandbox.layer.compress import Packing
-from opam_sandbox.layer.pack_piece import Packer, _in_memory
+from opam_sandbox.layer.pack_piece import Packer, in_memory
 from opam_sandbox.sandbox import memory, privileges, seccomp, syscalls, view_files
 
 # What the program is given at once: bytes, and pieces.
@@ -57,7 +57,7 @@ class FramePacker(Packer):
 
     def frames(self, pieces: Sequence[bytes]) -> List[bytes]:
         """A frame for each piece, of which none is empty. Raises ToolError where the program fails, or makes something else."""
-        nothing, packed, errors = (_in_memory(name) for name in ("nothing", "packed", "errors"))
+        nothing, packed, errors = (in_memory(name) for name in ("nothing", "packed", "errors"))
         with nothing, packed, errors:
             files = [file.fileno() for file in (nothing, packed, errors)]
             try:
