@@ -26,6 +26,7 @@ BENCHMARKS = {
     "second": "a second image that shares all but one of the packages: time and bytes, to the first",
     "order": "what the longest way through a build waits for cores, to its builds' time",
     "change": "the image after a change of a leaf, of a package in the middle, of the base, to cold",
+    "dockerfile": "images of one closure, in two orders and after changes, to a Dockerfile with one RUN for each package",
     "sandbox": "one small package over 40 layers, to `opam install` in a chroot",
     "process": "a package that installs nothing over 40 layers, by the parts of its process, to the same",
     "confinement": "a small command in a view, to the same in a chroot over a bare overlay",
