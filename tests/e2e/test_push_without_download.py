@@ -6,12 +6,14 @@ import json
 import shutil
 import socket
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, List
+from urllib.parse import unquote
 
 from opam_sandbox.registry.manifests import fallback_tag
-from tests.e2e.conftest import Cold, Pants, tool
+from tests.e2e.conftest import Cold, Layout, Pants, tool
 from tests.e2e.test_push import push, pushed
 from tests.e2e.test_remote_cache import NO_DOWNLOADS
 from tests.support.registry import Registry
@@ -103,3 +105,32 @@ def test_a_fresh_machine(cold: Cold, machine: Pants, tmp_path: Path) -> None:
             "skopeo", "copy", "--quiet", "--src-tls-verify=false", "--preserve-digests", f"docker://{reference}", target
         )
         assert json.loads((tmp_path / "pulled/index.json").read_text())["manifests"][0]["digest"] == image
+
+
+def test_ten_images_in_one_run(hello: Layout, clone: Pants, tmp_path: Path) -> None:
+    """Each to a repository of its own: what they share is sent once, and mounted for the others."""
+    roots = ["base-unix", "ocaml", "ocaml-config", "ocaml-system", "ocamlbuild", "ocamlfind", "react", "topkg"]
+    families = [*([root] for root in roots), ["ocamlfind", "topkg"], ["ocamlbuild", "react"]]
+    (clone.root / "family").mkdir()
+    targets = []
+    for number, names in enumerate(families):
+        packages = ", ".join(f'"3rdparty/opam:system#{name}"' for name in names)
+        targets.append(f'oci_package_image(name="i{number}", packages=[{packages}])\n')
+    (clone.root / "family/BUILD").write_text("".join(targets))
+    output = tmp_path / "out.json"
+    with Registry(tmp_path / "registry") as registry:
+        registries = {"r": {"address": registry.address, "default": True, "repository": "{name}"}}
+        clone.run(f"--oci-publish-registries={registries!r}", f"--publish-output={output}", "publish", "family:")
+        entries = json.loads(output.read_text())
+        names = sorted(f"{registry.address}/i{number}:latest" for number in range(10))
+        assert sorted(name for entry in entries for name in entry["names"]) == names
+        asked = registry.requests()
+        sent = Counter(unquote(request.path).rpartition("digest=")[2] for request in asked if request.is_upload)
+        assert set(sent.values()) == {1}
+        inspect = ["skopeo", "inspect", "--tls-verify=false", "--raw"]
+        images = [json.loads(tool(*inspect, f"docker://{name}").stdout) for name in names]
+        layers = [{layer["digest"] for layer in image["layers"]} for image in images]
+        assert set().union(*layers) <= set(sent)
+        assert {layer["digest"] for layer in hello.layers} & set.intersection(*layers)
+        mounted = sum(request.is_mount for request in asked)
+        assert mounted >= sum(map(len, layers)) - len(set().union(*layers))

@@ -78,7 +78,7 @@ def _push(request: PushRequest, layout: Path, whole: Contents) -> str:
             with planning.connected(_access(request), repository) as client:
                 prepared = _prepare(client, repository, whole, known)
                 _check_there(prepared, there, client)
-                send_referrers(client, repository, layout, whole)
+                send_referrers(client, repository, layout, whole, known)
         except ToolError as error:
             if prepared is not None or there:
                 raise ToolError(f"{reference} was not pushed, and its tag is as it was: {error}") from None

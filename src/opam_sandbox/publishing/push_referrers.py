@@ -12,17 +12,20 @@ from opam_sandbox.publishing.contents import Contents
 from opam_sandbox.registry import blobs, manifests
 from opam_sandbox.registry.client import Client
 from opam_sandbox.registry.errors import PassingError, RegistryError
+from opam_sandbox.registry.known import Known
 
 
-def send_referrers(client: Client, repository: str, layout: Path, whole: Contents) -> None:
+def send_referrers(client: Client, repository: str, layout: Path, whole: Contents, known: Known) -> None:
     """To the repository, where they are not there yet; the registry lists them, or else a tag does. Raises ToolError.
+
+    What a sibling has is mounted: all of them have an empty configuration in common.
 
     They may be sent before the image (distribution-spec, "Pushing Manifests with Subject"), so that whoever pulls it finds them.
     """
     if not whole.referrers or manifests.lists_all(client, repository, whole.image["digest"], whole.referrers):
         return
     try:
-        _send(client, repository, layout, whole)
+        _send(client, repository, layout, whole, known)
     except PassingError:
         raise
     except RegistryError as error:
@@ -34,10 +37,12 @@ def send_referrers(client: Client, repository: str, layout: Path, whole: Content
         ) from None
 
 
-def _send(client: Client, repository: str, layout: Path, whole: Contents) -> None:
-    for one in planning.lacks(client, repository, list(whole.about.values())):
+def _send(client: Client, repository: str, layout: Path, whole: Contents, known: Known) -> None:
+    lacking = planning.lacks(client, repository, list(whole.about.values()))
+    for one in planning.mounted(client, repository, lacking, known):
         path = oci.checked_blob(layout, one)
         blobs.upload(client, repository, one["digest"], str(path), one["size"])
+    known.add(whole.about, repository)
     listed = [
         manifests.put(client, repository, one["digest"], one["mediaType"], oci.checked_blob(layout, one).read_bytes())
         for one in whole.referrers
