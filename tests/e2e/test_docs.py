@@ -17,7 +17,7 @@ from typing import Dict, Iterator, List
 import pytest
 
 from opam_oci.downloads.apt_sources import apt_mirrors
-from tests.support.checkout import ROOT, CommandFailed, Pants, tool
+from tests.support.checkout import ROOT, CommandFailed, Pants, make_clone, tool
 from tests.support.doc_commands import Block, DocError, Reader, read_blocks
 
 DOCS = ROOT / "docs"
@@ -53,11 +53,6 @@ def restore(directory: Path, files: Dict[Path, bytes]) -> None:
         if not (directory / path).exists() or (directory / path).read_bytes() != content:
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
             (directory / path).write_bytes(content)
-
-
-def make_wheel(pants: Pants) -> None:
-    """What the tutorial's second block does. Not by a daemon: nothing else here needs one with the Python backend."""
-    pants.run("--no-pantsd", "package", "//:wheel")
 
 
 @dataclass
@@ -112,13 +107,13 @@ def reader_env(top: Path) -> Dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def monorepo(pants: Pants) -> Iterator[Monorepo]:
-    make_wheel(pants)
+def monorepo() -> Iterator[Monorepo]:
     top = Path(tempfile.mkdtemp(prefix="opam-oci-docs-", dir="/var/tmp"))
     made = Monorepo(top / "monorepo", reader_env(top), 0, {})
     try:
-        # Pages copy from the checkout; a link of its own name would show them this machine's.
-        (top / "opam-oci-pants").symlink_to(ROOT)
+        # Pages copy from the checkout. A clone, as others use this one at the same time. What the tutorial's second block
+        # does, but for the daemon: nothing else here needs one with the Python backend.
+        Pants(make_clone(top / "opam-oci-pants"), options=["--no-pantsd"]).run("package", "//:wheel")
         reader = Reader(top, made.env)
         reader.follow(blocks_of(TUTORIAL))
         assert reader.directory == made.directory
