@@ -246,3 +246,101 @@ def test_links_out_of_the_image_lead_nowhere(image: Dict[str, Path], tmp_path: P
     assert status == 0 and secret.read_text() == "of the machine"
     for path in layer.rglob("*"):
         assert path.is_symlink() or not path.is_file() or b"of the machine" not in path.read_bytes()
+
+
+# -- bases that others made
+
+
+def empty(tree: Path) -> None:
+    """A base from scratch, as `join-image` makes it."""
+    shutil.rmtree(tree)
+    for name in ("dev", "proc", "tmp"):
+        (tree / name).mkdir(parents=True)
+
+
+def test_a_base_with_nothing_in_it(image: Dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    """No ldconfig is run, no gzip of its own packs; what its files lack is named with a way out that there is."""
+    empty(image["slim"])
+    status, _ = run(image, foreign_base=True)
+    message = capfd.readouterr().err
+    assert status == 1 and "is run by /bin/sh, which is not in the slim base: take a base that has what" in message
+    shutil.rmtree("in")
+    for name in ("script", "again"):
+        (image["root"] / SWITCH / "bin" / name).write_text("data")
+    status, layer = run(image, foreign_base=True)
+    assert status == 0
+    assert names(layer) == ["bin/again", "bin/script", "share/dep/data"]
+    assert (layer / "etc/passwd").read_text() == "opam:x:1000:1000:opam:/home/opam:/bin/bash\n"
+    assert not (layer / "etc/ld.so.cache").exists() and not (layer / "tmp").exists()
+
+
+def with_program(image: Dict[str, Path]) -> None:
+    shutil.copy(os.path.realpath(shutil.which("cat") or "/bin/cat"), image["root"] / SWITCH / "bin/program")
+
+
+def release(tree: Path, text: str) -> None:
+    (tree / "etc/os-release").write_text(text)
+
+
+DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_ID="13"\nVERSION_CODENAME=trixie\nID=debian\n'
+
+
+@pytest.mark.parametrize(
+    ("slim", "said"),
+    [
+        ("ID=debian\nVERSION_ID='12'\n", "debian 12"),
+        ("ID=alpine\nVERSION_ID=3.20.3\n", "alpine 3.20.3"),
+        ("", "of no distribution that it names"),
+    ],
+)
+def test_libraries_of_another_release(
+    image: Dict[str, Path], slim: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They have the names that programs ask for, and may lack what these were linked with."""
+    with_program(image)
+    release(image["base"], DEBIAN)
+    release(image["slim"], slim)
+    status, _ = run(image, foreign_base=True)
+    message = capfd.readouterr().err
+    text = f"/{SWITCH}/bin/program loads shared libraries, and was linked in debian 13; the slim base is {said}."
+    assert status == 1 and text in message
+    # What nobody loads may be left out, and all else is taken.
+    shutil.rmtree("in")
+    status, layer = run(image, foreign_base=True, keep=[f"!/{SWITCH}/bin/program"])
+    assert status == 0 and names(layer) == ["bin/again", "bin/script", "share/dep/data"]
+
+
+def test_libraries_of_the_same_release(image: Dict[str, Path]) -> None:
+    with_program(image)
+    release(image["base"], DEBIAN)
+    release(image["slim"], "NAME=x\nID=debian\nVERSION_ID=13\n")
+    status, layer = run(image, foreign_base=True)
+    assert status == 0 and "bin/program" in names(layer)
+
+
+def test_a_base_without_ldconfig(image: Dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    """Debian's dynamic linker looks into its own directories; it cannot be told of others."""
+    with_program(image)
+    conf = image["base"] / "etc/ld.so.conf.d/x.conf"
+    shutil.rmtree(image["slim"] / "etc/ld.so.conf.d")
+    (image["slim"] / "sbin/ldconfig").unlink()
+    status, layer = run(image, foreign_base=True)
+    assert status == 0 and "bin/program" in names(layer) and not (layer / "etc/ld.so.cache").exists()
+    # A library that only ld.so.conf finds.
+    shutil.rmtree("in")
+    for name in ("base", "slim"):
+        for found in [path for path in image[name].rglob("libc.so.6") if not path.is_dir()]:
+            target = image[name] / "opt/libs" / "libc.so.6"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(os.fspath(found), target)
+    conf.write_text(conf.read_text() + "/opt/libs\n")
+    status, _ = run(image, foreign_base=True)
+    message = capfd.readouterr().err
+    assert status == 1 and "where a dynamic linker looks without ldconfig, which the slim base lacks" in message
+
+
+def test_a_user_opam_of_its_own(image: Dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    (image["slim"] / "etc/passwd").write_text("opam:x:1001:1001::/home/opam:/bin/sh\n")
+    status, _ = run(image, foreign_base=True)
+    message = capfd.readouterr().err
+    assert status == 1 and "the slim base has a user opam of its own, with the number '1001'" in message

@@ -39,6 +39,7 @@ WHOLE = {
     "exporting/swap.py": "as export.py",
     "exporting/host.py": "this machine's own libraries and programs",
     "looking/": "blobs, and files of the process",
+    "importing/": "layouts, blobs and tars; what is joined goes to the store's own directories",
     "oci/": "layouts",
     "locking/": "the network's and the process's files, but for the modules of VIEWS",
     "layer/description.py": "layer directories: what a process wrote",
@@ -105,6 +106,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/move_to_store.py", "_drop_xattrs"): ({"os.removexattr"}, "follow_symlinks=False"),
     ("layer/move_to_store.py", "_xattr_names"): ({"os.listxattr"}, "follow_symlinks=False"),
     ("layer/make.py", "make_layer"): ({".write_bytes"}, "the log, a file of the process"),
+    ("imaging/slim_layer.py", "make_slim_layer"): ({".write_bytes"}, "as make_layer's"),
     ("layer/make.py", "write_blob"): ({"open", ".mkdir", "os.replace"}, "the blob, a file of the process"),
     ("layer/make.py", "write_description"): ({"write_json"}, "layer.json, a file of the process"),
     ("exporting/tree.py", "finish"): (

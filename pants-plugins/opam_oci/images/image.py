@@ -11,18 +11,17 @@ from pants.engine.fs import CreateDigest, Digest, DigestSubset, FileContent, Fil
 from pants.util.logging import LogLevel
 
 from opam_oci.field_sets import OciPackageImageFieldSet
-from opam_oci.images.config import CREATED, OCI_ARCHITECTURES, image_config
-from opam_oci.images.environment import Variables
+from opam_oci.images.config import CREATED, image_config
 from opam_oci.images.image_texts import HistoryEntry
 from opam_oci.images.manifest import ImageContent, write_image
 from opam_oci.images.packed_layer import packing_of
 from opam_oci.images.parts import ImageParts, ImagePartsRequest, build_image_parts
 from opam_oci.images.sbom import sbom_content
-from opam_oci.images.stack import flattened, full_stack, packed, runtime_stack
+from opam_oci.images.stack import Stack, flattened, full_stack, packed, runtime_stack
+from opam_oci.layers.base_image import OCI_ARCHITECTURES
 from opam_oci.pants_engine.calls import create_digest, digest_subset_to_digest, merge_digests
 from opam_oci.pants_engine.digests import file_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
-from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import Layer, LayerError, blob_path, check_blobs
 
 
@@ -75,10 +74,9 @@ def check_layout(blobs: Mapping[str, FileEntry], layers: Iterable[Layer], image:
 async def image_content(
     request: ImageRequest,
     parts: ImageParts,
-    base_lock: DebianLock,
+    stack: Stack,
     layers: tuple[Layer, ...],
     history: tuple[HistoryEntry, ...],
-    variables: Variables,
 ) -> ImageContent:
     """What the manifest is made from. Raises InvalidFieldException, LayerError."""
     field_set = request.field_set
@@ -86,13 +84,13 @@ async def image_content(
     sbom = None
     if field_set.sbom.value != "none" and not request.for_docker:
         attach = field_set.sbom.value == "attached"
-        sbom = await sbom_content(parts, base_lock, layers, attach=attach, runtime=field_set.runtime.value)
+        sbom = await sbom_content(parts, stack.base, layers, attach=attach, runtime=field_set.runtime.value)
     return ImageContent(
         layers=layers,
         history=history,
         architecture=OCI_ARCHITECTURES.get(architecture, architecture),
         os="linux",
-        config=image_config(field_set, variables),
+        config=image_config(field_set, stack.variables),
         created=CREATED,
         annotations=dict(field_set.annotations.value or {}),
         ref_name="latest",
@@ -143,9 +141,8 @@ async def make_image(request: ImageRequest) -> OciImage:
         layers: tuple[Layer, ...] = (flat,)
         history: tuple[HistoryEntry, ...] = (flat_history,)
     else:
-        layers = await packed(stack, parts.ground.base, compression, level)
-        history = tuple(entry.history for entry in stack.entries)
-    content = await image_content(request, parts, stack.base_lock, layers, history, stack.variables)
+        layers, history = await packed(stack, parts.ground.base, compression, level, for_docker=request.for_docker)
+    content = await image_content(request, parts, stack, layers, history)
     return await assemble(field_set.address, content)
 
 

@@ -88,6 +88,23 @@ def components_of(packages: Iterable[OpamFacts], debs: Iterable[DebFacts], suite
     return (*(_opam(package, names) for package in packages), *(by_version[key] for key in sorted(by_version)))
 
 
+def base_component(target: str, repository: str, manifest: str) -> Component:
+    """An image that others made, by its manifest's digest. `repository`: HOST/PATH, "" where it is of no registry; then it is
+    called as its target."""
+    name = repository.rpartition("/")[2] or target
+    place = f"?repository_url={_part(repository)}" if repository else ""
+    return Component(
+        id="base-image",
+        name=name,
+        version=manifest,
+        purl=f"pkg:oci/{_part(name.lower())}@{_part(manifest)}{place}",
+        licenses=(),
+        homepage="",
+        sources=(("", manifest.partition(":")[2]),),
+        depends=(),
+    )
+
+
 def _opam(package: OpamFacts, names: Set[str]) -> Component:
     homepage = _readable(package.homepage)
     return Component(

@@ -11,7 +11,7 @@ from pants.engine.addresses import Address
 from pants.util.value_interpolation import InterpolationContext, InterpolationError
 
 from opam_oci.fields.publishing import OciImageRepositoriesField, OciImageTagsField
-from opam_oci.subsystems.oci_publish import Registry, RegistryOptionError
+from opam_oci.subsystems.oci_publish import Registry, RegistryOptionError, registry_access
 from opam_oci.target_types import OciPackageImageTarget
 
 LAYOUT = "oci:"
@@ -22,8 +22,6 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z")
 
 _HOST = re.compile(r"(?:localhost|\[[0-9a-fA-F:]+\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:\d))(?::\d+)?\Z")
-
-_LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?\Z")
 
 # What docker's own registry is called; images whose path has one part are in `library` there.
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
@@ -199,14 +197,13 @@ def _destination(naming: Naming, registry: Registry, path: str, source: Interpol
             tuple(dict.fromkeys(tags)),
             skipped=skipped,
         )
-    host = registry.address.partition("/")[0]
-    tls_verify = not _LOCAL_HOST.match(host) if registry.tls_verify is None else registry.tls_verify
+    access = registry_access(registry, naming.build_root)
     return Destination(
         "",
         f"{registry.address.rstrip('/')}/{repository}",
         tuple(dict.fromkeys(tags)),
-        tls_verify or bool(registry.cert_dir and registry.tls_verify is None),
-        os.path.join(naming.build_root, os.path.expanduser(registry.cert_dir)) if registry.cert_dir else "",
+        access.tls_verify,
+        access.cert_dir,
         skipped,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from typing import Any, Mapping
 
@@ -35,6 +37,27 @@ class Registry:
     def origin(self) -> str:
         """The section of pants.toml that defines the registry."""
         return f"[oci-publish.registries.{self.alias}]"
+
+
+@dataclass(frozen=True)
+class RegistryAccess:
+    """How a registry is spoken to. `cert_dir`: an absolute directory, or ""."""
+
+    tls_verify: bool
+    cert_dir: str
+
+
+_LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?\Z")
+
+
+def registry_access(registry: Registry, build_root: str) -> RegistryAccess:
+    """What an entry says, or what holds for its host where it does not."""
+    host = registry.address.partition("/")[0]
+    tls_verify = not _LOCAL_HOST.match(host) if registry.tls_verify is None else registry.tls_verify
+    return RegistryAccess(
+        tls_verify or bool(registry.cert_dir and registry.tls_verify is None),
+        os.path.join(build_root, os.path.expanduser(registry.cert_dir)) if registry.cert_dir else "",
+    )
 
 
 _KINDS: Mapping[str, type] = {
@@ -160,3 +183,11 @@ class OciPublishSubsystem(Subsystem):
     def registries(self) -> FrozenDict[str, Registry]:
         """The registries by alias. Raises RegistryOptionError."""
         return read_registries(self._registries)
+
+    def access_of(self, place: str, build_root: str) -> RegistryAccess:
+        """How the registry of HOST[:PORT]/PATH is spoken to: as the entry says whose address is the longest that it begins with,
+        or for want of that an entry of the same host. Raises RegistryOptionError."""
+        host = place.partition("/")[0]
+        entries = [one for _, one in sorted(self.registries.items()) if one.address.partition("/")[0] == host]
+        entries.sort(key=lambda one: len(one.address) if f"{place}/".startswith(f"{one.address.rstrip('/')}/") else 0)
+        return registry_access(entries[-1] if entries else Registry(host), build_root)

@@ -9,17 +9,27 @@ from typing import List, Optional, Sequence
 
 from opam_sandbox.elf import Elf
 from opam_sandbox.imaging.bytecode import Bytecode
-from opam_sandbox.imaging.search import Search
+from opam_sandbox.imaging.search import WAY_OUT, Search
 from opam_sandbox.imaging.selection import SWITCH
 from opam_sandbox.sandbox import view_files
 
 _CONFIGURATION = "ld.conf"
+_DEFAULT = ("lib", "usr/lib", "lib64", "usr/lib64")
+# Where Debian's looks besides.
+_BUILT_IN = re.compile(r"(?:usr/)?lib/[a-z0-9_]+-linux-[a-z0-9]+\Z")
 # Where packages have their primitives: last, for programs that a script gives another CAML_LD_LIBRARY_PATH.
 _PRIMITIVES = tuple(f"{SWITCH}/lib/{part}" for part in ("stublibs", "ocaml/stublibs", "ocaml"))
 
 
 def follow_elf(search: Search, path: str, elf: Elf) -> None:
     """Take the libraries that the ELF file at `path` needs."""
+    if (elf.interpreter or elf.needed) and search.base.other_release[0]:
+        here, built = search.base.other_release
+        search.problem(
+            f"/{path} loads shared libraries, and was linked in {built}; the slim base is {here}. Link it statically, take a "
+            f"base of that release, or, {WAY_OUT}"
+        )
+        return
     if elf.interpreter and not search.has(elf.interpreter):
         search.problem(f"/{path} needs the dynamic linker {elf.interpreter}, which the slim base lacks")
     origin = "/" + os.path.dirname(path)
@@ -33,8 +43,13 @@ def follow_elf(search: Search, path: str, elf: Elf) -> None:
         if "/" in name:
             slim = full = [os.path.dirname(name)]
         else:
+            directories = linker_directories(search.full)
             slim = [*own, *linker_directories(search.slim)]
-            full = [*own, *linker_directories(search.full)]
+            full = [*own, *directories]
+            if not search.base.has_ldconfig:
+                # Nobody tells the dynamic linker of other places: that of the release looks where it always does.
+                built_in = [place for place in directories if place in _DEFAULT or _BUILT_IN.match(place)]
+                slim, full = [*slim, *built_in], [*own, *built_in]
         _follow(search, path, name, slim, full, needed=name in elf.needed)
 
 
@@ -80,15 +95,20 @@ def _standard_library(search: Search) -> str:
 def _take(search: Search, path: str, name: str, there: Optional[str]) -> None:
     """`name`: of a library that the file at `path` needs; `there`: where it is in the full image."""
     if there is None:
-        search.problem(f"/{path} needs the library {name}, which is not in the full image either")
+        where = (
+            ""
+            if search.base.has_ldconfig
+            else " where a dynamic linker looks without ldconfig, which the slim base lacks"
+        )
+        search.problem(f"/{path} needs the library {name}, which is not in the full image either{where}")
         return
     real = view_files.resolve(search.full, there) or there
     if real in search.selection.of_packages:
         search.selection.take(there)
     else:
         search.problem(
-            f"/{path} needs the library {name}, which is not in the slim base: add {search.owners.describe(real)} to its "
-            "`packages`"
+            f"/{path} needs the library {name}, which is not in the slim base: "
+            f"{search.base.remedy(search.owners.describe(real))}"
         )
 
 
@@ -101,7 +121,7 @@ def linker_directories(root: Path) -> List[str]:
             line = line.partition("#")[0].strip()
             if line.startswith("/"):
                 found.append(line.strip("/"))
-    return [*found, "lib", "usr/lib", "lib64", "usr/lib64"]
+    return [*found, *_DEFAULT]
 
 
 def _primitive_directories(root: Path, standard: str) -> List[str]:
