@@ -15,6 +15,7 @@ from opam_oci.fields.image import (
     OciImageMaxLayersField,
     OciImageOverlappingFilesField,
     OciImagePackagesField,
+    OciImageProvenanceField,
     OciImageSbomField,
     OciImageSharedWithField,
 )
@@ -58,6 +59,7 @@ class OciPackageImageFieldSet(PackageFieldSet):
     compression_level: OciImageCompressionLevelField
     format: OciImageFormatField
     sbom: OciImageSbomField
+    provenance: OciImageProvenanceField
     runtime: OciImageRuntimeField
     runtime_base: OciImageRuntimeBaseField
     runtime_keep: OciImageRuntimeKeepField

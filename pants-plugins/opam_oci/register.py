@@ -13,6 +13,8 @@ from opam_oci import (
     target_types_projects_rules,
     target_types_rules,
 )
+from opam_oci.ci import checks as ci_checks
+from opam_oci.documenting import docs, selection
 from opam_oci.downloads import debian_mirrors, fetch
 from opam_oci.entering import environment
 from opam_oci.exporting import switch
@@ -21,7 +23,10 @@ from opam_oci.goals import (
     generate_lockfiles,
     kept_output,
     known_lockfiles,
+    oci_diff,
+    oci_report,
     opam_cache,
+    opam_ci,
     opam_exec,
     opam_health,
     opam_list,
@@ -29,6 +34,7 @@ from opam_oci.goals import (
     opam_revdeps,
     opam_shell,
     opam_which,
+    package_docs,
     package_image,
     package_image_index,
     package_image_layout,
@@ -41,7 +47,7 @@ from opam_oci.goals import (
 )
 from opam_oci.health import clock, node, plan
 from opam_oci.host import checks, programs
-from opam_oci.images import image, packed_layer, parts, runtime_layer, stored_files
+from opam_oci.images import image, packed_layer, parts, plugin_files, runtime_layer, stored_files
 from opam_oci.layers import base, base_image, build_logs, build_plan, cached_build, contents, foundation, package
 from opam_oci.linting import opam_files
 from opam_oci.locking import (
@@ -53,7 +59,7 @@ from opam_oci.locking import (
     solver_layer,
 )
 from opam_oci.projects import sources
-from opam_oci.publishing import claims, image_layout, naming
+from opam_oci.publishing import claims, image_layout, naming, registry_plan
 from opam_oci.resolves import (
     base_images,
     debian_rootfs,
@@ -66,7 +72,7 @@ from opam_oci.resolves import (
     targets,
 )
 from opam_oci.run_end import dist_links, full_disks, store_size, trace
-from opam_oci.sandbox import asked, on_demand, tool
+from opam_oci.sandbox import asked, look, on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
 from opam_oci.target_types_projects import PROJECT_TARGET_TYPES
@@ -76,18 +82,20 @@ from opam_oci.testing import prepare, run_tests
 _MODULES: tuple[ModuleType, ...] = (
     *(target_types_rules, target_types_dependencies, target_types_files_rules, target_types_projects_rules),
     *(debian_mirrors, fetch),
-    *(opam_cache, opam_exec, opam_log, opam_shell, opam_which),
+    *(opam_cache, opam_ci, opam_exec, opam_log, opam_shell, opam_which),
     *(export, generate_lockfiles, known_lockfiles, kept_output),
-    *(package_image, package_image_index, package_image_layout),
+    *(package_docs, package_image, package_image_index, package_image_layout),
     *(opam_health, opam_list, opam_revdeps),
+    *(oci_diff, oci_report),
     *(publish, repl, run_image, run_program, tailor, unpublish),
     *(environment, switch),
+    *(docs, selection),
     *(clock, node, plan),
     *(checks, programs),
-    *(image, packed_layer, parts, runtime_layer, stored_files),
+    *(image, packed_layer, parts, plugin_files, runtime_layer, stored_files),
     *(base, base_image, build_logs, build_plan, cached_build, contents, foundation, package),
     *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer),
-    *(claims, image_layout, naming),
+    *(claims, image_layout, naming, registry_plan),
     *(sources,),
     *(
         base_images,
@@ -101,8 +109,8 @@ _MODULES: tuple[ModuleType, ...] = (
         targets,
     ),
     *(dist_links, full_disks, store_size, trace),
-    *(asked, on_demand, tool),
-    *(opam_files, prepare, run_tests),
+    *(asked, look, on_demand, tool),
+    *(ci_checks, opam_files, prepare, run_tests),
 )
 
 

@@ -15,6 +15,13 @@ from opam_oci.fields.debian import (
     DebianRootfsDependenciesField,
     DebianSuiteField,
 )
+from opam_oci.fields.docs import (
+    OpamDocsDependenciesField,
+    OpamDocsOdocField,
+    OpamDocsPackagesField,
+    OpamDocsTitleField,
+    OpamDocsWithDependenciesField,
+)
 from opam_oci.fields.health import (
     OpamHealthBaseField,
     OpamHealthCompilersField,
@@ -38,6 +45,7 @@ from opam_oci.fields.image import (
     OciImageMaxLayersField,
     OciImageOverlappingFilesField,
     OciImagePackagesField,
+    OciImageProvenanceField,
     OciImageSbomField,
     OciImageSharedWithField,
 )
@@ -222,6 +230,7 @@ class OciPackageImageTarget(Target):
         OciImageCompressionLevelField,
         OciImageFormatField,
         OciImageSbomField,
+        OciImageProvenanceField,
         OciImageRuntimeField,
         OciImageRuntimeBaseField,
         OciImageRuntimeKeepField,
@@ -282,6 +291,28 @@ class OciImageIndexTarget(Target):
     )
 
 
+class OpamDocsTarget(Target):
+    alias = "opam_docs"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        OpamDocsDependenciesField,
+        OpamDocsPackagesField,
+        OpamDocsOdocField,
+        OpamDocsWithDependenciesField,
+        OpamDocsTitleField,
+        OutputPathField,
+    )
+    help = help_text(
+        f"""
+        HTML of what opam packages say about their modules, made by odoc out of what they installed.
+
+        `{bin_name()} package` writes a directory: its index.html lists the packages and finds names of modules, values and types,
+        and what packages say of each other's modules leads there. It needs no server and no network: open index.html in a
+        browser.
+        """
+    )
+
+
 class OpamHealthCheckTarget(Target):
     alias = "opam_health_check"
     core_fields = (
@@ -309,6 +340,7 @@ class OpamHealthCheckTarget(Target):
 
 
 TARGET_TYPES = (
+    OpamDocsTarget,
     OpamHealthCheckTarget,
     OpamRequirementTarget,
     OpamPackagesTarget,

@@ -34,9 +34,9 @@ from opam_oci.target_types_files import OPAM_LOCKFILE, addresses_of_lockfile
 OVERRIDDEN = frozenset(("description", "tags", OpamSkipLockedTestsField.alias, OpamTestTimeoutField.alias))
 
 
-# Goals that look at all targets, and need no lockfile: `generate-lockfiles` is about to write it, for the others BUILD files
-# are all that counts.
-WITHOUT_LOCKFILES = (GenerateLockfilesSubsystem.name, TailorSubsystem.name, UpdateBuildFilesSubsystem.name)
+# Goals that look at all targets, and need no lockfile: `generate-lockfiles` is about to write it, `opam-ci` reports what is wrong
+# with one and goes on with the others, for the rest BUILD files are all that counts.
+WITHOUT_LOCKFILES = (GenerateLockfilesSubsystem.name, TailorSubsystem.name, UpdateBuildFilesSubsystem.name, "opam-ci")
 
 
 class GenerateOpamPackages(GenerateTargetsRequest):

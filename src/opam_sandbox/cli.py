@@ -6,7 +6,7 @@ import gc
 import importlib
 import os
 import sys
-from typing import Any, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional
 
 from opam_sandbox import inherited, machine_errors
 from opam_sandbox.errors import RequestError, ToolError
@@ -39,7 +39,7 @@ def run(description: str, commands: Mapping[str, Command], arguments: Optional[L
     """Call `run(request, number of jobs)` of a command's module. Returns the exit status.
 
     The module is imported now and not before: a small package's build does not wait for the modules of other commands.
-    An error is one message on standard error: status 2 for a request that makes no sense, 1 for anything else.
+    Errors are as `answered` has them.
     """
     if os.environ.get(ONLY_LOOK):
         return NOT_KNOWN
@@ -47,7 +47,8 @@ def run(description: str, commands: Mapping[str, Command], arguments: Optional[L
     options = _parse(description, commands, sys.argv[1:] if arguments is None else arguments)
     command = commands[options.command]
     machine_errors.allow_usual_files()
-    try:
+
+    def answer() -> int:
         request = read_request(options.request, command.request, options.sha256)
         module = importlib.import_module(command.module)
         if not gc.isenabled():  # see `start`
@@ -55,19 +56,30 @@ def run(description: str, commands: Mapping[str, Command], arguments: Optional[L
             gc.freeze()
             gc.enable()
         result: int = module.run(request, options.jobs or len(os.sched_getaffinity(0)))
+        return result
+
+    return answered(answer)
+
+
+def answered(answer: Callable[[], int]) -> int:
+    """What `answer` returns. An error of it is one message on standard error, and the exit status: 2 for a request that makes
+    no sense, 1 for anything else. Raises what is nobody's fault but the tool's."""
+    try:
+        return answer()
     except RequestError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _said(str(error), 2)
     except ToolError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _said(str(error), 1)
     except Exception as error:
         text = machine_errors.explained(error)
         if text is None:
             raise
-        print(f"error: {text}", file=sys.stderr)
-        return 1
-    return result
+        return _said(str(text), 1)
+
+
+def _said(error: str, status: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return status
 
 
 def _parse(description: str, commands: Mapping[str, Command], arguments: List[str]) -> _Options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable
+from typing import Iterable, Mapping
 from urllib.parse import unquote
 
 # Up to the last `@` of the authority: whoever forgets to encode one in a password shows none of it.
@@ -41,3 +41,8 @@ def hide(text: str, known: Iterable[str]) -> str:
         if len(value) >= _SHORTEST:
             text = text.replace(value, "***")
     return without_password(text)
+
+
+def hide_proxies(text: str, env: Mapping[str, str]) -> str:
+    """The same, where known are those of an environment's proxies: programs show an address whole that they cannot read."""
+    return hide(text, filter(None, (userinfo(value) for name, value in env.items() if name.lower().endswith("_proxy"))))

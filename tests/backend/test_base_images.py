@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List
+from typing import Dict, List
 
 import pytest
 from pants.engine.addresses import Address
 from pants.testutil.rule_runner import RuleRunner
 
-from opam_oci.subsystems.oci_publish import OciPublishSubsystem, RegistryAccess
+from opam_oci.subsystems.oci_publish import Registry, registry_of, tls_of
+from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, image, project
 from tests.backend.test_images import blob_of, build, config, failure, manifest, names
 
@@ -61,6 +62,9 @@ def test_layers_are_kept_as_they_are(rule_runner: RuleRunner) -> None:
     assert (part["name"], part["versionInfo"]) == ("base", "sha256:" + "a" * 64)
     purl = f"pkg:oci/base@sha256:{'a' * 64}?repository_url=registry.example.org%2Fteam%2Fbase"
     assert part["externalRefs"][0]["referenceLocator"] == purl
+    predicate = json.loads(files["images/image.provenance.json"])["predicate"]["buildDefinition"]
+    [made_of] = [one for one in predicate["resolvedDependencies"] if one["name"] == "base image"]
+    assert made_of == {"name": "base image", "digest": {"sha256": "a" * 64}, "uri": purl}
 
 
 def test_the_runtime_layer_is_made_over_all_of_them(rule_runner: RuleRunner) -> None:
@@ -78,6 +82,7 @@ def test_from_scratch(rule_runner: RuleRunner) -> None:
     assert names(files) == ["runtime"]
     assert len(config(files)["rootfs"]["diff_ids"]) == len(config(files)["history"]) == 1
     assert b"SPDXRef-base-image" not in files["images/image.spdx.json"]
+    assert b"base image" not in files["images/image.provenance.json"]
 
 
 def test_flat_and_for_docker(rule_runner: RuleRunner) -> None:
@@ -127,21 +132,26 @@ def test_bases_that_do_not_fit(rule_runner: RuleRunner) -> None:
     assert "Packages run only on the base that they were built in" in failure(rule_runner, "built")
 
 
+def test_packages_are_not_built_in_one(rule_runner: RuleRunner) -> None:
+    """Whatever is in it: a depext's .debs, or apks, or rpms, would have to be locked for it."""
+    write(rule_runner, base("b", image=PLACE, digest=DIGEST) + image("a"))
+    rule_runner.set_options([*OPTIONS, "--opam-resolves-to-base={'default': '//images:b'}"])
+    said = failure(rule_runner)
+    assert "`[opam].resolves_to_base` names images:b, which is an `oci_base_image`" in said
+    assert "their depexts can be locked for a `debian_rootfs` only" in said
+
+
 def test_how_registries_are_spoken_to() -> None:
-    class Options(OciPublishSubsystem):
-        def __init__(self, **entries: Dict[str, Any]) -> None:
-            self._entries = entries
+    entries = {
+        "one": Registry("registry.example.org", tls_verify=False),
+        "two": Registry("registry.example.org/team", cert_dir="certs"),
+    }
 
-        @property
-        def _registries(self) -> Any:  # type: ignore[override]
-            return self._entries
+    def access(place: str) -> "tuple[bool, str]":
+        return tls_of(registry_of(place, entries), "/root")
 
-    options = Options(
-        one={"address": "registry.example.org", "tls_verify": False},
-        two={"address": "registry.example.org/team", "cert_dir": "certs"},
-    )
-    assert options.access_of("registry.example.org/other/x", "/root") == RegistryAccess(False, "")
-    assert options.access_of("registry.example.org/team/x", "/root") == RegistryAccess(True, "/root/certs")
-    assert options.access_of("registry.example.org/teams/x", "/root") == RegistryAccess(False, "")
-    assert options.access_of("127.0.0.1:5000/x", "/root") == RegistryAccess(False, "")
-    assert options.access_of("example.org/x", "/root") == RegistryAccess(True, "")
+    assert access("registry.example.org/other/x") == (False, "")
+    assert access("registry.example.org/team/x") == (True, "/root/certs")
+    assert access("registry.example.org/teams/x") == (False, "")
+    assert access("127.0.0.1:5000/x") == (False, "")
+    assert access("example.org/x") == (True, "")

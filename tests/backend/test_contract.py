@@ -14,6 +14,8 @@ import pytest
 
 from opam_sandbox import inherited
 from opam_sandbox.building import cli as building
+from opam_sandbox.comparing import cli as comparing
+from opam_sandbox.documenting import cli as documenting
 from opam_sandbox.entering import cli as entering
 from opam_sandbox.exporting import cli as exporting
 from opam_sandbox.imaging import cli as imaging
@@ -31,11 +33,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
 COMMANDS = {
     command: part
-    for part in (building, entering, exporting, imaging, importing, linting, locking, looking)
+    for part in (building, comparing, documenting, entering, exporting, imaging, importing, linting, locking, looking)
     for command in part.COMMANDS
 }
 
-_PARTS = ("building", "entering", "exporting", "imaging", "importing", "linting", "locking", "looking")
+_PARTS = (
+    *("building", "comparing", "documenting", "entering", "exporting"),
+    *("imaging", "importing", "linting", "locking", "looking"),
+)
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
 EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
@@ -109,6 +114,15 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "check_host": True,
         }
     ],
+    "document": [
+        {
+            "store": "store",
+            "layers": ["in/base", "in/package", "in/state"],
+            "title": "OCaml packages",
+            "packages": [{"name": "lwt", "version": "5.6.1", "synopsis": "Promises", "layer": "in/package"}],
+            "base_library": "",
+        }
+    ],
     "state": [
         {
             "store": "store",
@@ -118,7 +132,10 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "overlapping_files": ["/etc/*"],
         },
     ],
-    "repack": [{"store": "store", "layers": ["in/base", "in/package"], "compression": "zstd", "level": 3}],
+    "repack": [
+        {"store": "store", "layers": ["in/base", "in/package"], "compression": compression, "level": 3}
+        for compression in ("zstd", "zstd:chunked")
+    ],
     "merge": [
         {"store": "store", "layers": ["in/base", "in/package"], "compression": "gzip", "level": 0, "name": "n", **whole}
         for whole in ({"whole": True, "packer": "in/package"}, {"whole": False})
@@ -283,6 +300,27 @@ REQUESTS["enter"] = [
         "network": False,
     }
 ]
+_IMAGES: List[Dict[str, Any]] = [
+    {"name": "oci:x", "reference": reference, "others": others}
+    for others in ([], [{"name": "lwt", "media_type": "x", "digest": "sha256:1", "diff_id": "sha256:2"}])
+    for reference in (
+        {"kind": "layout", "path": "/nowhere", "wanted": ""},
+        {"kind": "registry", "source": "docker://x/y:1", "skopeo": "/nowhere", "tls_verify": True, "cert_dir": ""},
+    )
+]
+REQUESTS["describe"] = [
+    {"name": "x", "reference": image["reference"], "os": "linux", "architecture": "amd64", "output": "found.json"}
+    for image in _IMAGES[:2]
+]
+REQUESTS["compare-files"] = [
+    {
+        "first": first,
+        "second": second,
+        "layers": [{"first": first["others"], "second": []}],
+        "output": "found.json",
+    }
+    for first, second in zip(_IMAGES, reversed(_IMAGES))
+]
 CASES = [(command, number) for command, requests in REQUESTS.items() for number, _ in enumerate(requests)]
 
 
@@ -299,6 +337,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path("in", kind).mkdir(parents=True)
         for name in ("blobs", "layer.json"):
             os.rename(name, f"in/{kind}/{name}")
+    assert fake("state", REQUESTS["state"][0]).returncode == 0
+    Path("in/state").mkdir()
+    for name in ("blobs", "layer.json"):
+        os.rename(name, f"in/state/{name}")
     return tmp_path
 
 

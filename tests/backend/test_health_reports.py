@@ -21,13 +21,15 @@ from pants.util.frozendict import FrozenDict
 from opam_oci.health import results_json
 from opam_oci.health.compare import compare
 from opam_oci.health.facts import rank_failures
-from opam_oci.health.log_text import clean, end_of, one_line
-from opam_oci.health.markdown import LIMIT, code, write_markdown
+from opam_oci.health.markdown import write_markdown
 from opam_oci.health.paths import safe
 from opam_oci.health.read_results import ResultsError, read_results
 from opam_oci.health.reports import write_reports
 from opam_oci.health.results import HealthReport, Status
 from opam_oci.health.summary import summary
+from opam_oci.pages.markdown_page import LIMIT
+from opam_oci.pages.markdown_text import code
+from opam_oci.pages.plain_text import clean, end_of, one_line
 from tests.backend.health_reports import large, package, report, root, small, unsolved
 
 SCHEMA = Path(results_json.__file__).with_name("results.schema.json")

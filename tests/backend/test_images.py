@@ -165,10 +165,25 @@ def test_compression(rule_runner: RuleRunner) -> None:
     assert not any(b'"repack"' in content for content in plain.values())
 
 
+@pytest.mark.parametrize("layers", ["per_package", "flat"])
+def test_annotations_of_chunked_layers(rule_runner: RuleRunner, layers: str) -> None:
+    """What a layer's description says of the blob stands in the manifest, beside what the manifest has of its own."""
+    chunked = image("p1", name="image", more=f'compression="zstd:chunked", compression_level=19, layers="{layers}"')
+    rule_runner.write_files(project(*MANY, image=chunked + image("p1", name="plain", more=f'layers="{layers}"')))
+    files, plain = build(rule_runner), build(rule_runner, "plain")
+    for layer, as_made in zip(manifest(files)["layers"], manifest(plain, "images/plain")["layers"]):
+        blob = blob_of(files, layer)
+        assert (blob["request"]["compression"], blob["request"]["level"]) == ("zstd:chunked", 19)
+        assert layer["annotations"] == {**as_made.get("annotations", {}), "chunked": blob["name"] or blob["kind"]}
+        assert "chunked" not in as_made.get("annotations", {})
+    assert len(manifest(files)["layers"]) == (1 if layers == "flat" else 5)
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
         ('compression="zstd", compression_level=20', "zstd takes 1 to 19"),
+        ('compression="zstd:chunked", compression_level=20', "zstd:chunked takes 1 to 19"),
         ('compression="none", compression_level=1', "none has no levels"),
         ("max_layers=3", "at least 4"),
         ('exposed_ports=["http"]', "exposed_ports"),
@@ -213,7 +228,7 @@ def test_sbom(rule_runner: RuleRunner) -> None:
         "relatedSpdxElement": "SPDXRef-opam-p0",
     }
     assert needs in spdx["relationships"]
-    image_entry, *attached = json.loads(files["images/image/index.json"])["manifests"]
+    image_entry, *attached, _ = json.loads(files["images/image/index.json"])["manifests"]
     assert spdx["packages"][0]["versionInfo"] == image_entry["digest"]
     documents = [blob_of(files, blob_of(files, one)["layers"][0]) for one in attached]
     assert documents == [spdx, json.loads(files["images/image.cdx.json"])]
@@ -280,7 +295,8 @@ def test_archives(rule_runner: RuleRunner, kind: str) -> None:
         assert list(archive["files"]) == [f"layout/blobs/{one['config'].replace(':', '/')}"]
     else:
         assert "layout/index.json" in archive["files"]
-        assert set(files) == {"images/image.tar", "images/image.cdx.json", "images/image.spdx.json"}
+        beside = {f"images/image.{document}.json" for document in ("cdx", "provenance", "spdx")}
+        assert set(files) == {"images/image.tar", *beside}
 
 
 LAYOUT = """
@@ -365,7 +381,7 @@ def test_index(rule_runner: RuleRunner) -> None:
     assert [one["platform"]["architecture"] for one in index["manifests"]] == ["amd64", "arm64"]
     for one in index["manifests"]:
         assert f"images/index/blobs/{one['digest'].replace(':', '/')}" in files
-    assert len(top) == 5  # and each image's SBOM, as two documents
+    assert len(top) == 7  # and each image's documents: its SBOM, as two, and its provenance
 
 
 def test_index_of_one_platform_twice(rule_runner: RuleRunner) -> None:

@@ -8,12 +8,15 @@ from typing import Sequence
 
 import pytest
 from pants.core.goals.package import BuiltPackage, Package
+from pants.core.goals.publish import Publish
 from pants.engine.addresses import Address
-from pants.engine.fs import Snapshot
+from pants.engine.fs import Digest, Snapshot
+from pants.engine.internals.scheduler import ExecutionError
 from pants.testutil.rule_runner import RuleRunner
 
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.goals import kept_output
+from opam_oci.goals import publish as goal_publish
 from opam_oci.goals.kept_output import packaged_specs, raw_specs
 from opam_oci.run_end.dist_record import Output
 from tests.backend.backend_runner import OPTIONS
@@ -40,6 +43,11 @@ from tests.backend.locktext import Pkg, image, project
 )
 def test_what_a_command_line_says(words: Sequence[str], expected: Sequence[str]) -> None:
     assert packaged_specs(["pants", *words], in_build_root=True) == tuple(expected)
+
+
+def test_what_a_command_line_publishes() -> None:
+    assert packaged_specs(["pants", "publish", "images:a"], in_build_root=True, goal="publish") == ("images:a",)
+    assert packaged_specs(["pants", "package", "images:a"], in_build_root=True, goal="publish") == ()
 
 
 def test_in_another_directory_paths_are_other_ones() -> None:
@@ -100,7 +108,7 @@ def test_what_only_the_goal_can_have_asked_for_is_left_alone(
 ) -> None:
     assert package(runner, *specs) == set()
     asked = {output.paths for output in record.asked}
-    assert ("images/one", "images/one.cdx.json", "images/one.spdx.json") in asked
+    assert ("images/one", *(f"images/one.{kind}.json" for kind in ("cdx", "provenance", "spdx"))) in asked
     assert {path for path, _ in record.asked[0].files} > set(record.asked[0].paths[1:])
 
 
@@ -125,3 +133,30 @@ def test_what_another_goal_asks_for_is_whole(runner: RuleRunner, record: Record)
     assert "images/one/index.json" in runner.request(Snapshot, [built.digest]).files
     assert [artifact.relpath for artifact in built.artifacts][0] == "images/one"
     assert record.asked == []
+
+
+def compared(runner: RuleRunner, monkeypatch: pytest.MonkeyPatch, *specs: str) -> "list[str]":
+    """What a run of `publish` reads and compares before it asks where the image goes to; then, what it hands out."""
+    names = []
+
+    async def noted(digest: Digest, name: str) -> Digest:
+        names.append(name)
+        return digest
+
+    for module in (kept_output, goal_publish):
+        monkeypatch.setattr(module, "verified", noted)
+    env = {"PATH": "/usr/bin:/bin", "PWD": runner.build_root}
+    # By then all that is published is known; what runs in the foreground wants a terminal, which a test has not.
+    with pytest.raises(ExecutionError, match="Destination Logging"):
+        runner.run_goal_rule(Publish, global_args=OPTIONS, args=specs, env=env)
+    return names
+
+
+def test_publish_compares_only_what_it_hands_out(
+    runner: RuleRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = image("lwt", name="one", more=f'repositories=["oci:{tmp_path}/layout"],')
+    runner.write_files({**project(Pkg("lwt"), image=images)})
+    assert compared(runner, monkeypatch, "//images:one") == ["image images:one"]
+    # The archive is not published, but another goal or plugin could ask for it: the image is compared for all.
+    assert compared(runner, monkeypatch, "//images:one", "//more:archive") == ["image images:one"] * 2

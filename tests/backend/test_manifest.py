@@ -95,7 +95,7 @@ def test_layout() -> None:
     assert titles == [None, None, {"org.opencontainers.image.title": "lwt.1"}, None]
     assert (texts.manifest, texts.config) == (descriptor["digest"], manifest["config"]["digest"])
     assert len([path for path in texts.layout if path.startswith("blobs/")]) == 2  # the layers' are not in it
-    assert texts.sbom == {}
+    assert texts.documents == {}
 
 
 def test_same_content_same_bytes() -> None:
@@ -138,13 +138,13 @@ def test_json_is_what_the_specification_says(tmp_path: Path) -> None:
         manifest = blob(texts, entry)
         assert manifest["subject"] == {key: index["manifests"][0][key] for key in ("mediaType", "digest", "size")}
         assert blob(texts, manifest["config"]) == {}
-        assert texts.layout[blob_path(manifest["layers"][0]["digest"])] == texts.sbom[f"sbom.{name}.json"]
+        assert texts.layout[blob_path(manifest["layers"][0]["digest"])] == texts.documents[f"sbom.{name}.json"]
     assert Layout(tmp_path).config["config"] == config
 
 
 def test_an_sbom_that_is_not_attached() -> None:
     texts = write_image(content(sbom=SbomContent("image", False, ())))
-    assert sorted(texts.sbom) == ["sbom.cdx.json", "sbom.spdx.json"]
+    assert sorted(texts.documents) == ["sbom.cdx.json", "sbom.spdx.json"]
     assert {path: texts.layout[path] for path in texts.layout} == dict(write_image(content()).layout)
 
 

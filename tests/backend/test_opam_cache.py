@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, Iterator
@@ -15,11 +17,23 @@ from pants.testutil.rule_runner import mock_console
 from opam_oci.goals.opam_cache import OpamCache
 from opam_oci.run_end.store_size import StorePruner
 from opam_sandbox.files import remove_tree
-from opam_sandbox.layer.store import FORMAT, Store
+from opam_sandbox.layer.store import FORMAT
 from tests.backend.backend_runner import OPTIONS, new_runner
+from tests.support.checkout import ROOT
 
 ROOTLESS = os.geteuid() != 0
 Run = Callable[..., "tuple[int, str, str]"]
+
+_FILL = """\
+import os, sys
+from pathlib import Path
+from opam_sandbox.layer.store import Store
+
+store = Store(Path(sys.argv[1]), sys.argv[2] == "1")
+for number in range(3):
+    path = store.put(f"{number:064x}", lambda target: (target / "f").write_bytes(b"x" * 100_000) and None)
+    os.utime(path.parent / "used", (1e9 + number, 1e9 + number))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +62,13 @@ def run(caches: Path) -> Iterator[Run]:
 def fill(caches: Path) -> Path:
     """A store of three layers of about 100 kB, last used in this order, by a process that has ended. Returns their directory."""
     remove_tree(caches / "opam_oci_layers")
-    child = os.fork()
-    if child == 0:
-        store = Store(caches / "opam_oci_layers", ROOTLESS)
-        for number in range(3):
-            path = store.put(f"{number:064x}", lambda target: (target / "f").write_bytes(b"x" * 100_000) and None)
-            os.utime(path.parent / "used", (1e9 + number, 1e9 + number))
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+    # Not a fork of this process: what the engine's threads hold at that moment would be held in the child for ever.
+    subprocess.run(
+        [sys.executable, "-c", _FILL, os.fspath(caches / "opam_oci_layers"), str(int(ROOTLESS))],
+        env={**os.environ, "PYTHONPATH": os.fspath(ROOT / "src")},
+        check=True,
+        timeout=60,
+    )
     return caches / "opam_oci_layers" / FORMAT / ("user" if ROOTLESS else "root") / "layers"
 
 

@@ -75,8 +75,12 @@ def test_layers_of_an_image(rule_runner: RuleRunner) -> None:
         ("package", "virtual"),
         ("state", "state"),
     ]
-    artifact, *sboms = built.artifacts
-    assert [one.relpath for one in sboms] == ["images/image.cdx.json", "images/image.spdx.json"]
+    artifact, *documents = built.artifacts
+    assert [one.relpath for one in documents] == [
+        "images/image.cdx.json",
+        "images/image.provenance.json",
+        "images/image.spdx.json",
+    ]
     assert artifact.relpath == "images/image"
     assert artifact.extra_log_lines[0].startswith("manifest sha256:")
     assert artifact.extra_log_lines[1].startswith("8 layers, ")

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Iterator, get_args, get_type_hints
 
 import pytest
+from pants.engine.addresses import Address, Addresses
+from pants.engine.fs import CreateDigest, FileContent
 from pants.engine.rules import TaskRule
 from pants.option.subsystem import Subsystem
 
@@ -244,3 +246,12 @@ def test_helpers_of_pants_rules_are_typed() -> None:
 
     for name in calls_by_type.__all__:
         assert get_args(get_type_hints(getattr(calls_by_type, name))["return"]), name
+
+
+def test_each_request_has_a_hash_of_its_own() -> None:
+    """With one hash for all, the engine takes as many comparisons as there are pairs of requests."""
+    digests = [CreateDigest([FileContent("request.json", str(number).encode())]) for number in range(100)]
+    addresses = [Addresses([Address("", target_name=str(number))]) for number in range(100)]
+    assert len({hash(one) for one in (*digests, *addresses)}) == 200
+    assert {*digests} == {*map(CreateDigest, digests)}
+    assert {*addresses} == {*map(Addresses, addresses)}

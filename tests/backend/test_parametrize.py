@@ -68,6 +68,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "output_path": ("x", "y"),
     "overlapping_files": ([], ["/x"]),
     "packages": (["3rdparty/opam:default#a"], ["3rdparty/opam:default#b"]),
+    "provenance": ("files", "none"),
     "repositories": (None, ["oci:x"]),
     "requirements": ([], ["a"]),
     "resolve": ("default", "other"),

@@ -62,6 +62,8 @@ def test_parts_are_apart() -> None:
     tool = runner.request(SandboxTool, [])
     parts = {
         "building": ("rootfs", "opam-root", "build", "test", "shell"),
+        "comparing": ("compare-files", "describe"),
+        "documenting": ("document",),
         "entering": ("enter",),
         "exporting": ("export",),
         "imaging": ("state", "repack", "merge", "runtime", "archive"),
@@ -69,7 +71,7 @@ def test_parts_are_apart() -> None:
         "linting": ("lint",),
         "locking": ("lock-debian", "lock-opam"),
         "looking": ("contents",),
-        "publishing": ("push", "run", "load", "add", "remove"),
+        "publishing": ("plan-push", "push", "run", "load", "add", "remove"),
     }
     for part, commands in parts.items():
         files = set(runner.request(Snapshot, [tool.parts[part]]).files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.goals.publish import PublishOciImageFieldSet, PublishOciImageRequest
 from opam_oci.goals.run_image import OciImageRunFieldSet
 from opam_sandbox.publishing.requests import PushRequest
+from opam_sandbox.registry import blobs, manifests
+from opam_sandbox.registry.client import Access, Client
 from opam_sandbox.request import check
 from opam_sandbox.running import requests as running
 from tests.backend.backend_runner import OPTIONS
 from tests.backend.locktext import Pkg, image, project
+from tests.support.registry import Registry
 
 pytestmark = pytest.mark.usefixtures("fake_tool")
 
@@ -35,6 +39,8 @@ def programs(tmp_path: Path) -> Path:
     """A PATH with programs that say their version."""
     for name, version in (("skopeo", "skopeo version 1.9.3"), ("runc", "runc version 1.1.5"), ("docker", "20.10")):
         program(tmp_path / name, version)
+    # Sends skopeo elsewhere, perhaps: so no registry is asked what it has.
+    (tmp_path / "registries.conf").write_text('[[registry]]\nprefix = "*.example.org"\nlocation = "127.0.0.1:9"\n')
     return tmp_path
 
 
@@ -45,6 +51,7 @@ def program(path: Path, version: str) -> None:
 
 def set_up(runner: RuleRunner, programs: Path, fields: str, *options: str, **env: str) -> Address:
     runner.write_files(project(Pkg("lwt", version="5.6.1"), image=image("lwt", more=fields)))
+    env = {"CONTAINERS_REGISTRIES_CONF": str(programs / "registries.conf"), **env}
     runner.set_options([*OPTIONS, *options], env={"PATH": str(programs), **env})
     return Address("images", target_name="image")
 
@@ -62,6 +69,20 @@ def request_of(runner: RuleRunner, found: PublishPackages) -> Any:
     values = json.loads(file.content)
     check(values, PushRequest, "the request")  # as the tool does
     return values
+
+
+def files_of(runner: RuleRunner, found: PublishPackages) -> dict[str, bytes]:
+    """The files of the image that a process is given."""
+    assert found.process is not None
+    image = found.process.process.immutable_input_digests["image"]
+    return {file.path: file.content for file in runner.request(DigestContents, [image])}
+
+
+def layout_files(runner: RuleRunner, address: Address) -> dict[str, bytes]:
+    built = runner.request(BuiltPackage, [OciPackageImageFieldSet.create(runner.get_target(address))])
+    files = runner.request(DigestContents, [built.digest])
+    top = "images/image/"
+    return {file.path[len(top) :]: file.content for file in files if file.path.startswith(top)}
 
 
 def manifest_digest(runner: RuleRunner, address: Address) -> str:
@@ -96,7 +117,15 @@ def test_places(rule_runner: RuleRunner, programs: Path) -> None:
         "cert_dir": "/certs",
         "skopeo": str(programs / "skopeo"),
         "retries": 2,
+        "known": f"{rule_runner.build_root}/.pants.d/opam-oci/registries",
+        "current": False,
+        "there": [],
+        "requests": 0,
+        "unplanned": f"{programs}/registries.conf may lead skopeo elsewhere than to r.example.org (it has an entry with "
+        "`prefix`)",
     }
+    # So skopeo gets all that there is.
+    assert files_of(rule_runner, first) == layout_files(rule_runner, address)
     assert first.process is not None and layout.process is not None
     assert first.process.process.env["REGISTRY_AUTH_FILE"] == f"{rule_runner.build_root}/auth.json"
     assert layout.names == ("oci:/srv/images:image:5.6.1", "oci:/srv/images:image:latest")
@@ -121,6 +150,72 @@ def test_credentials_are_passed_on_and_not_shown(rule_runner: RuleRunner, progra
     # What Pants logs at the level debug, and writes for --publish-output.
     assert SECRET not in f"{found.process}{found}{found.get_output_data()}"
     assert SECRET not in json.dumps(request_of(rule_runner, found)) + " ".join(found.process.process.argv)
+
+
+def send(client: Client, files: dict[str, bytes], work: Path, digest: str) -> None:
+    """A blob of a layout, into the repository `image`."""
+    path = f"blobs/sha256/{digest.partition(':')[2]}"
+    (work / "blob").write_bytes(files[path])
+    blobs.upload(client, "image", digest, str(work / "blob"), len(files[path]))
+
+
+@pytest.mark.skipif(shutil.which("docker-registry") is None, reason="docker-registry is not installed")
+def test_only_what_a_registry_lacks_is_fetched(rule_runner: RuleRunner, programs: Path, tmp_path: Path) -> None:
+    with Registry(tmp_path / "registry") as registry:
+        fields = f'repositories=["{registry.address}/image"], image_tags=["1", "2"],'
+
+        def again() -> list[PublishPackages]:
+            # In another session: within one, a registry is asked once.
+            return publish(
+                rule_runner, set_up(rule_runner, programs, fields, CONTAINERS_REGISTRIES_CONF="/nonexistent")
+            )
+
+        address = set_up(rule_runner, programs, fields)
+        files = layout_files(rule_runner, address)
+        image, *referrers = json.loads(files["index.json"])["manifests"]
+        manifest = json.loads(files[f"blobs/sha256/{image['digest'][7:]}"])
+        layers = [layer["digest"] for layer in manifest["layers"]]
+
+        first, second = again()
+        values = request_of(rule_runner, first)
+        assert (values["unplanned"], values["there"], values["current"]) == ("", [], False)
+        assert files_of(rule_runner, first) == files_of(rule_runner, second) == files
+
+        client = Client(Access(registry.address, tls_verify=False), "image")
+        client.connect()
+        for digest in layers[1:]:
+            send(client, files, tmp_path, digest)
+        first, second = again()
+        values = request_of(rule_runner, first)
+        assert (values["unplanned"], values["there"], values["current"]) == ("", sorted(layers[1:]), False)
+        left = {f"blobs/sha256/{digest[7:]}" for digest in layers[1:]}
+        assert files_of(rule_runner, first) == {path: text for path, text in files.items() if path not in left}
+
+        # All of it at the first tag, but not yet what is about it.
+        for digest in (layers[0], manifest["config"]["digest"]):
+            send(client, files, tmp_path, digest)
+        manifests.put(client, "image", "1", image["mediaType"], files[f"blobs/sha256/{image['digest'][7:]}"])
+        first, second = again()
+        assert not request_of(rule_runner, first)["current"]
+        for referrer in referrers:
+            text = files[f"blobs/sha256/{referrer['digest'][7:]}"]
+            for one in (json.loads(text)["config"], *json.loads(text)["layers"]):
+                send(client, files, tmp_path, one["digest"])
+            manifests.put(client, "image", referrer["digest"], referrer["mediaType"], text)
+        manifests.list_by_tag(client, "image", image["digest"], referrers)
+        client.close()
+        first, second = again()
+        assert request_of(rule_runner, first)["current"] and not request_of(rule_runner, second)["current"]
+        left = {f"blobs/sha256/{digest[7:]}" for digest in layers}
+        documents = {path: text for path, text in files.items() if path not in left}
+        assert files_of(rule_runner, first) == files_of(rule_runner, second) == documents
+
+        # A registry that has lost a blob of an image that it has a tag of.
+        [lost] = (registry.storage / "docker/registry/v2").glob(f"repositories/image/_layers/sha256/{layers[0][7:]}")
+        shutil.rmtree(lost)
+        first, _ = again()
+        assert not request_of(rule_runner, first)["current"]
+        assert files_of(rule_runner, first).keys() - documents == {f"blobs/sha256/{layers[0][7:]}"}
 
 
 def test_nothing_is_built_for_skip_push(rule_runner: RuleRunner, programs: Path, tmp_path: Path) -> None:

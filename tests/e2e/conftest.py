@@ -13,6 +13,7 @@ from typing import Iterator, List, Tuple
 
 import pytest
 
+from tests.support.browser import Browser, find_browser
 from tests.support.cache_server import RemoteCache
 from tests.support.checkout import ROOT, Pants, make_clone, tool
 from tests.support.layouts import Layout
@@ -177,3 +178,22 @@ def cold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cold]:
         cache.stop()
         pants.stop()
         shutil.rmtree(top, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = find_browser()
+    if program is None:
+        pytest.skip("no Chromium here (apt-get install chromium)")
+    made = Browser(program)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Pants]:
+    """A fresh machine: another clone elsewhere, empty caches, another user and number of cores than the one that built."""
+    pants = Pants(make_clone(tmp_path / "b" / "checkout"), caches=tmp_path / "caches", options=["--no-pantsd"])
+    yield pants
+    pants.stop()
+    shutil.rmtree(tmp_path, ignore_errors=True)

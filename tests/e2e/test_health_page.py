@@ -9,7 +9,7 @@ import pytest
 
 from opam_oci.health.reports import write_reports
 from tests.backend.health_reports import large, small
-from tests.support.browser import Browser, find_browser
+from tests.support.browser import CHOOSE, Browser
 
 WIDTHS = [1280, 320]
 # A row's root, with its compiler; those of the rows that are shown.
@@ -18,19 +18,7 @@ SHOWN = f"""Array.from(document.querySelectorAll("#roots tbody tr")).filter((row
     .map({NAMED})"""
 TYPE = """(() => {{ const text = document.querySelector("#filters input[name=text]"); text.value = {words!r};
     text.dispatchEvent(new Event("input", {{ bubbles: true }})); }})()"""
-CHOOSE = """(() => {{ const select = document.querySelector("#filters select[name={name}]"); select.value = {value!r};
-    select.dispatchEvent(new Event("input", {{ bubbles: true }})); }})()"""
 SAID = 'document.getElementById("shown").textContent'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = find_browser()
-    if program is None:
-        pytest.skip("no Chromium here (apt-get install chromium)")
-    made = Browser(program)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,23 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Set, Tuple
+from urllib.parse import unquote
 
 import pytest
+import tomli
 
 from tests.e2e.conftest import ROOT, Layout, Pants, Unpacked, tool, unpack
 from tests.e2e.engines import docker_engine, podman_storage
-from tests.e2e.registry import Registry
 from tests.e2e.trees import fingerprint, overlay
 from tests.support.image_spec import violations
 from tests.support.oci_schema import problems
+from tests.support.registry import Registry
 
 KINDS = ROOT / "dist" / "images.kinds"
 OCI = ("grouped", "flat", "zstd", "uncompressed")
 JOINED = ("grouped", "flat", "layout")
+CHUNKED = "io.github.containers.zstd-chunked"
 ALL = (*OCI, "oci-archive", "docker-archive", "index", "layout")
 STORE = Path.home() / ".cache/pants/named_caches/opam_oci_layers/v4/root/layers"
 
@@ -144,15 +149,16 @@ def test_a_layout_stores_what_is_shared_once(kinds: Path, hello: Layout) -> None
     assert {digest.partition(":")[2] for digest in named} == blobs
 
 
-def test_sbom_refers_to_the_image(kinds: Path) -> None:
+def test_documents_refer_to_the_image(kinds: Path) -> None:
     """OCI 1.1: an entry with artifactType, whose manifest has the image as its subject; its blob is the file in dist/."""
     layout = Layout(kinds / "grouped")
     image, *referrers = json.loads((layout.path / "index.json").read_text())["manifests"]
     assert [entry["artifactType"] for entry in referrers] == [
         "application/spdx+json",
         "application/vnd.cyclonedx+json",
+        "application/vnd.in-toto+json",
     ]
-    for entry, suffix in zip(referrers, ("spdx.json", "cdx.json")):
+    for entry, suffix in zip(referrers, ("spdx.json", "cdx.json", "provenance.json")):
         manifest = layout.json(entry["digest"])
         assert manifest["subject"] == {key: image[key] for key in ("mediaType", "digest", "size")}
         assert layout.blob(manifest["layers"][0]["digest"]).read_bytes() == (kinds / f"grouped.{suffix}").read_bytes()
@@ -160,6 +166,46 @@ def test_sbom_refers_to_the_image(kinds: Path) -> None:
     react = next(package for package in document["packages"] if package["name"] == "react")
     assert react["licenseDeclared"] and react["downloadLocation"].startswith("https://")
     assert react["externalRefs"][0]["referenceLocator"] == "pkg:opam/react@1.2.2"
+
+
+def debian_packages_of(layout: Layout) -> Set[str]:
+    """`name@version` of all that dpkg knows in an image."""
+    with tarfile.open(layout.blob(layout.layers[-1]["digest"])) as state:
+        status = state.extractfile("var/lib/dpkg/status")
+        assert status is not None
+        paragraphs = status.read().decode().split("\n\n")
+    fields = [dict(re.findall(r"^([A-Z][\w-]*): (.*)$", text, re.M)) for text in paragraphs if text.strip()]
+    return {f"{one['Package']}@{one['Version']}" for one in fields}
+
+
+def test_provenance_names_all_that_the_image_is_made_of(zero_install: Layout) -> None:
+    """By what its lockfiles and the image itself say: every opam file and source, every .deb, and nothing more of either."""
+    statement = json.loads((ROOT / "dist/images/0install.provenance.json").read_text())
+    digest = json.loads((zero_install.path / "index.json").read_text())["manifests"][0]["digest"]
+    assert statement["subject"][0]["digest"] == {"sha256": digest.partition(":")[2]}
+    found = {one["name"]: one for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    locks = {name: (ROOT / f"3rdparty/{name}.lock").read_text() for name in ("opam/default", "debian/trixie")}
+    for name, text in locks.items():
+        expected = hashlib.sha256(text.encode()).hexdigest()
+        assert found[f"lockfile 3rdparty/{name}.lock"]["digest"]["sha256"] == expected
+    opam, debian = (tomli.loads(text) for text in locks.values())
+    history = [entry["created_by"] for entry in zero_install.config["history"]]
+    installed = {name for line in history if line.startswith("opam install ") for name in line.split()[2:]}
+    packages = [one for one in opam["package"] if f"{one['name']}.{one['version']}" in installed]
+    assert len(packages) == len(installed) > 20
+    sources = {(one["sha256"], *one["urls"]) for package in packages for one in package.get("source", ())}
+    told = [one for name, one in found.items() if re.match(r"opam \S+ (archive|source )", name)]
+    mirrors = [one.get("annotations", {}).get("mirrors", []) for one in told]
+    assert {(one["digest"]["sha256"], one["uri"], *more) for one, more in zip(told, mirrors)} == sources
+    assert {name for name in found if re.match(r"opam \S+ opam$", name)} == {
+        f"opam {one['name']} opam" for one in packages
+    }
+    depexts = {name for package in packages for name in package["debs"]}
+    debs = [*debian["deb"], *(one for one in opam["deb"] if one["name"] in depexts)]
+    told = [one for name, one in found.items() if name.startswith("deb ")]
+    assert {one["digest"]["sha256"] for one in told} == {one["sha256"] for one in debs}
+    purls = [re.match(r"pkg:deb/debian/(.*)\?arch=", unquote(one["uri"])) for one in told]
+    assert {purl[1] for purl in purls if purl} == debian_packages_of(zero_install)
 
 
 @pytest.mark.parametrize("kind", ["uncompressed", "oci-archive", "index", "layout"])
@@ -210,6 +256,33 @@ def test_podman_pulls_it(kinds: Path, hello: Layout, podman: List[str], kind: st
     [inspected] = json.loads(tool(*podman, "image", "inspect", pulled).stdout)
     assert inspected["Config"]["Cmd"] == ["ocamlfind", "list"]
     assert (inspected["Id"] == image_id(hello)) == (kind not in JOINED)
+
+
+def test_chunked_layers_in_a_registry(kinds: Path, hello: Layout, registry: Registry, tmp_path: Path) -> None:
+    """Where each table of contents is stays with the layers; podman 5.4 pulls by it, earlier ones the whole blobs."""
+    image, pushed = Layout(kinds / "chunked"), f"{registry.address}/chunked:1"
+    to_registry = ["--dest-tls-verify=false", "--preserve-digests", f"oci:{image.path}:latest", f"docker://{pushed}"]
+    tool("skopeo", "copy", "--quiet", *to_registry)
+    there = json.loads(tool("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{pushed}").stdout)
+    assert there == image.manifest and image.config == hello.config
+    for layer in there["layers"]:
+        blob = image.blob(layer["digest"]).read_bytes()
+        start, size, *_ = layer["annotations"][f"{CHUNKED}.manifest-position"].split(":")
+        table = blob[int(start) : int(start) + int(size)]
+        assert layer["annotations"][f"{CHUNKED}.manifest-checksum"] == f"sha256:{hashlib.sha256(table).hexdigest()}"
+        assert blob[int(start) - 8 : int(start)] == b"\x50\x2a\x4d\x18" + len(table).to_bytes(4, "little")
+    with podman_storage() as podman:
+        (tmp_path / "conf").write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{podman[2]}"\nrunroot = "{podman[4]}"\n'
+            '[storage.options]\npull_options = {enable_partial_images = "true"}\n'
+        )
+        pull = [*podman, "--log-level=debug", "pull", "--tls-verify=false", pushed]
+        log = tool(*pull, env={**os.environ, "CONTAINERS_STORAGE_CONF": f"{tmp_path}/conf"}).stderr
+        [inspected] = json.loads(tool(*podman, "image", "inspect", pushed).stdout)
+        version = tool(*podman, "version", "--format", "{{.Client.Version}}").stdout.split(".")
+    assert inspected["Id"] == image_id(hello) and inspected["RootFS"]["Layers"] == hello.config["rootfs"]["diff_ids"]
+    if (int(version[0]), int(version[1])) >= (5, 4):
+        assert log.count("Retrieved partial blob") == len(image.layers)
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import time
 import uuid
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Iterator, List, Set
+from typing import Dict, Iterator, List, Set, Tuple
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.support.checkout import ROOT, Pants, make_clone
 from tests.support.pool_sources import unpack_release
 from tests.support.tar_files import files_of_layer
 
-HEAD = 'opam-version: "2.0"\nmaintainer: "me@example.org"\n'
+HEAD = 'opam-version: "2.0"\nsynopsis: "Greets"\nmaintainer: "me@example.org"\n'
 # As in 3rdparty/opam/BUILD: with the same versions, layers of other tests' images are taken.
 CONSTRAINTS = ["dune=3.17.2", "dune-configurator=3.17.2", "topkg=1.0.7"]
 TEST = "src/hello/test/test.ml"
@@ -48,6 +49,17 @@ oci_package_image(name="hello", packages=["src/hello:project#hello"], cmd=["hell
 oci_package_image(name="real", packages=["src/react#react", "src/ocplib-endian#ocplib-endian"], cmd=["true"])
 """,
 }
+# A package in two versions, of which the older one is too old for a project that says that it will do.
+BOUNDS = {
+    **{
+        f"repository/packages/words/words.{version}/opam": HEAD
+        + 'install: ["sh" "-ec" "mkdir -p %{share}%/words; echo %{version}% >%{share}%/words/version"]\n'
+        for version in ("1.0", "2.0")
+    },
+    "src/bounds/bounds.opam": HEAD
+    + 'depends: ["words"]\nrun-test: ["sh" "-ec" "cat %{words:share}%/version; grep 2 %{words:share}%/version"]\n',
+    "src/bounds/BUILD": 'opam_project(name="project", resolve=parametrize("default", "oldest"))\n',
+}
 LOCKS = f"""
 opam_packages(name="default")
 opam_packages(name="real", resolve="real")
@@ -58,19 +70,20 @@ opam_packages(name="real", resolve="real")
 """
 
 
-def make_project(directory: Path, resolves: List[str], with_test: List[str], base: str) -> ScratchProject:
-    """With this repository's overlay of opam packages."""
-    project = ScratchProject(directory, resolves, f"resolves_with_test = {with_test!r}", base=base)
+def make_project(directory: Path, resolves: List[str], base: str) -> ScratchProject:
+    """With this repository's overlay of opam packages, and what tests need. A resolve `oldest` is for lower bounds."""
+    options = f"resolves_with_test = {resolves!r}\nresolves_prefer_oldest = ['oldest']"
+    project = ScratchProject(directory, resolves, options, base=base)
     shutil.copytree(ROOT / "3rdparty/opam/overlay", directory / "repository")
     return project
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScratchProject]:
-    """Two resolves, both locked: `default` of the small project, and `real` of releases."""
+    """Its resolves, all locked: `default` of the small project, `real` of releases, and `oldest` of lower bounds."""
     top = tmp_path_factory.mktemp("local")
-    project = make_project(top / "monorepo", ["default", "real"], ["default", "real"], "trixie-ocaml")
-    project.write({**HELLO, "3rdparty/opam/BUILD": LOCKS})
+    project = make_project(top / "monorepo", ["default", "real", "oldest"], "trixie-ocaml")
+    project.write({**HELLO, **BOUNDS, "3rdparty/opam/BUILD": LOCKS})
     for name in ("react", "ocplib-endian"):
         unpack_release(name, project.directory / "src" / name)
         project.write({f"src/{name}/BUILD": 'opam_project(resolve="real")\n'})
@@ -172,39 +185,100 @@ def test_tests_that_fail(hello: ScratchProject) -> None:
     hello.must("package", "images:hello")
 
 
-def processes_that_say(word: str) -> List[str]:
-    found = []
+def test_all_checks(hello: ScratchProject) -> None:
+    """`opam-ci`: what the newest versions pass, and the oldest do not."""
+    run = hello.pants("opam-ci", "src/hello:", "src/bounds:")
+    assert run.status == 1 and "Traceback" not in run.output
+    suites = ElementTree.parse(hello.directory / "dist/opam-ci/junit.xml").getroot()
+    counts = {suite.get("name"): (suite.get("tests"), suite.get("failures")) for suite in suites}
+    assert counts == {"lock": ("2", "0"), "lint": ("3", "0"), "build": ("4", "0"), "test": ("4", "1")} | {
+        "lower bounds": ("2", "0")
+    }
+    [failed] = [case for case in suites.iter("testcase") if case.find("failure") is not None]
+    assert (failed.get("name"), failed.get("classname")) == (
+        *("src/bounds:project#bounds@resolve=oldest", "test oldest (lower bounds)"),
+    )
+    # The test's own words, in the report and on the terminal.
+    assert "1.0" in (failed.findtext("failure") or "").split()
+    assert "test of src/bounds:project#bounds@resolve=oldest failed (oldest (lower bounds)):" in run.output
+    assert "not checked: no resolve of it is in `[opam].resolves_prefer_oldest`" in run.output
+    alone = hello.must("opam-ci", "src/bounds:project@resolve=default").output
+    assert "not checked: this run leaves out src/bounds:project@resolve=oldest" in alone
+
+
+def processes_that_say(word: str) -> Dict[int, str]:
+    """Command lines by process id."""
+    found = {}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             command = (directory / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
         if word in command and directory.name != str(os.getpid()):
-            found.append(command)
+            found[int(directory.name)] = command
     return found
 
 
-@pytest.mark.parametrize("seconds", [1, 20])
-def test_tests_that_take_too_long(hello: ScratchProject, seconds: int) -> None:
-    """While the package is built, and while its tests run. Nobody goes on with what nobody waits for."""
-    word = f"300.{uuid.uuid4().int}"
+def run_slow_tests(hello: ScratchProject, seconds: int, word: str, kill: bool = False) -> Tuple[Run, bool]:
+    """Tests that say the word and then sleep, and whether they came to that. seconds: their time-out. kill: the process of the
+    tool, once they sleep."""
     hello.write(
         {
-            TEST: f'let () = ignore (Sys.command "sleep {word}")\n',
+            TEST: f'let () = print_endline "said {word}"; ignore (Sys.command "sleep {word}")\n',
             "src/hello/BUILD": f'opam_project(name="project", timeout={seconds})\n',
         }
     )
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(hello.pants, "test", "--timeouts", "src/hello:")
+        running = pool.submit(hello.pants, "test", "--timeouts", "--report", "src/hello:")
         seen = False
         while not running.done():
-            seen = seen or any(command.startswith("sleep") for command in processes_that_say(word))
+            sleeping = [pid for pid, command in processes_that_say(word).items() if command.startswith("sleep")]
+            if sleeping and kill and not seen:
+                os.kill(tool_above(sleeping[0]), signal.SIGKILL)
+            seen = seen or bool(sleeping)
             time.sleep(0.2)
-    run = running.result()
+    return running.result(), seen
+
+
+def tool_above(pid: int) -> int:
+    """The process of the sandbox tool that Pants has started, of one below it."""
+    tool = 0
+    while pid > 1:
+        if b"__tool" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            tool = pid
+        pid = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    assert tool
+    return tool
+
+
+@pytest.mark.parametrize("seconds", [1, 20])
+def test_tests_that_take_too_long(hello: ScratchProject, seconds: int) -> None:
+    """While the package is built, and while its tests run. Nobody goes on with what nobody waits for, and what was printed until
+    then is shown. The exit status and the message are those that Pants has for any test's time-out."""
+    word = f"300.{uuid.uuid4().int}"
+    run, seen = run_slow_tests(hello, seconds, word)
     print(f"after {seconds} s the tests {'ran' if seen else 'did not run yet'}")
-    assert run.status not in (0, None) and "Traceback" not in run.output
+    assert run.status == 256 - signal.SIGTERM and "Traceback" not in run.output
     assert "src/hello:project#hello failed in" in run.output and f"timeout of {seconds}" in run.output, run.output
-    assert processes_that_say(word) == []
+    failure = failure_in(hello)
+    assert f"timeout of {seconds}" in (failure.get("message") or "")
+    assert "killed by signal" not in run.output + (failure.get("message") or "")
+    if seen:
+        # opam's words as it builds, and the test's own where dune shows them.
+        assert "Processing" in run.output and "dune build" in run.output, run.output
+        assert "Processing" in (failure.text or "")
+    assert processes_that_say(word) == {}
+
+
+def test_tests_that_are_killed(hello: ScratchProject) -> None:
+    word = f"300.{uuid.uuid4().int}"
+    run, seen = run_slow_tests(hello, 300, word, kill=True)
+    assert seen and run.status == 256 - signal.SIGKILL and "Traceback" not in run.output
+    assert "src/hello:project#hello failed in" in run.output and "dune build" in run.output, run.output
+    failure = failure_in(hello)
+    assert "killed by signal 9, as the kernel does when memory is short" in (failure.get("message") or "")
+    assert "dune build" in (failure.text or "")
+    assert processes_that_say(word) == {}
 
 
 # Releases, untouched

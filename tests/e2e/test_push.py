@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, Optional, Set
 import pytest
 
 from tests.e2e.conftest import ROOT, tool
-from tests.e2e.registry import PASSWORD, USER, Fault, Front, Registry, Tls
+from tests.support.registry import PASSWORD, USER, Fault, Front, Registry, Tls
 from tests.support.small_images import make_image, numbered_image
 
 SKOPEO = shutil.which("skopeo") or "skopeo"

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
-from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Dict, List
 from uuid import uuid4
 
 import pytest
 
-from tests.e2e.conftest import Cold, Layout, Pants, make_clone
+from tests.e2e.conftest import Cold, Layout, Pants
 
 # Wherever this machine would look for a source or a .deb, nobody answers.
 NO_DOWNLOADS = ["--debian-mirrors=['http://127.0.0.1:9']", "--opam-archive-mirrors=[]"]
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Pants]:
-    """A fresh machine: another clone elsewhere, empty caches, another user and number of cores than the one that built."""
-    pants = Pants(make_clone(tmp_path / "b" / "checkout"), caches=tmp_path / "caches", options=["--no-pantsd"])
-    yield pants
-    pants.stop()
-    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 def counters(stderr: str) -> Dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -20,10 +20,13 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the worker makes cont
 
 @dataclass
 class Remote:
-    """//images:hello built from nothing by remote execution alone, and what the worker ran for it."""
+    """//images:hello built from nothing by remote execution alone, and what the worker ran for it. other: another machine
+    that uses the same services, with nothing in its own caches."""
 
     layout: Layout
     actions: List[Dict[str, Any]]
+    worker: Worker
+    other: Pants
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,8 @@ def remote() -> Iterator[Remote]:
         worker.start()
         pants = Pants(make_clone(top / "c" / "main"), caches=top / "caches", options=["--no-pantsd", *worker.options])
         pants.run("package", "//images:hello")
-        yield Remote(Layout(pants.root / "dist/images/hello"), worker.actions())
+        other = replace(pants, caches=top / "other")
+        yield Remote(Layout(pants.root / "dist/images/hello"), worker.actions(), worker, other)
     finally:
         worker.stop()
         cache.stop()
@@ -59,3 +63,13 @@ def test_the_image_is_the_same(hello: Layout, remote: Remote) -> None:
     different = [name for name, here, there in pairs if here["digest"] != there["digest"]]
     assert different == [], f"first: {different[0]}"
     assert (remote.layout.path / "index.json").read_bytes() == (hello.path / "index.json").read_bytes()
+
+
+def test_a_dry_run_gives_workers_nothing_to_do(remote: Remote) -> None:
+    """What the remote cache has is known, what it lacks would be built, and no action is run to find that out."""
+    before = remote.worker.actions()
+    said = remote.other.run("opam-health", "--dry-run", "3rdparty/opam:health").stdout
+    # This one has no source: nothing is missing but its layer.
+    assert "would build seq.base\n" in said
+    assert "would build ocamlfind." not in said and "would build topkg." not in said
+    assert remote.worker.actions() == before

@@ -15,15 +15,15 @@ import pytest
 
 from bench.scratch_project import ScratchProject
 from opam_oci.downloads.apt_sources import apt_mirrors
-from tests.e2e import registry as registries
 from tests.e2e.conftest import Pants, tool
-from tests.e2e.registry import Registry
 from tests.e2e.test_push import auth_file
 from tests.support import private_network
+from tests.support import registry as registries
 from tests.support.cache_server import RemoteCache
 from tests.support.canaries import Canaries, Watcher, search, unpack_layers
 from tests.support.gate import Gate, gate
 from tests.support.planted import VARIABLES, Sockets, add_keys, listen, plant_home, remove_keys, spy_script
+from tests.support.registry import Registry
 
 ARCHIVE = b"an archive\n" * 1000
 MD5, SHA256 = hashlib.md5(ARCHIVE).hexdigest(), hashlib.sha256(ARCHIVE).hexdigest()

@@ -7,7 +7,8 @@ from typing import List
 from opam_oci.downloads.apt_sources import parse_deb822_style, parse_one_line_style
 from opam_oci.resolves.opam_repositories import InvalidRepositoryError, parse_location
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking.sources import SourceFinder, wanted_sources
+from opam_sandbox.locking.sources import SourceFinder
+from opam_sandbox.locking.wanted_sources import wanted_sources
 from opam_sandbox.opam import opamfile
 from opam_sandbox.publishing import skopeo
 

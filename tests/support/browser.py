@@ -16,6 +16,10 @@ from typing import Any, Dict, List, Optional
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 
+# Of a page that reports make (`opam_oci/pages`): takes a value in the form that filters its table.
+CHOOSE = """(() => {{ const select = document.querySelector("#filters select[name={name}]"); select.value = {value!r};
+    select.dispatchEvent(new Event("input", {{ bubbles: true }})); }})()"""
+
 
 class BrowserError(AssertionError):
     """The browser refused something, or says nothing."""

@@ -19,7 +19,8 @@ from opam_sandbox.files import write_json
 from opam_sandbox.locking.apt_lists import update
 from opam_sandbox.locking.cache import Memo, directory
 from opam_sandbox.locking.indexes import read_source_index, source_index
-from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
+from opam_sandbox.locking.sources import OutOfReach, SourceFinder
+from opam_sandbox.locking.wanted_sources import Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
 
 SUITES = ("trixie", "sid", "bookworm")  # as [debian].source_suites has them

@@ -15,6 +15,7 @@ import pytest
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.importing import fetch_image, join_image
+from opam_sandbox.importing.image_source import reason
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.layer.read_blob import plain_content
 from opam_sandbox.layer.read_tar import TarReader
@@ -110,6 +111,68 @@ def test_of_an_index_the_manifest_for_the_machine(layout: Path) -> None:
     assert fetch(layout, index(layout, entries)) == {**json.loads(Path("image.json").read_text()), "manifest": mine}
     with pytest.raises(ToolError, match=r"has no image for linux/amd64; it has linux/arm64$"):
         fetch(layout, index(layout, entries[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("variants", "taken"),
+    [
+        (["v3", ""], ""),
+        (["v3", "v1"], "v1"),
+        (["v2", "v3"], None),
+        (["v3"], None),
+        (["", ""], None),
+    ],
+)
+def test_of_variants_the_one_that_each_machine_runs(layout: Path, variants: List[str], taken: "str | None") -> None:
+    """What is for newer processors only, ends on others with a signal."""
+    entries: List[Dict[str, Any]] = [
+        {
+            "digest": image(layout, [make_tar([member(str(number), content=b"")])]),
+            "platform": {"os": "linux", "architecture": "amd64", **({"variant": variant} if variant else {})},
+        }
+        for number, variant in enumerate(variants)
+    ]
+    if taken is None:
+        with pytest.raises(ToolError, match=r"no variant is said, or several. Take the digest .* meant: sha256:"):
+            fetch(layout, index(layout, entries))
+    else:
+        assert fetch(layout, index(layout, entries))["manifest"] == entries[variants.index(taken)]["digest"]
+
+
+def test_no_password_is_shown() -> None:
+    """Of a proxy, with its address or alone."""
+    env = {"HTTPS_PROXY": "http://carol:correct%20horse@127.0.0.1:1", "PATH": "/usr/bin"}
+    text = f'level=fatal msg="pinging: proxy {env["HTTPS_PROXY"]} refused \\"correct horse\\""\n'
+    assert reason(text, env) == 'pinging: proxy http://127.0.0.1:1 refused "***"'
+    assert reason("\n", env) == "skopeo ended without a message"
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="no skopeo (apt-get install skopeo)")
+def test_a_registry_that_is_not_there(layout: Path) -> None:
+    """The error names the image and what skopeo says, in one line; nothing stays behind."""
+    Path("handover.json").write_text('{"env": {}}')
+    request: Any = {
+        "source": "registry",
+        "place": "registry.invalid/team/base",
+        "digest": digest_of(b""),
+        "architecture": "amd64",
+        "name": "b",
+        "tls_verify": True,
+        "cert_dir": "",
+        "handover": os.path.abspath("handover.json"),
+    }
+    with pytest.raises(ToolError) as raised:
+        fetch_image.run(request, 1)
+    said, hint = str(raised.value).split("\n")
+    assert said.startswith(f"registry.invalid/team/base@{digest_of(b'')} cannot be fetched: ")
+    assert "level=" not in said and "name a layout" in hint
+    assert os.listdir() == ["handover.json"]
+
+
+def test_addresses_that_let_everybody_in_are_not_shown() -> None:
+    text = 'time="x" level=fatal msg="reading blob: Get \\"https://store.example.org/a/b?X-Sig=secret&y=1\\": dial tcp: refused"'
+    found = reason(text, {})
+    assert found == 'reading blob: Get "https://store.example.org/a/b?...": dial tcp: refused'
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,8 @@ from hypothesis import strategies as st
 
 from opam_sandbox.building import cli as building
 from opam_sandbox.building.requests import BuildRequest
-from opam_sandbox.errors import RequestError
+from opam_sandbox.cli import answered
+from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.imaging import cli as imaging
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.locking import cli as locking
@@ -92,6 +95,35 @@ def test_bytes_that_are_no_text(capfd: "pytest.CaptureFixture[str]") -> None:
     Path("request.json").write_bytes(b'{"layers": ["\xff"]}')
     assert main("build") == 2
     assert capfd.readouterr().err.startswith("error: request.json: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (RequestError("a field"), 2, "a field"),
+        (ToolError("a layer"), 1, "a layer"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/a/file"),
+            1,
+            r"/a/file: Permission denied \(cli\.py, line \d+\)",
+        ),
+    ],
+)
+def test_errors_are_one_message(capfd: "pytest.CaptureFixture[str]", error: Exception, status: int, said: str) -> None:
+    def answer() -> int:
+        raise error
+
+    assert answered(answer) == status
+    out, err = capfd.readouterr()
+    assert out == "" and re.fullmatch(f"error: {said}\n", err), err
+
+
+def test_what_is_no_error_of_callers_or_machines(capfd: "pytest.CaptureFixture[str]") -> None:
+    """The exit status is the command's own, and a mistake of the program keeps its traceback."""
+    assert answered(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        answered(lambda: 1 // 0)
+    assert capfd.readouterr() == ("", "")
 
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "", "files": [], "sources": [], "debs": []}

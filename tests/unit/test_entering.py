@@ -400,6 +400,17 @@ def test_command_lines_that_make_no_sense(words: List[str], capsys: pytest.Captu
     assert "usage: enter" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("request_file", "status"), [("absent/request.json", 1), ("request.json", 2)])
+def test_no_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], request_file: str, status: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["enter", request_file]) == status
+    err = capfd.readouterr().err
+    named = tmp_path / "absent" if status == 1 else "request.json"
+    assert err.startswith(f"error: {named}: ") and err.count("\n") == 1
+
+
 def test_a_layer_that_is_no_state(here: Path, layers: List[Layer]) -> None:
     for some in (layers[:-1], []):
         status, _, err = run(here, some, "true")

@@ -11,11 +11,12 @@ from typing import Any, List
 import pytest
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.locking import apt, apt_lists, cache, indexes, lock_debs, repositories, sources, toml_writer
+from opam_sandbox.locking import apt, apt_lists, cache, indexes, lock_debs, mirrors, repositories, toml_writer
 from opam_sandbox.locking.apt_lists import Lists, SourceFile
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
 from opam_sandbox.locking.solve import parse_requirement, read_answer
-from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
+from opam_sandbox.locking.sources import OutOfReach, SourceFinder
+from opam_sandbox.locking.wanted_sources import Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
 from opam_sandbox.opam.strings import quote
 from tests.support.file_server import file_server
@@ -160,7 +161,7 @@ def test_sources_that_are_no_urls(url: str) -> None:
 
 
 def test_an_archive_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_LARGEST", 5)
+    monkeypatch.setattr(mirrors, "_LARGEST", 5)
     with file_server() as server:
         server.files = {"/a": b"123456"}
         with pytest.raises(OutOfReach, match="it has more than 0 GiB, or no end"):

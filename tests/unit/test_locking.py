@@ -25,7 +25,8 @@ from opam_sandbox.locking.package_files import PackageFiles
 from opam_sandbox.locking.repositories import Packages, package_files, parse_variables
 from opam_sandbox.locking.secrets import Secrets
 from opam_sandbox.locking.solution import describe
-from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
+from opam_sandbox.locking.sources import OutOfReach, SourceFinder
+from opam_sandbox.locking.wanted_sources import Wanted, wanted_sources
 from opam_sandbox.opam import formulas, opamfile
 from opam_sandbox.request import check
 from tests.support.file_server import file_server

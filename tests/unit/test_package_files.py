@@ -10,7 +10,7 @@ import pytest
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking import check_by_opam
 from opam_sandbox.locking.package_files import File, PackageFiles, check_extra_files, opam_text
-from opam_sandbox.locking.sources import Wanted, wanted_sources
+from opam_sandbox.locking.wanted_sources import Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
 
 OPAM = b'opam-version: "2.0"\nmaintainer: "me"'

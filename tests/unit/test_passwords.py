@@ -16,7 +16,8 @@ from opam_sandbox import passwords
 from opam_sandbox.errors import ToolError
 from opam_sandbox.locking import apt_lists, secrets
 from opam_sandbox.locking.secrets import Secrets
-from opam_sandbox.locking.sources import OutOfReach, SourceFinder, Wanted, wanted_sources
+from opam_sandbox.locking.sources import OutOfReach, SourceFinder
+from opam_sandbox.locking.wanted_sources import Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
 from opam_sandbox.publishing import skopeo
 from opam_sandbox.running import engine

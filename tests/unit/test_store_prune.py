@@ -22,7 +22,7 @@ from opam_sandbox.layer.store import FORMAT, Store
 from opam_sandbox.locking import cache
 from opam_sandbox.publishing import cli
 from opam_sandbox.sandbox.scratch import Scratch
-from opam_sandbox.store.items import Item
+from opam_sandbox.store.items import Item, on_disk
 from opam_sandbox.store.pruning import DAY, Limits, choose, read_size
 from tests.support import disks
 from tests.unit.conftest import REPOSITORY, make_layer, make_tar, member
@@ -467,6 +467,26 @@ def test_nothing_there_yet(top: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert run(capfd, "usage", top)["size"] == 0
     assert run(capfd, "prune", top, "--days=0", "--max-size=10%")["removed"] == []
     assert not top.exists()
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_what_is_removed_while_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: bool) -> None:
+    """Once it has been seen, another process removes it."""
+    path = tmp_path / "item"
+    (path / "a").mkdir(parents=True) if directory else path.write_bytes(b"x" * 5000)
+    size = os.lstat(path).st_blocks * 512
+    look = os.lstat
+
+    def look_and_remove(found: Any) -> os.stat_result:
+        result = look(found)
+        if os.fspath(found) == os.fspath(path):
+            path.rename(tmp_path / "gone")
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "lstat", look_and_remove)
+        assert on_disk(path) == size
+    assert on_disk(path) == 0
 
 
 def test_a_file_in_its_place(top: Path, capfd: pytest.CaptureFixture[str]) -> None:

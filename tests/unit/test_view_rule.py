@@ -35,11 +35,13 @@ WHOLE = {
     "cli.py": "requests",
     "compiled.py": "the tool's own sources, and a directory of the store's own",
     "publishing/": "layouts",
+    "registry/": "layouts, and files of the user's own configuration",
     "exporting/export.py": "the export's directory, of this user's own; what is in it is removed, which follows nothing",
     "exporting/swap.py": "as export.py",
     "exporting/host.py": "this machine's own libraries and programs",
     "looking/": "blobs, and files of the process",
     "importing/": "layouts, blobs and tars; what is joined goes to the store's own directories",
+    "comparing/": "layouts and blobs, and files of the process",
     "oci/": "layouts",
     "locking/": "the network's and the process's files, but for the modules of VIEWS",
     "layer/description.py": "layer directories: what a process wrote",
@@ -109,6 +111,8 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("imaging/slim_layer.py", "make_slim_layer"): ({".write_bytes"}, "as make_layer's"),
     ("layer/make.py", "write_blob"): ({"open", ".mkdir", "os.replace"}, "the blob, a file of the process"),
     ("layer/make.py", "write_description"): ({"write_json"}, "layer.json, a file of the process"),
+    ("documenting/document.py", "_write"): ({".mkdir", ".write_bytes"}, "the pages, files of the process"),
+    ("documenting/search.py", "data_file"): ({".read_text"}, "the tool's own files"),
     ("exporting/tree.py", "finish"): (
         {"os.path.realpath"},
         "says where links of a switch lead, in a directory that this process alone has made, and does not go there",
@@ -150,11 +154,11 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ),
     ("sandbox/command.py", "run"): ({"open"}, "a pipe"),
     ("sandbox/command.py", "_fork_first"): ({"os.open"}, "/proc/self, outside of views"),
-    ("sandbox/command.py", "_first"): (
+    ("sandbox/first_process.py", "main"): (
         {"os.chdir", "os.chown", "syscalls.pivot_root", "syscalls.umount"},
         "the child: from there on inside; pipes",
     ),
-    ("sandbox/command.py", "_become"): ({"os.open", "os.chdir"}, "the child, inside"),
+    ("sandbox/first_process.py", "_become"): ({"os.open", "os.chdir"}, "the child, inside"),
     ("sandbox/streams.py", "_no_more_input"): ({"os.open"}, "/dev/null, outside of views"),
     ("sandbox/command_view.py", "show"): (
         {"os.path.samefile", "syscalls.mount"},
@@ -203,7 +207,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("building/prepare_opam.py", "_write_tree"): ({"os.rename"}, "the scratch directory, before it is bound"),
     ("building/project_tree.py", "pack"): ({"open"}, "the scratch directory, before it is bound"),
     ("building/project_tree.py", "_add"): ({"os.stat"}, "the request's files"),
-    ("building/test.py", "_print_log"): ({"open", "shutil.copyfileobj"}, "the process's own log, beside the view"),
+    ("building/shown_log.py", "_copy"): ({"os.open"}, "the process's own log, beside the view"),
     ("linting/lint.py", "run"): ({".read_bytes"}, "the process's own log, beside the view"),
     ("building/install_debs.py", "install"): ({".mkdir"}, "the scratch directory, before it is shown"),
     ("building/install_debs.py", "_order"): ({"open", ".read_text"}, "the scratch directory, above the view"),
@@ -227,7 +231,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
         {".read_bytes", ".read_text"},
         "a directory of the store that fill made",
     ),
-    ("entering/cli.py", "main"): ({"os.chdir", "read_request"}, "the request's directory"),
+    ("entering/cli.py", "main.answer"): ({"os.chdir", "read_request"}, "the request's directory"),
     ("entering/host_directories.py", "_find"): (
         {"os.path.realpath", "os.stat"},
         "a directory of a person's, before it is shown",
@@ -240,6 +244,20 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("entering/host_directories.py", "show"): ({".mkdir"}, "the frame, above the view"),
     ("imaging/opam_state.py", "_opam"): ({"open", ".read_bytes"}, "the process's own directory"),
     ("imaging/merge.py", "run.produce"): ({"tempfile.TemporaryFile"}, "the process's own directory"),
+    ("imaging/merge.py", "run.inside"): ({"tempfile.TemporaryFile"}, "the process's own directory"),
+    ("imaging/chunked/frames.py", "_compress"): (
+        {"os.open", "os.unlink"},
+        "in memory, in a root that is the base's own: new files, no links followed, after which only sizes are known",
+    ),
+    ("imaging/chunked/frames.py", "_enter"): (
+        {"syscalls.mount", "memory.mount", "os.chroot", "os.chdir"},
+        "the base's root, as bare_program does, and a directory in it that is no link",
+    ),
+    ("imaging/chunked/write.py", "write_chunked_blob"): (
+        {"open", ".mkdir", "os.replace", "file_sha256"},
+        "the blob, a file of the process",
+    ),
+    ("imaging/chunked/write.py", "annotate"): ({"write_json"}, "layer.json, a file of the process"),
     ("imaging/copy_files.py", "copy"): ({"open"}, "a descriptor of view_files"),
     ("imaging/copy_files.py", "_copy_metadata"): (
         {"os.listxattr", "os.getxattr", "os.setxattr", "os.utime"},

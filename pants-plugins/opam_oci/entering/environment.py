@@ -20,10 +20,11 @@ from opam_oci.subsystems.opam import OpamSubsystem
 
 @dataclass(frozen=True)
 class EnvironmentRequest(EngineAwareParameter):
-    """Asks for these packages of a resolve, sorted by name."""
+    """Asks for these packages of a resolve, sorted by name. purpose: what for, as in "there is nothing to run it in"."""
 
     resolve: str
     names: tuple[str, ...]
+    purpose: str = "to run it in"
 
     def debug_hint(self) -> str:
         return f"{', '.join(self.names)} ({self.resolve})"
@@ -41,13 +42,13 @@ class BuiltEnvironment:
         return self.layers[2 + self.packages.index(package)]
 
 
-def check_outcomes(outcomes: tuple[PackageOutcome, ...]) -> None:
+def check_outcomes(outcomes: tuple[PackageOutcome, ...], purpose: str) -> None:
     """Raise EnteringError, with what failed and why, unless all are built."""
     failed = sorted(set(failures_among(outcomes)[0]))
     blocked = sorted(one.package for one in outcomes if one.blocked_by)
     if failed or blocked:
         of = f" ({', '.join(blocked)} because of that)" if blocked else ""
-        raise EnteringError("\n\n".join([f"There is nothing to run it in, as packages were not built{of}.", *failed]))
+        raise EnteringError("\n\n".join([f"There is nothing {purpose}, as packages were not built{of}.", *failed]))
 
 
 @rule(desc="Build what a command runs over", level=LogLevel.DEBUG)
@@ -59,7 +60,7 @@ async def build_environment(request: EnvironmentRequest, opam: OpamSubsystem) ->
     outcomes = await concurrently(
         build_package_layer(PackageLayerRequest(request.resolve, name), **implicitly()) for name in names
     )
-    check_outcomes(outcomes)
+    check_outcomes(outcomes, request.purpose)
     ground = await make_foundation(FoundationRequest(plan.debian_lock), **implicitly())
     below = (*ground.layers, *(outcome.layers[name] for name, outcome in zip(names, outcomes)))
     packages = plan.lock.packages

@@ -14,13 +14,10 @@ from opam_oci.layers.build_plan import BuildPlanRequest, plan_build
 from opam_oci.layers.foundation import FoundationRequest, make_foundation
 from opam_oci.layers.package import PackageLayerRequest, PackageOutcome, build_package_layer
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
-from opam_oci.resolves.lockfile import LockedPackage
+from opam_oci.resolves.lockfile import DEBIANS_OCAML, LockedPackage
 from opam_oci.sandbox.layer import Layer
 from opam_oci.subsystems.opam import OpamSubsystem
 from opam_oci.subsystems.opam_export import OpamExportSubsystem
-
-# The package that stands for a compiler of the base's Debian: the switch has none of its own.
-_DEBIANS_OCAML = "ocaml-system"
 
 
 class ExportFailedError(Exception):
@@ -90,7 +87,7 @@ async def find_switch(request: SwitchRequest, opam: OpamSubsystem, options: Opam
     overlapping_files = tuple(sorted(opam.overlapping_files))
     state = await make_state(f"the resolve {request.resolve}", packages, packages, overlapping_files, below)
     variables = await environment_of(state)
-    compiler = lock.packages[_DEBIANS_OCAML].version if _DEBIANS_OCAML in names else ""
+    compiler = lock.packages[DEBIANS_OCAML].version if DEBIANS_OCAML in names else ""
     return Switch(
         tuple(lock.packages[name] for name in names), tuple(layers[name] for name in names), variables, compiler
     )

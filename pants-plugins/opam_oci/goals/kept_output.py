@@ -30,6 +30,9 @@ from opam_oci.pants_engine.rules import collect_rules, implicitly, rule, uncache
 from opam_oci.run_end.dist_links import dist_record, outputs_of_this_run
 from opam_oci.run_end.dist_record import Output
 
+# Pants' goal that asks for packages as well.
+_PUBLISH = "publish"
+
 
 @dataclass(frozen=True)
 class OutputRequest:
@@ -40,10 +43,14 @@ class OutputRequest:
 
 @dataclass(frozen=True)
 class OutputState:
-    """is_kept: it has, and nobody else needs it. dist: the distribution directory, relative to the build root."""
+    """is_kept: it has, and nobody else needs it. dist: the distribution directory, relative to the build root.
+
+    is_published: nobody needs it but this backend's `publish`, which asks for as little of it as it can, and compares that.
+    """
 
     is_kept: bool
     dist: str
+    is_published: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,10 @@ class PackagedAlone:
     is_so: bool
 
 
-def packaged_specs(arguments: Sequence[str], in_build_root: bool) -> tuple[str, ...]:
+def packaged_specs(arguments: Sequence[str], in_build_root: bool, goal: str = PackageSubsystem.name) -> tuple[str, ...]:
     """The addresses and globs that a command line packages, if that is all that it says; else none.
 
-    arguments: with the program's name first."""
+    arguments: with the program's name first. goal: another one that asks for packages."""
     words = []
     for argument in arguments[1:]:
         if argument == "--" or argument.startswith("--spec-files"):
@@ -71,7 +78,7 @@ def packaged_specs(arguments: Sequence[str], in_build_root: bool) -> tuple[str, 
         if not argument.startswith("-"):  # what begins with it takes away at most: options, and specs that are left out
             words.append(argument)
     specs = tuple(words[1:])
-    if words[:1] != [PackageSubsystem.name] or any(":" not in spec or "*" in spec for spec in specs):
+    if words[:1] != [goal] or any(":" not in spec or "*" in spec for spec in specs):
         return ()
     # What is no path from the top of the build root is relative to the directory of the caller.
     return specs if in_build_root or all(spec.startswith("//") for spec in specs) else ()
@@ -107,13 +114,13 @@ async def find_packaged_alone(request: PackagedAloneRequest, union_membership: U
     return PackagedAlone(not any(other.is_applicable(target) for other in others for target in targets))
 
 
-async def specs_of_this_run() -> tuple[str, ...]:
-    """What the command line packages, if it says so plainly."""
+async def specs_of_this_run(goal: str = PackageSubsystem.name) -> tuple[str, ...]:
+    """What the command line packages, or publishes, if it says so plainly."""
     values = await session_values()
     env = values.get(CompleteEnvironmentVars) or {}
     directory = env.get("PWD", "")
     in_build_root = bool(directory) and Path(directory).resolve() == Path(get_buildroot()).resolve()
-    return packaged_specs(getattr(values.get(OptionsBootstrapper), "args", ()), in_build_root)
+    return packaged_specs(getattr(values.get(OptionsBootstrapper), "args", ()), in_build_root, goal)
 
 
 @uncacheable_rule
@@ -121,8 +128,13 @@ async def look_at_output(request: OutputRequest, dist_dir: DistDir, options: Glo
     """In each run. What it writes is noted, so that a later run may keep it."""
     dist = str(dist_dir.relpath)
     outputs = await outputs_of_this_run(**implicitly())
-    if not (await executing_goals()).is_running(PackageSubsystem.name):
-        return OutputState(False, dist)
+    goals = await executing_goals()
+    if not goals.is_running(PackageSubsystem.name):
+        specs = await specs_of_this_run(_PUBLISH) if goals.is_running(_PUBLISH) else ()
+        if not specs or options.spec_files:
+            return OutputState(False, dist)
+        published = await find_packaged_alone(PackagedAloneRequest(specs), **implicitly())
+        return OutputState(False, dist, is_published=published.is_so)
     specs = await specs_of_this_run()
     if specs and not options.spec_files and dist_record(dist_dir, options).holds(request.output):
         alone = await find_packaged_alone(PackagedAloneRequest(specs), **implicitly())
@@ -141,6 +153,8 @@ async def written_or_kept(digest: Digest, artifacts: tuple[BuiltPackageArtifact,
         (path, entry.file_digest.serialized_bytes_length) for path, entry in (await file_entries(digest)).items()
     )
     state = await look_at_output(OutputRequest(Output(paths, digest.fingerprint, files)), **implicitly())
+    if state.is_published:
+        return BuiltPackage(digest, artifacts)
     if not state.is_kept:
         return BuiltPackage(await verified(digest, name), artifacts)
     # Pants removes what lies at an artifact's path, and says of it that it was written.

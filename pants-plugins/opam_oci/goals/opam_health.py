@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pants.core.util_rules.distdir import DistDir
 from pants.engine.console import Console
-from pants.engine.fs import CreateDigest, FileContent, PathGlobs, Workspace
+from pants.engine.fs import PathGlobs, Workspace
 from pants.engine.goal import Goal
 from pants.engine.target import Target, Targets
 
 from opam_oci.fields.health import OpamHealthBaseField, OpamHealthResolveField
+from opam_oci.goals.report_files import write_report_files
 from opam_oci.health.compare import Comparison, compare
 from opam_oci.health.node import Mode
 from opam_oci.health.plan import HealthPlanRequest
@@ -17,7 +18,7 @@ from opam_oci.health.reports import write_reports
 from opam_oci.health.results import HealthReport, Status
 from opam_oci.health.run import HealthRun, run_check
 from opam_oci.health.summary import summary
-from opam_oci.pants_engine.calls import contents_of_globs, create_digest
+from opam_oci.pants_engine.calls import contents_of_globs
 from opam_oci.pants_engine.rules import collect_rules, goal_rule
 from opam_oci.subsystems.opam_health import FailOn, OpamHealthSubsystem
 
@@ -74,15 +75,6 @@ def directory_of(target: Target, goal: str) -> str:
     return "/".join((goal, *([where] if where else []), target.address.target_name))
 
 
-async def write_files(
-    run: HealthRun, comparison: Comparison | None, directory: str, dist: DistDir, workspace: Workspace
-) -> None:
-    """Write the reports of a run below the distribution directory, in the place of those of the run before."""
-    files = write_reports(run.report, run.logs, comparison)
-    digest = await create_digest(CreateDigest([FileContent(path, content) for path, content in sorted(files.items())]))
-    workspace.write_digest(digest, path_prefix=f"{dist.relpath}/{directory}", clear_paths=("",))
-
-
 async def report_run(
     run: HealthRun,
     before: HealthReport | None,
@@ -97,7 +89,8 @@ async def report_run(
     comparison = compare(before, run.report) if before is not None else None
     if not health.dry_run:
         directory = directory_of(target, goal)
-        await write_files(run, comparison, directory, dist, workspace)
+        files = write_reports(run.report, run.logs, comparison)
+        await write_report_files(files, f"{dist.relpath}/{directory}", workspace)
         console.print_stderr(f"Reports: {dist.relpath}/{directory}/index.html, and others beside it.")
     console.print_stdout(summary(run.report, comparison).rstrip())
     if health.dry_run:

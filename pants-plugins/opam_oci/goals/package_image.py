@@ -29,7 +29,7 @@ def log_lines(image: OciImage) -> Iterable[str]:
 
 @rule(desc="Package opam packages as an OCI image", level=LogLevel.DEBUG)
 async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
-    """An image as a layout or an archive, and its SBOMs beside it. Raises SameOutputPathError."""
+    """An image as a layout or an archive, and the documents about it beside it. Raises SameOutputPathError."""
     if field_set.skip_push.value and (await executing_goals()).is_running("publish"):
         # `publish` asks for packages before it asks whether they are wanted.
         return BuiltPackage(EMPTY_DIGEST, ())
@@ -47,14 +47,20 @@ async def package_image(field_set: OciPackageImageFieldSet) -> BuiltPackage:
         archive = await as_archive(kind, f"Write {field_set.address} as {kind}", layout, {tag: image})
         digest = await renamed(archive, path, {"image.tar": ""})
     stem = path[: -len(".tar")] if path.endswith(".tar") else path
-    suffixes = {"sbom.spdx.json": ".spdx.json", "sbom.cdx.json": ".cdx.json"}
-    sbom = await renamed(image.sbom, stem, suffixes)
+    suffixes = {
+        "sbom.spdx.json": ".spdx.json",
+        "sbom.cdx.json": ".cdx.json",
+        "provenance.json": ".provenance.json",
+    }
+    documents = await renamed(image.documents, stem, suffixes)
     artifacts = [BuiltPackageArtifact(path, lines)]
     artifacts += [
-        BuiltPackageArtifact(entry.path) for entry in await get_digest_entries(sbom) if isinstance(entry, FileEntry)
+        BuiltPackageArtifact(entry.path)
+        for entry in await get_digest_entries(documents)
+        if isinstance(entry, FileEntry)
     ]
     await claim_output(field_set.address, *(artifact.relpath or "" for artifact in artifacts))
-    whole = await merge_digests(MergeDigests([digest, sbom]))
+    whole = await merge_digests(MergeDigests([digest, documents]))
     return await written_or_kept(whole, tuple(artifacts), f"image {field_set.address}")
 
 

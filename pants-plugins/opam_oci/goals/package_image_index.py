@@ -63,13 +63,16 @@ class OciImageIndexFieldSet(PackageFieldSet):
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A layout with one image: the image's descriptor, with its platform, and those of what refers to it."""
+class IndexPart:
+    """A layout with one image: the image's descriptor, with its platform, and those of what refers to it.
+
+    origin: for messages. name: the image's address, or the directory of its layout."""
 
     origin: str
     digest: Digest
     image: Mapping[str, Any]
     referrers: tuple[Mapping[str, Any], ...]
+    name: str
 
     @property
     def platform(self) -> str:
@@ -78,7 +81,7 @@ class _Part:
         return "/".join(str(platform[key]) for key in ("os", "architecture", "variant") if platform.get(key))
 
 
-def check_platforms(target: object, parts: Iterable[_Part]) -> None:
+def check_platforms(target: object, parts: Iterable[IndexPart]) -> None:
     """Raise LayoutError where two images are for one platform."""
     seen: dict[str, str] = {}
     for part in parts:
@@ -90,7 +93,7 @@ def check_platforms(target: object, parts: Iterable[_Part]) -> None:
         seen[part.platform] = part.origin
 
 
-async def read_part(origin: str, layout: Digest, index: bytes) -> _Part:
+async def read_part(origin: str, layout: Digest, index: bytes, name: str) -> IndexPart:
     """A layout, checked: every blob that its image names is there, and is what its name says. Raises LayoutError."""
     image = image_of_index(origin, index)
     descriptor = {
@@ -99,10 +102,10 @@ async def read_part(origin: str, layout: Digest, index: bytes) -> _Part:
         "size": image.descriptor["size"],
         "platform": await platform_of(origin, layout, image.descriptor),
     }
-    return _Part(origin, layout, descriptor, image.referrers)
+    return IndexPart(origin, layout, descriptor, image.referrers, name)
 
 
-async def read_prebuilt(target: object, path: str) -> _Part:
+async def read_prebuilt(target: object, path: str) -> IndexPart:
     """A layout in the build root. Raises LayoutError where it is not one."""
     origin = f"The layout {path} of {target}"
     snapshot = await snapshot_of_globs(PathGlobs([f"{path}/oci-layout", f"{path}/index.json", f"{path}/blobs/**"]))
@@ -112,10 +115,10 @@ async def read_prebuilt(target: object, path: str) -> _Part:
         )
     layout = await remove_prefix(RemovePrefix(snapshot.digest, path))
     contents = await read_files(layout, "index.json")
-    return await read_part(origin, layout, contents["index.json"])
+    return await read_part(origin, layout, contents["index.json"], path)
 
 
-def index_files(parts: Iterable[_Part], tag: str) -> tuple[str, list[FileContent]]:
+def index_files(parts: Iterable[IndexPart], tag: str) -> tuple[str, list[FileContent]]:
     """The digest of the index over the parts' images, and the files that a layout with it has beside their blobs."""
     parts = tuple(parts)
     index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [part.image for part in parts]}
@@ -130,23 +133,30 @@ def index_files(parts: Iterable[_Part], tag: str) -> tuple[str, list[FileContent
     ]
 
 
+async def parts_of_index(field_set: OciImageIndexFieldSet) -> list[IndexPart]:
+    """The images of an index, those that are made here first. Raises InvalidFieldException where it names none."""
+    target = field_set.address
+    field_sets = image_field_sets(
+        f"the `{OciIndexImagesField.alias}` field in target {target}",
+        await targets_of(await addresses_of(field_set.images.to_unparsed_address_inputs())),
+    )
+    images = await concurrently(make_image(ImageRequest(one), **implicitly()) for one in field_sets)
+    parts = [await read_part(str(image.address), image.layout, image.index, str(image.address)) for image in images]
+    parts += [await read_prebuilt(target, path.strip("/")) for path in field_set.layouts.value]
+    if not parts:
+        raise InvalidFieldException(
+            f"The target {target} has neither `{OciIndexImagesField.alias}` nor `{OciIndexLayoutsField.alias}`."
+        )
+    return parts
+
+
 @rule(desc="Package OCI images as one index", level=LogLevel.DEBUG)
 async def package_index(field_set: OciImageIndexFieldSet) -> BuiltPackage:
     """An index over images that are made here and images that were made elsewhere. Raises LayoutError."""
     target = field_set.address
     path = field_set.output_path.value_or_default(file_ending=None)
     await claim_output(target, path)
-    field_sets = image_field_sets(
-        f"the `{OciIndexImagesField.alias}` field in target {target}",
-        await targets_of(await addresses_of(field_set.images.to_unparsed_address_inputs())),
-    )
-    images = await concurrently(make_image(ImageRequest(one), **implicitly()) for one in field_sets)
-    parts = [await read_part(str(image.address), image.layout, image.index) for image in images]
-    parts += [await read_prebuilt(target, path.strip("/")) for path in field_set.layouts.value]
-    if not parts:
-        raise InvalidFieldException(
-            f"The target {target} has neither `{OciIndexImagesField.alias}` nor `{OciIndexLayoutsField.alias}`."
-        )
+    parts = await parts_of_index(field_set)
     check_platforms(target, parts)
     parts.sort(key=lambda part: part.platform)
     digest, files = index_files(parts, field_set.tag.value)

@@ -14,6 +14,7 @@ from pants.engine.unions import UnionRule
 from pants.util.logging import LogLevel
 from pants.util.strutil import pluralize
 
+from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.fields.image import OciImageFormatField
 from opam_oci.fields.image_collections import OciLayoutImagesField, OciLayoutTagsField
 from opam_oci.goals.dist_paths import claim_output
@@ -78,9 +79,8 @@ async def given_tags(field_set: OciImageLayoutFieldSet) -> dict[Address, str]:
     return dict(zip(addresses, tags.values()))
 
 
-@rule(desc="Package OCI images as one layout", level=LogLevel.DEBUG)
-async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
-    """Several images with the blobs of all, each once, and one index.json."""
+async def images_of_layout(field_set: OciImageLayoutFieldSet) -> tuple[OciPackageImageFieldSet, ...]:
+    """The images that a layout names, by address. Raises InvalidFieldException for other targets, and where it names none."""
     layout = field_set.address
     field_sets = image_field_sets(
         f"the `{OciLayoutImagesField.alias}` field in target {layout}",
@@ -88,22 +88,32 @@ async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
     )
     if not field_sets:
         raise InvalidFieldException(f"The `{OciLayoutImagesField.alias}` field in target {layout} is empty.")
+    return field_sets
+
+
+def image_requests(field_sets: tuple[OciPackageImageFieldSet, ...], format: str) -> list[ImageRequest]:
+    """How the images of a layout of that format are asked for."""
+    return [
+        ImageRequest(
+            one,
+            # An image that says with whom it shares is the same here as by itself.
+            companions=() if one.shared_with.value else field_sets,
+            for_docker=format == "docker-archive",
+        )
+        for one in field_sets
+    ]
+
+
+@rule(desc="Package OCI images as one layout", level=LogLevel.DEBUG)
+async def package_layout(field_set: OciImageLayoutFieldSet) -> BuiltPackage:
+    """Several images with the blobs of all, each once, and one index.json."""
+    layout = field_set.address
+    field_sets = await images_of_layout(field_set)
     tags = tags_of(layout, [one.address for one in field_sets], await given_tags(field_set))
     kind = field_set.format.value
     path = field_set.output_path.value_or_default(file_ending=None if kind == "oci" else "tar")
     await claim_output(layout, path)
-    images = await concurrently(
-        make_image(
-            ImageRequest(
-                one,
-                # An image that says with whom it shares is the same here as by itself.
-                companions=() if one.shared_with.value else field_sets,
-                for_docker=kind == "docker-archive",
-            ),
-            **implicitly(),
-        )
-        for one in field_sets
-    )
+    images = await concurrently(make_image(one, **implicitly()) for one in image_requests(field_sets, kind))
     blobs = await concurrently(
         digest_subset_to_digest(DigestSubset(image.layout, PathGlobs(["oci-layout", "blobs/**"]))) for image in images
     )

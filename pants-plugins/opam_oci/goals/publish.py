@@ -15,19 +15,22 @@ from pants.core.goals.publish import (
 from pants.engine.addresses import Address
 from pants.engine.env_vars import EnvironmentVarsRequest
 from pants.engine.fs import CreateDigest
+from pants.option.global_options import GlobalOptions
 from pants.util.logging import LogLevel
 
 from opam_oci.fields.image import OciImagePackagesField
 from opam_oci.fields.publishing import OciImageRepositoriesField, OciImageSkipPushField, OciImageTagsField
 from opam_oci.host.programs import ProgramRequest, env_names, find_python, look_for_program
 from opam_oci.host.skopeo import SKOPEO_ENV, SKOPEO_MINIMUM, skopeo_env
-from opam_oci.pants_engine.calls import create_digest, environment_vars
+from opam_oci.images.stored_files import verified
+from opam_oci.pants_engine.calls import create_digest, environment_vars, run_process
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.publishing.claims import Claims, claims_of_this_run
 from opam_oci.publishing.destinations import Destination
 from opam_oci.publishing.image_layout import ImageLayout, ImageLayoutRequest, find_image_layout
 from opam_oci.publishing.naming import ImageNamingRequest, find_image_naming
-from opam_oci.sandbox.process import REQUEST_FILE, publishing_process, request_file
+from opam_oci.publishing.registry_plan import RegistryPlan, RegistryPlanRequest, known_directory, plan_push
+from opam_oci.sandbox.process import REQUEST_FILE, fetching_process, publishing_process, request_file
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.oci_publish import OciPublishSubsystem
 
@@ -61,7 +64,9 @@ def skipped(names: Iterable[str], reason: str, digest: str = "") -> PublishPacka
     return PublishPackages(tuple(names), None, reason, PublishOutputData({"digest": digest} if digest else {}))
 
 
-def push_request(destination: Destination, ref: str, skopeo: str, retries: int) -> PushRequest:
+def push_request(
+    destination: Destination, ref: str, skopeo: str, retries: int, plan: RegistryPlan, known: str
+) -> PushRequest:
     """The request of the tool's `push`."""
     return {
         "image": "image",
@@ -70,6 +75,11 @@ def push_request(destination: Destination, ref: str, skopeo: str, retries: int) 
         "cert_dir": destination.cert_dir,
         "skopeo": skopeo,
         "retries": retries,
+        "known": known,
+        "current": ref.rpartition(":")[2] in plan.current,
+        "there": list(plan.there),
+        "requests": plan.requests,
+        "unplanned": plan.unplanned,
     }
 
 
@@ -79,9 +89,16 @@ def output_data(layout: ImageLayout, repository: str, tags: tuple[str, ...]) -> 
 
 
 async def to_registry(
-    address: str, destination: Destination, layout: ImageLayout, publish: OciPublishSubsystem
+    address: str,
+    destination: Destination,
+    layout: ImageLayout,
+    publish: OciPublishSubsystem,
+    options: GlobalOptions,
 ) -> list[PublishPackages]:
-    """One process for each tag: each succeeds or fails for itself. Raises MissingProgramError where skopeo is missing."""
+    """One process for each tag: each succeeds or fails for itself. Raises MissingProgramError where skopeo is missing.
+
+    They get those layers that the registry lacks, and where it has all of the image, none.
+    """
     tool = await find_sandbox_tool(**implicitly())
     environment = await environment_vars(EnvironmentVarsRequest([*SKOPEO_ENV, *env_names(publish.env_vars)]))
     path = environment.get("PATH", "")
@@ -89,15 +106,21 @@ async def to_registry(
     skopeo = await look_for_program(
         ProgramRequest(("skopeo",), path, purpose, "skopeo", SKOPEO_MINIMUM), **implicitly()
     )
+    plan = await plan_push(RegistryPlanRequest(address, layout.digest, destination), **implicitly())
+    files = plan.documents
+    if len(plan.current) < len(destination.tags):
+        if plan.missing:
+            await run_process(fetching_process(plan.files, f"Fetch what {destination.repository} lacks of {address}"))
+        files = await verified(plan.files, f"image {address}")
     found = []
     for ref in destination.refs:
-        values = push_request(destination, ref, skopeo.path, publish.retries)
+        values = push_request(destination, ref, skopeo.path, publish.retries, plan, known_directory(options))
         process = publishing_process(
             tool,
             skopeo.python,
             ["push", REQUEST_FILE],
             env=skopeo_env(environment),
-            image=layout.digest,
+            image=plan.documents if values["current"] else files,
             input_digest=await create_digest(CreateDigest([request_file(values)])),
         )
         repository, _, tag = ref.rpartition(":")
@@ -106,7 +129,7 @@ async def to_registry(
     return found
 
 
-async def into_layout(destination: Destination, layout: ImageLayout) -> PublishPackages:
+async def into_layout(address: str, destination: Destination, layout: ImageLayout) -> PublishPackages:
     """All tags at once, under one lock."""
     tool = await find_sandbox_tool(**implicitly())
     names = [word for ref in destination.refs for word in ("--name", ref)]
@@ -115,7 +138,7 @@ async def into_layout(destination: Destination, layout: ImageLayout) -> PublishP
         find_python(),
         ["add", destination.layout, "--image", "image", *names],
         env={"LANG": "C.UTF-8"},
-        image=layout.digest,
+        image=await verified(layout.digest, f"image {address}"),
     )
     repository = f"oci:{destination.layout}:{destination.repository}"
     return PublishPackages(
@@ -150,7 +173,9 @@ def claim_names(address: Address, destination: Destination, claims: Claims) -> N
 
 
 @rule(desc="Publish OCI image", level=LogLevel.DEBUG)
-async def publish_image(request: PublishOciImageRequest, publish: OciPublishSubsystem) -> PublishProcesses:
+async def publish_image(
+    request: PublishOciImageRequest, publish: OciPublishSubsystem, options: GlobalOptions
+) -> PublishProcesses:
     """The processes that put an image everywhere that it goes to. Raises PublishedTwiceError.
 
     Pants runs none of them before it has those of all targets.
@@ -184,9 +209,9 @@ async def publish_image(request: PublishOciImageRequest, publish: OciPublishSubs
         if destination.skipped:
             found.append(skipped(destination.names, destination.skipped, layout.manifest_digest))
         elif destination.layout:
-            found.append(await into_layout(destination, layout))
+            found.append(await into_layout(address, destination, layout))
         else:
-            found.extend(await to_registry(address, destination, layout, publish))
+            found.extend(await to_registry(address, destination, layout, publish, options))
     return PublishProcesses(found)
 
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from opam_oci.health import log_patterns as patterns
-from opam_oci.health.log_text import clean, one_line
 from opam_oci.health.results import FailureKind
+from opam_oci.pages.plain_text import clean, one_line
 
 # Of a longer log its begin and its end are looked at, this many characters of each.
 _MOST = 500_000

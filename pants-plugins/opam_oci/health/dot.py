@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Iterable
 
 from opam_oci.health.facts import closure
-from opam_oci.health.log_text import clean
 from opam_oci.health.looks import LOOKS
 from opam_oci.health.results import HealthReport, RootResult
+from opam_oci.pages.plain_text import clean
 
 
 # Graphs of thousands of roots name the same packages.

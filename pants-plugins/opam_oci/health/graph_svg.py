@@ -7,9 +7,9 @@ from typing import Mapping
 
 from opam_oci.health.graph import Graph, choose
 from opam_oci.health.graph_layout import columns, reduced
-from opam_oci.health.log_text import one_line
 from opam_oci.health.looks import LOOKS
 from opam_oci.health.results import HealthReport, PackageResult
+from opam_oci.pages.plain_text import one_line
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN, _LINE = 190, 24, 70, 8, 16, 20
 _NAME = 24

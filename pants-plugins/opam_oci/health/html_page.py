@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import pkgutil
 from typing import Mapping
 
 from opam_oci.health import graph_svg, timeline
@@ -19,12 +16,14 @@ from opam_oci.health.facts import (
     sorted_roots,
 )
 from opam_oci.health.html_roots import changes_of, root_key, write_filters, write_roots
-from opam_oci.health.html_text import cell, chip, lines, link, table, text
-from opam_oci.health.log_text import end_of
+from opam_oci.health.html_text import chip
 from opam_oci.health.looks import KINDS, LOOKS, root_title, run_line, seconds_text
 from opam_oci.health.paths import log_path
 from opam_oci.health.results import HealthReport, PackageResult, RootResult, Status
 from opam_oci.health.results_json import has_log_file
+from opam_oci.pages.document import Section, data_file, write_document
+from opam_oci.pages.html_text import cell, figure, lines, link, table, text
+from opam_oci.pages.plain_text import end_of
 
 # With more packages those that were built have a row in no list.
 _ALL_PACKAGES = 300
@@ -34,30 +33,12 @@ _MOST_DEPENDS, _SLOWEST, _MOST_BLOCKERS = 60, 25, 50
 
 def write_html(report: HealthReport, logs: Mapping[str, str], comparison: Comparison | None) -> str:
     """The page, the same for the same report."""
-    style = graph_svg.STYLE + timeline.STYLE + _chips() + _data("page.css")
-    script = _data("page.js")
-    policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
-    title = text(f"Health of {report.target}")
+    style = graph_svg.STYLE + timeline.STYLE + _chips() + data_file("opam_oci.health", "roots.css")
     page = _Page(report, logs, comparison)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="referrer" content="no-referrer">\n'
-        f"<title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        '<a class="skip" href="#all-roots">To the table of roots</a>\n'
-        f"<header>\n<h1>{title}</h1>\n<p>{text(run_line(report))}</p>\n{page.repositories()}{page.counts()}</header>\n"
-        f"{page.navigation()}<main>\n{page.sections()}</main>\n<script>{script}</script>\n</body>\n</html>\n"
+    header = f"<p>{text(run_line(report))}</p>\n{page.repositories()}{page.counts()}"
+    return write_document(
+        f"Health of {report.target}", header, page.sections(), style, skip=("all-roots", "To the table of roots")
     )
-
-
-def _data(name: str) -> str:
-    content = pkgutil.get_data("opam_oci.health", name)
-    assert content is not None
-    return content.decode()
-
-
-def _hash(content: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
 def _chips() -> str:
@@ -99,32 +80,19 @@ class _Page:
         note = f"<p>{accepted} of these fail as their opam files accept, and do not count.</p>\n" if accepted else ""
         return f'<ul class="counts">{"".join(items)}</ul>\n{note}'
 
-    def navigation(self) -> str:
-        items = "".join(f'<li><a href="#{id}">{title}</a></li>' for id, title, _ in self._sections())
-        return f'<nav aria-label="Parts of this page"><ul>{items}</ul></nav>\n'
-
-    def sections(self) -> str:
-        return "".join(
-            f'<section aria-labelledby="{id}">\n<h2 id="{id}">{title}</h2>\n{html}</section>\n'
-            for id, title, html in self._sections()
-        )
-
-    def _sections(self) -> list[tuple[str, str, str]]:
-        """Ids, titles and contents of the parts that have any."""
-        if not hasattr(self, "_made"):
-            changes = changes_of(self._comparison)
-            roots = write_filters(self._report, changes) + write_roots(self._report, changes, self._anchors)
-            made = [
-                ("baseline", "Since the baseline", self._since_baseline()),
-                ("failures", "Failures, by what they stop", self._blockers()),
-                ("all-roots", "Roots", roots),
-                ("packages", "Packages", self._packages()),
-                ("timings", "Slowest builds", self._slowest()),
-                ("timeline", "Timeline of builds", _figure(timeline.draw(self._report), "Timeline, scrollable")),
-                ("graph", "Graph", _figure(graph_svg.draw(self._report), "Graph, scrollable")),
-            ]
-            self._made = [part for part in made if part[2]]
-        return self._made
+    def sections(self) -> list[Section]:
+        """The parts of the page."""
+        changes = changes_of(self._comparison)
+        roots = write_filters(self._report, changes) + write_roots(self._report, changes, self._anchors)
+        return [
+            Section("baseline", "Since the baseline", self._since_baseline()),
+            Section("failures", "Failures, by what they stop", self._blockers()),
+            Section("all-roots", "Roots", roots),
+            Section("packages", "Packages", self._packages()),
+            Section("timings", "Slowest builds", self._slowest()),
+            Section("timeline", "Timeline of builds", figure(timeline.draw(self._report), "Timeline, scrollable")),
+            Section("graph", "Graph", figure(graph_svg.draw(self._report), "Graph, scrollable")),
+        ]
 
     def _since_baseline(self) -> str:
         comparison = self._comparison
@@ -240,8 +208,3 @@ class _Page:
     def _name(self, package: PackageResult) -> str:
         anchor = self._anchors.get(package.id)
         return link(f"#{anchor}", text(package.full_name)) if anchor else text(package.full_name)
-
-
-def _figure(svg: str, label: str) -> str:
-    """A drawing that is wider than the page can be scrolled, by keyboard too."""
-    return f'<div class="figure" tabindex="0" role="region" aria-label="{label}">{svg}</div>\n' if svg else ""

@@ -6,9 +6,10 @@ from typing import Mapping
 
 from opam_oci.health.compare import Change, Comparison
 from opam_oci.health.facts import causes, count_statuses, is_accepted, kind_of, package_of, reason_of, sorted_roots
-from opam_oci.health.html_text import cell, chip, link, select, table, text
+from opam_oci.health.html_text import chip
 from opam_oci.health.looks import KINDS, LOOKS
 from opam_oci.health.results import HealthReport, RootResult
+from opam_oci.pages.html_text import cell, filters, link, select, table, text
 
 _MOST_CAUSES = 5
 
@@ -32,9 +33,8 @@ def changes_of(comparison: Comparison | None) -> dict[RootResult, str]:
 
 
 def write_filters(report: HealthReport, changes: Mapping[RootResult, str]) -> str:
-    """Hidden until the script shows it: without one it does nothing."""
-    parts = ['<label>Text<input type="search" name="text" autocomplete="off"></label>']
-    parts.append(select("status", "Status", ((s.value, LOOKS[s].word) for s in count_statuses(report))))
+    """The form above the table."""
+    parts = [select("status", "Status", ((s.value, LOOKS[s].word) for s in count_statuses(report)))]
     kinds = sorted({kind.value: KINDS[kind] for root in report.roots if (kind := kind_of(report, root))}.items())
     if kinds:
         parts.append(select("kind", "Why", kinds))
@@ -44,11 +44,7 @@ def write_filters(report: HealthReport, changes: Mapping[RootResult, str]) -> st
     if changes:
         words = sorted(set(changes.values()))
         parts.append(select("change", "Since the baseline", [*((word, word) for word in words), ("-", "the same")]))
-    return (
-        '<form id="filters" hidden>'
-        + "".join(parts)
-        + '<button type="reset">Show all</button><output id="shown" class="soft" aria-live="polite"></output></form>\n'
-    )
+    return filters(parts)
 
 
 def write_roots(report: HealthReport, changes: Mapping[RootResult, str], anchors: Mapping[str, str]) -> str:
@@ -64,7 +60,7 @@ def write_roots(report: HealthReport, changes: Mapping[RootResult, str], anchors
     head += [("Since the baseline", False)] if changes else []
     head += [("Build seconds", True)]
     rows = (_row(report, root, changes, anchors) for root in sorted_roots(report))
-    return table(head, rows, ' id="roots"')
+    return table(head, rows, ' id="roots" data-rows="roots"')
 
 
 def root_key(root: RootResult) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from html import escape
-from typing import Iterable, Mapping, Sequence
+from typing import Mapping
 
 from opam_oci.health.compare import Change, Comparison
 from opam_oci.health.facts import (
@@ -17,28 +15,17 @@ from opam_oci.health.facts import (
     reason_of,
     sorted_roots,
 )
-from opam_oci.health.log_text import end_of, one_line
 from opam_oci.health.looks import KINDS, LOOKS, root_title, run_line
 from opam_oci.health.results import HealthReport, RootResult, Status
+from opam_oci.pages.markdown_page import Page
+from opam_oci.pages.markdown_text import code
 
-# GitHub takes 65,536 characters. Counted are bytes, of which there are never fewer, and some are left for whoever adds a line.
-LIMIT = 65_000
-# Kept for what says that something is left out, of each section.
-_ROOM = 400
-_SHOWN = 12
-_LOG_LINES, _LOG_CHARACTERS = 30, 3_000
-_MARKUP = re.compile(r"[^A-Za-z0-9 ,;/\u0080-\U0010ffff-]|(?<=www)\.")
-
-
-def code(text: str, limit: int = 200) -> str:
-    """Any text in one line, as code: nobody is mentioned in it, nothing is a link, and no character means anything."""
-    shown = _MARKUP.sub(lambda match: f"&#{ord(match.group())};", one_line(text, limit))
-    return f"<code>{shown}</code>" if shown else ""
+_WHOLE = "`results.json` and `index.html`"
 
 
 def write_markdown(report: HealthReport, logs: Mapping[str, str], comparison: Comparison | None) -> str:
-    """The most important comes first, and what has no room is left out from the end. At most LIMIT bytes."""
-    page = _Page(f"## Health of {code(report.target)}\n\n{code(run_line(report), 400)}\n\n")
+    """The most important comes first, and what has no room is left out from the end. At most `markdown_page.LIMIT` bytes."""
+    page = Page(f"## Health of {code(report.target)}\n\n{code(run_line(report), 400)}\n\n", _WHOLE)
     page.table("Status | Roots", (f"{LOOKS[s].mark} {LOOKS[s].word} | {n}" for s, n in count_statuses(report).items()))
     accepted = sum(is_accepted(report, root) for root in report.roots)
     if accepted:
@@ -56,76 +43,11 @@ def write_markdown(report: HealthReport, logs: Mapping[str, str], comparison: Co
     if comparison is not None:
         _others(page, report, comparison)
     for blocker in failures[:20]:
-        log = end_of(log_of(report, blocker.first, logs), _LOG_LINES, _LOG_CHARACTERS)
-        if log:
-            title = f"End of the log of {code(blocker.first.full_name)}"
-            page.add(f"<details><summary>{title}</summary>\n\n<pre>\n{escape(log)}\n</pre>\n\n</details>\n\n")
+        page.log(blocker.first.full_name, log_of(report, blocker.first, logs))
     return page.text()
 
 
-class _Page:
-    """Markdown of a bounded size. What does not fit any more is counted."""
-
-    def __init__(self, head: str) -> None:
-        self._parts = [head]
-        self._room = LIMIT - len(head.encode()) - _ROOM
-        self._left_out = 0
-
-    def add(self, text: str) -> bool:
-        size = len(text.encode())
-        if size > self._room:
-            # Nothing that comes later is more important.
-            self._room = 0
-            self._left_out += 1
-            return False
-        self._parts.append(text)
-        self._room -= size
-        return True
-
-    def table(self, head: str, rows: Iterable[str], title: str = "") -> None:
-        columns = head.count("|") + 1
-        begin = f"| {head} |\n|{' --- |' * columns}\n"
-        self._list(title, [f"| {row} |\n" for row in rows], begin)
-
-    def section(self, title: str, items: Sequence[str]) -> None:
-        self._list(title, [f"- {item}\n" for item in items], "")
-
-    def _list(self, title: str, rows: Sequence[str], begin: str) -> None:
-        """The first rows, and the others folded."""
-        if not rows:
-            return
-        head = f"### {title} ({len(rows)})\n\n{begin}" if title else begin
-        if not self.add(head):
-            self._left_out += len(rows) - 1
-            return
-        shown = rows if len(rows) <= _SHOWN + 3 else rows[:_SHOWN]
-        self._rows(shown)
-        rest = rows[len(shown) :]
-        if rest:
-            # With room for what ends it.
-            end = "\n</details>\n"
-            self._room -= len(end)
-            if self.add(f"\n<details><summary>{len(rest)} more</summary>\n\n{begin}"):
-                self._rows(rest)
-                self._parts.append(end)
-        self._parts.append("\n")
-
-    def _rows(self, rows: Sequence[str]) -> None:
-        for number, row in enumerate(rows):
-            if not self.add(row):
-                self._left_out += len(rows) - number - 1
-                return
-
-    def text(self) -> str:
-        note = ""
-        if self._left_out:
-            note = f"{self._left_out} more rows and logs had no room here: see `results.json` and `index.html`.\n"
-        text = "".join(self._parts) + note
-        assert len(text.encode()) <= LIMIT
-        return text
-
-
-def _broken(page: _Page, report: HealthReport, comparison: Comparison) -> None:
+def _broken(page: Page, report: HealthReport, comparison: Comparison) -> None:
     """What the change is to be blamed for."""
     if not comparison.broke_something:
         page.add("No root that was built before fails now.\n\n")
@@ -135,7 +57,7 @@ def _broken(page: _Page, report: HealthReport, comparison: Comparison) -> None:
         page.section(f"Stopped by {code(group.cause.full_name)}: {code(group.cause.reason)}", roots)
 
 
-def _others(page: _Page, report: HealthReport, comparison: Comparison) -> None:
+def _others(page: Page, report: HealthReport, comparison: Comparison) -> None:
     for title, changes in comparison.others:
         page.section(title, [_change(report, change) for change in changes])
 

@@ -10,11 +10,11 @@ from opam_oci.health.facts import log_of
 from opam_oci.health.graph_svg import write_svg
 from opam_oci.health.html_page import write_html
 from opam_oci.health.junit import write_junit
-from opam_oci.health.log_text import clean
 from opam_oci.health.markdown import write_markdown
 from opam_oci.health.paths import log_path
 from opam_oci.health.results import HealthReport
 from opam_oci.health.results_json import has_log_file, write_day10, write_results
+from opam_oci.pages.plain_text import clean
 
 
 def write_reports(

@@ -16,9 +16,9 @@ from opam_oci.health.facts import (
     reason_of,
     sorted_roots,
 )
-from opam_oci.health.log_text import end_of
 from opam_oci.health.paths import day10_path, log_path
 from opam_oci.health.results import HealthReport, PackageResult, RootResult, Status
+from opam_oci.pages.plain_text import end_of
 
 # Raised when a field is added, changes its meaning or goes.
 SCHEMA = 1

@@ -6,9 +6,9 @@ from typing import Sequence
 
 from opam_oci.health.compare import Change, Comparison
 from opam_oci.health.facts import count_statuses, is_accepted, kind_of, rank_failures, reason_of
-from opam_oci.health.log_text import one_line
 from opam_oci.health.looks import KINDS, LOOKS, root_title, run_line
 from opam_oci.health.results import HealthReport, Status
+from opam_oci.pages.plain_text import one_line
 
 _MOST_FAILURES, _MOST_REGRESSIONS, _MOST_UNSOLVED = 8, 5, 2
 _WIDTH = 160

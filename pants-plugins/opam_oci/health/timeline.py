@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 from html import escape
 
-from opam_oci.health.log_text import one_line
 from opam_oci.health.looks import LOOKS, seconds_text
 from opam_oci.health.results import HealthReport, PackageResult, Status
+from opam_oci.pages.plain_text import one_line
 
 _WIDTH, _LANE, _MARGIN, _AXIS = 1000, 18, 8, 22
 _MOST = 1500

@@ -42,7 +42,7 @@ def base_history(lock: DebianLock) -> HistoryEntry:
 def base_image_history(base: BaseImageLayers) -> HistoryEntry:
     """What the history says of each layer of a base that others made."""
     entry: HistoryEntry = {"created_by": f"oci_base_image {base.image.address.target_name}"}
-    return {**entry, "comment": f"a layer of {base.image.reference}"}
+    return entry if base.image.is_scratch else {**entry, "comment": f"a layer of {base.image.reference}"}
 
 
 OPAM_ROOT_HISTORY: HistoryEntry = {"created_by": "opam init", "comment": "the user opam and an empty switch"}

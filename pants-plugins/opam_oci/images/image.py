@@ -16,6 +16,7 @@ from opam_oci.images.image_texts import HistoryEntry
 from opam_oci.images.manifest import ImageContent, write_image
 from opam_oci.images.packed_layer import packing_of
 from opam_oci.images.parts import ImageParts, ImagePartsRequest, build_image_parts
+from opam_oci.images.provenance import provenance_content
 from opam_oci.images.sbom import sbom_content
 from opam_oci.images.stack import Stack, flattened, full_stack, packed, runtime_stack
 from opam_oci.layers.base_image import OCI_ARCHITECTURES
@@ -23,6 +24,7 @@ from opam_oci.pants_engine.calls import create_digest, digest_subset_to_digest, 
 from opam_oci.pants_engine.digests import file_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
 from opam_oci.sandbox.layer import Layer, LayerError, blob_path, check_blobs
+from opam_oci.subsystems.opam import OpamSubsystem
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class ImageRequest(EngineAwareParameter):
     """Asks for an image.
 
     `companions`: further images that it is to share layers with. `for_docker`: it goes into a docker-archive, so that its
-    layers are gzip whatever its field says, and it has no SBOM.
+    layers are gzip whatever its field says, and there are no documents about it.
     """
 
     field_set: OciPackageImageFieldSet
@@ -43,7 +45,7 @@ class ImageRequest(EngineAwareParameter):
 
 @dataclass(frozen=True)
 class OciImage:
-    """An image as an OCI layout. `layout` holds all of it, `sbom` the files of its SBOM (perhaps none).
+    """An image as an OCI layout. `layout` holds all of it, `documents` the files about it that lie beside it (perhaps none).
 
     `index` is the text of index.json, `manifest` and `config` are digests "sha256:...", `layers` bottom first.
     """
@@ -54,7 +56,7 @@ class OciImage:
     manifest: str
     config: str
     layers: tuple[Layer, ...]
-    sbom: Digest
+    documents: Digest
 
 
 def check_layout(blobs: Mapping[str, FileEntry], layers: Iterable[Layer], image: str) -> None:
@@ -77,14 +79,23 @@ async def image_content(
     stack: Stack,
     layers: tuple[Layer, ...],
     history: tuple[HistoryEntry, ...],
+    opam: OpamSubsystem,
 ) -> ImageContent:
     """What the manifest is made from. Raises InvalidFieldException, LayerError."""
     field_set = request.field_set
     architecture = parts.plan.rootfs.architecture
-    sbom = None
+    sbom = provenance = None
     if field_set.sbom.value != "none" and not request.for_docker:
         attach = field_set.sbom.value == "attached"
         sbom = await sbom_content(parts, stack.base, layers, attach=attach, runtime=field_set.runtime.value)
+    # Who wants no SBOM in index.json, or none at all, has not asked for another entry there.
+    wanted = field_set.provenance.value or field_set.sbom.value
+    if wanted != "none" and not request.for_docker:
+        # Others have a part in an image only where packages were joined: else it is the same in a layout as by itself.
+        joined = any(len(entry.layers) > 1 for entry in stack.entries)
+        companions = [one.address for one in request.companions] if joined else []
+        attach = wanted == "attached"
+        provenance = await provenance_content(field_set, parts, stack.base, companions, opam, attach=attach)
     return ImageContent(
         layers=layers,
         history=history,
@@ -95,6 +106,7 @@ async def image_content(
         annotations=dict(field_set.annotations.value or {}),
         ref_name="latest",
         sbom=sbom,
+        provenance=provenance,
     )
 
 
@@ -109,7 +121,7 @@ async def assemble(address: Address, content: ImageContent) -> OciImage:
     blobs = await concurrently(
         [
             create_digest(_files(texts.layout)),
-            create_digest(_files(texts.sbom)),
+            create_digest(_files(texts.documents)),
             *(digest_subset_to_digest(DigestSubset(layer.digest, PathGlobs(["blobs/**"]))) for layer in layers),
         ]
     )
@@ -122,12 +134,12 @@ async def assemble(address: Address, content: ImageContent) -> OciImage:
         manifest=texts.manifest,
         config=texts.config,
         layers=layers,
-        sbom=blobs[1],
+        documents=blobs[1],
     )
 
 
 @rule(desc="Make an OCI image of opam packages", level=LogLevel.DEBUG)
-async def make_image(request: ImageRequest) -> OciImage:
+async def make_image(request: ImageRequest, opam: OpamSubsystem) -> OciImage:
     """Build the packages, stack their layers, compress them as asked for, write the manifest. Raises LayerError."""
     field_set = request.field_set
     compression, level = packing_of(field_set, for_docker=request.for_docker)
@@ -142,7 +154,7 @@ async def make_image(request: ImageRequest) -> OciImage:
         history: tuple[HistoryEntry, ...] = (flat_history,)
     else:
         layers, history = await packed(stack, parts.ground.base, compression, level, for_docker=request.for_docker)
-    content = await image_content(request, parts, stack, layers, history)
+    content = await image_content(request, parts, stack, layers, history, opam)
     return await assemble(field_set.address, content)
 
 

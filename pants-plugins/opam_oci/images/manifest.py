@@ -1,4 +1,4 @@
-"""The manifest, the config and the index of an OCI image layout, and the manifests that attach SBOMs to the image.
+"""The manifest, the config and the index of an OCI image layout, and the manifests that attach documents to the image.
 
 Nothing is run for it: all that it is made of is known by now, and a process of its own would take longer than this. Of layers it
 has what their descriptions say. Whether their blobs are that, `sandbox/layer.py` asks when they are made, and `stored_files.py`
@@ -14,7 +14,9 @@ from typing import Any, Mapping
 
 from opam_oci.images.image_texts import HistoryEntry
 from opam_oci.images.oci_layout import MANIFEST_TYPE, REF_NAME, index_json
-from opam_oci.images.sbom_documents import FORMATS, Component, Contents, encode
+from opam_oci.images.provenance_document import ProvenanceContent
+from opam_oci.images.referrers import Document, documents_of
+from opam_oci.images.sbom_documents import Component
 from opam_oci.sandbox.layer import Layer, blob_path
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -23,6 +25,8 @@ EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 TITLE = "org.opencontainers.image.title"
 CREATED_AT = "org.opencontainers.image.created"
+# What builders of images call it on the layers of statements.
+PREDICATE = "in-toto.io/predicate-type"
 
 # Of other bytes than an index's: an image's has always been written so, and stays what dist/ and caches have.
 _OCI_LAYOUT = b'{\n "imageLayoutVersion": "1.0.0"\n}\n'
@@ -42,7 +46,7 @@ class SbomContent:
 @dataclass(frozen=True)
 class ImageContent:
     """What an image consists of. `layers` and `history` go together, bottom first; `config` is the field of the image's
-    configuration; `created` is a time as RFC 3339 has it; `sbom` is None for an image without one."""
+    configuration; `created` is a time as RFC 3339 has it; `sbom` and `provenance` are None for an image without one."""
 
     layers: tuple[Layer, ...]
     history: tuple[HistoryEntry, ...]
@@ -53,16 +57,17 @@ class ImageContent:
     annotations: Mapping[str, str]
     ref_name: str
     sbom: SbomContent | None
+    provenance: ProvenanceContent | None = None
 
 
 @dataclass(frozen=True)
 class ImageTexts:
-    """`layout`: the files of the layout but the layers' blobs, `sbom`: those of the SBOM, both by path.
+    """`layout`: the files of the layout but the layers' blobs, `documents`: what lies beside it, both by path.
 
     `manifest` and `config` are digests "sha256:..."."""
 
     layout: Mapping[str, bytes]
-    sbom: Mapping[str, bytes]
+    documents: Mapping[str, bytes]
     manifest: str
     config: str
 
@@ -89,13 +94,8 @@ def write_image(content: ImageContent) -> ImageTexts:
     if content.annotations:
         manifest["annotations"] = content.annotations
     image = _json_blob(blobs, manifest, MANIFEST_TYPE)
-    documents = _documents(content, image["digest"])
-    referrers = []
-    if content.sbom is not None and content.sbom.attach:
-        referrers = [
-            _referrer(blobs, image, path, media_type, text, content.created)
-            for path, (media_type, text) in documents.items()
-        ]
+    documents = documents_of(content, image["digest"])
+    referrers = [_referrer(blobs, image, one, content.created) for one in documents if one.attached]
     entry = {
         **image,
         "platform": {"architecture": content.architecture, "os": content.os},
@@ -106,14 +106,17 @@ def write_image(content: ImageContent) -> ImageTexts:
         "oci-layout": _OCI_LAYOUT,
         **blobs,
     }
-    sbom = {path: text for path, (_, text) in documents.items()}
-    return ImageTexts(layout, sbom, image["digest"], described["digest"])
+    beside = {document.path: document.text for document in documents}
+    return ImageTexts(layout, beside, image["digest"], described["digest"])
 
 
 def _layer(layer: Layer, title: str) -> _Descriptor:
     descriptor: dict[str, Any] = {"mediaType": layer.media_type, "digest": layer.blob, "size": layer.size}
+    annotations = dict(layer.annotations)
     if title:
-        descriptor["annotations"] = {TITLE: title}
+        annotations[TITLE] = title
+    if annotations:
+        descriptor["annotations"] = annotations
     return descriptor
 
 
@@ -124,26 +127,18 @@ def _history(entry: HistoryEntry, created: str) -> Mapping[str, str]:
     return result
 
 
-def _documents(content: ImageContent, image: str) -> dict[str, tuple[str, bytes]]:
-    """The SBOM's media types and texts by path. `image`: the digest of its manifest."""
-    if content.sbom is None:
-        return {}
-    contents = Contents(content.sbom.name, image, content.created, content.sbom.components)
-    return {f"sbom.{form.suffix}": (form.media_type, encode(form.document(contents))) for form in FORMATS}
-
-
-def _referrer(
-    blobs: dict[str, bytes], image: _Descriptor, path: str, media_type: str, text: bytes, created: str
-) -> _Descriptor:
-    """The index's entry of a manifest that attaches a document to the image."""
+def _referrer(blobs: dict[str, bytes], image: _Descriptor, document: Document, created: str) -> _Descriptor:
+    """The descriptor of a manifest that attaches a document to the image."""
+    media_type = document.media_type
+    predicate = {PREDICATE: document.predicate} if document.predicate else {}
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "artifactType": media_type,
         "config": {**_blob(blobs, b"{}", EMPTY_TYPE), "data": "e30="},
-        "layers": [{**_blob(blobs, text, media_type), "annotations": {TITLE: path}}],
+        "layers": [{**_blob(blobs, document.text, media_type), "annotations": {TITLE: document.path, **predicate}}],
         "subject": image,
-        "annotations": {CREATED_AT: created},
+        "annotations": {CREATED_AT: created, **predicate},
     }
     return {**_json_blob(blobs, manifest, MANIFEST_TYPE), "artifactType": media_type}
 

@@ -20,7 +20,7 @@ from opam_oci.sandbox.run_tool import run_layer_tool
 if TYPE_CHECKING:
     from opam_sandbox.imaging.requests import MergeRequest, RepackRequest
 
-Compression = Literal["gzip", "zstd", "none"]
+Compression = Literal["gzip", "zstd", "zstd:chunked", "none"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PackedLayerRequest(EngineAwareParameter):
 # How package layers are made: they need not be compressed again for this.
 AS_MADE = ("gzip", 5)
 
-_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}
+_LEVELS = {"gzip": (1, 9), "zstd": (1, 19), "zstd:chunked": (1, 19)}
 
 
 def packing_of(field_set: OciPackageImageFieldSet, *, for_docker: bool) -> tuple[Compression, int]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Iterable
 
-from opam_oci.fields.base_image import LAYOUT
+from opam_oci.images.base_images import base_components
 from opam_oci.images.manifest import SbomContent
 from opam_oci.images.parts import ImageParts
-from opam_oci.images.sbom_documents import Component, DebFacts, OpamFacts, base_component, components_of
+from opam_oci.images.sbom_documents import DebFacts, OpamFacts, components_of
 from opam_oci.layers.base_image import BaseImageLayers
 from opam_oci.layers.opam_text import OpamTextError, strings_of_field
 from opam_oci.pants_engine.digests import read_files
@@ -51,14 +51,6 @@ def _deb(deb: Deb) -> DebFacts:
     return DebFacts(deb.name, deb.version, deb.architecture, deb.sha256)
 
 
-def _base_image(base: BaseImageLayers) -> Component:
-    """A base that others made, as one part: what is in it, they may say."""
-    image = base.image
-    return base_component(
-        image.address.target_name, "" if image.image.startswith(LAYOUT) else image.image, base.manifest
-    )
-
-
 async def sbom_content(
     parts: ImageParts, base: DebianLock | BaseImageLayers, layers: Iterable[Layer], *, attach: bool, runtime: bool
 ) -> SbomContent:
@@ -75,7 +67,7 @@ async def sbom_content(
         name=parts.address.target_name,
         attach=attach,
         components=(
-            *((_base_image(base),) if isinstance(base, BaseImageLayers) and base.manifest else ()),
+            *base_components(base),
             *components_of(packages, [_deb(deb) for deb in debs], parts.plan.rootfs.suite),
         ),
     )

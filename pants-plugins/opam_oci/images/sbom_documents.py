@@ -14,9 +14,9 @@ import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Callable, Dict, Iterable, List, Set, Tuple
-from urllib.parse import quote
 
 from opam_oci.images.licenses import expression, is_listed
+from opam_oci.images.package_urls import deb_purl, image_purl, opam_purl, url_part
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Contents:
     @property
     def purl(self) -> str:
         """The image's package URL."""
-        return f"pkg:oci/{_part(self.name.lower())}@{_part(self.digest)}"
+        return image_purl(self.name, self.digest)
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,13 @@ def components_of(packages: Iterable[OpamFacts], debs: Iterable[DebFacts], suite
     return (*(_opam(package, names) for package in packages), *(by_version[key] for key in sorted(by_version)))
 
 
-def base_component(target: str, repository: str, manifest: str) -> Component:
-    """An image that others made, by its manifest's digest. `repository`: HOST/PATH, "" where it is of no registry; then it is
-    called as its target."""
-    name = repository.rpartition("/")[2] or target
-    place = f"?repository_url={_part(repository)}" if repository else ""
+def base_component(name: str, purl: str, manifest: str) -> Component:
+    """An image that others made, by its manifest's digest, "sha256:..."."""
     return Component(
         id="base-image",
         name=name,
         version=manifest,
-        purl=f"pkg:oci/{_part(name.lower())}@{_part(manifest)}{place}",
+        purl=purl,
         licenses=(),
         homepage="",
         sources=(("", manifest.partition(":")[2]),),
@@ -106,15 +103,15 @@ def base_component(target: str, repository: str, manifest: str) -> Component:
 
 
 def _opam(package: OpamFacts, names: Set[str]) -> Component:
-    homepage = _readable(package.homepage)
+    homepage = readable(package.homepage)
     return Component(
         id=f"opam-{package.name}",
         name=package.name,
         version=package.version,
-        purl=f"pkg:opam/{_part(package.name)}@{_part(package.version)}",
-        licenses=tuple(text for text in map(_readable, package.licenses) if text.strip()),
+        purl=opam_purl(package.name, package.version),
+        licenses=tuple(text for text in map(readable, package.licenses) if text.strip()),
         homepage=homepage if _is_url(homepage) else "",
-        sources=tuple((_readable(url), sha256) for url, sha256 in package.sources),
+        sources=tuple((readable(url), sha256) for url, sha256 in package.sources),
         depends=tuple(f"opam-{other}" for other in sorted(package.depends) if other in names),
     )
 
@@ -124,7 +121,7 @@ def _deb(deb: DebFacts, suite: str) -> Component:
         id=f"deb-{deb.name}",
         name=deb.name,
         version=deb.version,
-        purl=f"pkg:deb/debian/{_part(deb.name)}@{_part(deb.version)}?arch={deb.architecture}&distro={_part(suite)}",
+        purl=deb_purl(deb.name, deb.version, deb.architecture, suite),
         licenses=(),
         homepage="",
         sources=(("", deb.sha256),),
@@ -132,13 +129,9 @@ def _deb(deb: DebFacts, suite: str) -> Component:
     )
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     """`text` without bytes that are no UTF-8: U+FFFD stands for each, as JSON has no place for them."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _part(text: str) -> str:
-    return quote(text, safe=":~.-_")
 
 
 def _is_url(text: str) -> bool:
@@ -187,7 +180,7 @@ def _spdx(contents: Contents) -> Dict[str, Any]:
         ]
     # Unique to what the document says, as SPDX wants it, and the same for the same.
     key = hashlib.sha256(encode(document)).hexdigest()
-    document["documentNamespace"] = f"urn:spdx:{_part(contents.name)}:{key}"
+    document["documentNamespace"] = f"urn:spdx:{url_part(contents.name)}:{key}"
     return document
 
 

@@ -24,7 +24,7 @@ from opam_oci.sandbox.handover import handed_over
 from opam_oci.sandbox.layer import LAYER_OUTPUTS, Layer, LayerError, layer_in
 from opam_oci.sandbox.process import STORE, Call, layer_paths
 from opam_oci.sandbox.run_tool import run_layer_tool, run_tool
-from opam_oci.subsystems.oci_publish import OciPublishSubsystem
+from opam_oci.subsystems.oci_publish import OciPublishSubsystem, registry_of, tls_of
 
 if TYPE_CHECKING:
     from opam_sandbox.importing.requests import FetchImageRequest, JoinImageRequest
@@ -73,8 +73,8 @@ def fetch_call(image: BaseImage, publish: OciPublishSubsystem, handover: str) ->
         "handover": handover,
     }
     if not layout:
-        access = publish.access_of(image.image, root)
-        values["tls_verify"], values["cert_dir"] = access.tls_verify, access.cert_dir
+        registry = registry_of(image.image, publish.registries)
+        values["tls_verify"], values["cert_dir"] = tls_of(registry, root)
     return Call("fetch-image", f"Fetch the base {image.reference}", values, (), ("image.json",), ("layers",))
 
 

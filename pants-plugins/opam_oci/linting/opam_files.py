@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pants.core.goals.lint import LintResult, LintTargetsRequest
 from pants.core.util_rules.partitions import PartitionerType
 from pants.engine.fs import CreateDigest, FileContent, PathGlobs
+from pants.engine.process import FallibleProcessResult
 from pants.engine.target import FieldSet, InvalidTargetException, Target
 from pants.util.logging import LogLevel
 
@@ -61,12 +62,10 @@ async def foundation_of(resolve: str, opam: OpamSubsystem) -> Foundation:
     return await make_foundation(FoundationRequest(lock), **implicitly())
 
 
-@rule(desc="Lint opam files", level=LogLevel.DEBUG)
-async def lint_opam_file(
-    batch: OpamLintRequest.Batch[OpamLintFieldSet, Any], opam: OpamSubsystem, lint: OpamLintSubsystem
-) -> LintResult:
-    """One opam file. What opam has against it is a result."""
-    [field_set] = batch.elements
+async def lint_result(
+    field_set: OpamLintFieldSet, opam: OpamSubsystem, lint: OpamLintSubsystem
+) -> FallibleProcessResult:
+    """What `opam lint` says of one opam file. Raises LayerError, LockfileError, FetchError, InvalidTargetException."""
     path = field_set.opam_file.value
     contents = await contents_of_globs(PathGlobs([path]))
     if not contents:
@@ -81,7 +80,16 @@ async def lint_opam_file(
     }
     file = await create_digest(CreateDigest([FileContent(_FILE, content)]))
     call = Call("lint", f"Lint {path}", values, ground.layers, (), ())
-    return LintResult.create(batch, await run_call(call, [file]))
+    return await run_call(call, [file])
+
+
+@rule(desc="Lint opam files", level=LogLevel.DEBUG)
+async def lint_opam_file(
+    batch: OpamLintRequest.Batch[OpamLintFieldSet, Any], opam: OpamSubsystem, lint: OpamLintSubsystem
+) -> LintResult:
+    """One opam file. What opam has against it is a result."""
+    [field_set] = batch.elements
+    return LintResult.create(batch, await lint_result(field_set, opam, lint))
 
 
 def rules() -> list[object]:

@@ -32,6 +32,10 @@ from pants.engine.target import Targets, UnexpandedTargets, WrappedTarget, Wrapp
 
 from opam_oci.pants_engine.rules_by_type import answered_by_get
 
+# Pants 2.17 gives all of these one hash, that of `typing.Tuple`: its engine compares each request with all requests before.
+# Newer versions hash what is in them, as this does.
+CreateDigest.__hash__ = Addresses.__hash__ = tuple.__hash__  # type: ignore[method-assign,assignment]
+
 __all__ = [
     "add_prefix",
     "address_families",

@@ -38,6 +38,13 @@ def test_result(
     )
 
 
+def output_of(result: TestResult) -> tuple[str, str]:
+    """What tests printed, and what was said of them."""
+    if BY_NAME:
+        return result.stdout_bytes.decode(errors="replace"), result.stderr_bytes.decode(errors="replace")
+    return result.stdout, result.stderr
+
+
 def untested(problem: str, address: Address, output: ShowOutput, xml: Snapshot) -> TestResult:
     """The failure of tests that could not be run."""
     if BY_NAME:

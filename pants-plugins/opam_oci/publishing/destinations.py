@@ -11,7 +11,7 @@ from pants.engine.addresses import Address
 from pants.util.value_interpolation import InterpolationContext, InterpolationError
 
 from opam_oci.fields.publishing import OciImageRepositoriesField, OciImageTagsField
-from opam_oci.subsystems.oci_publish import Registry, RegistryOptionError, registry_access
+from opam_oci.subsystems.oci_publish import Registry, RegistryOptionError, tls_of
 from opam_oci.target_types import OciPackageImageTarget
 
 LAYOUT = "oci:"
@@ -197,13 +197,13 @@ def _destination(naming: Naming, registry: Registry, path: str, source: Interpol
             tuple(dict.fromkeys(tags)),
             skipped=skipped,
         )
-    access = registry_access(registry, naming.build_root)
+    tls_verify, cert_dir = tls_of(registry, naming.build_root)
     return Destination(
         "",
         f"{registry.address.rstrip('/')}/{repository}",
         tuple(dict.fromkeys(tags)),
-        access.tls_verify,
-        access.cert_dir,
+        tls_verify,
+        cert_dir,
         skipped,
     )
 

@@ -11,6 +11,9 @@ from pants.util.frozendict import FrozenDict
 
 from opam_oci.resolves.dependency_order import cycles, reachable, ready_order
 
+# The package that stands for a compiler of the base's Debian: the switch has none of its own.
+DEBIANS_OCAML = "ocaml-system"
+
 
 class LockfileError(Exception):
     """A lockfile that cannot be used; the message names the file and what is wrong in it."""

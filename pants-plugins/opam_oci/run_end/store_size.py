@@ -19,13 +19,10 @@ from opam_oci.host.programs import MissingProgramError, find_python
 from opam_oci.pants_engine.rules import collect_rules, rule
 from opam_oci.run_end.callback import AtRunEnd
 from opam_oci.sandbox.process import store_directory
-from opam_oci.sandbox.tool import MissingToolError, package_directory
+from opam_oci.sandbox.tool import MissingToolError, tool_command
 from opam_oci.subsystems.opam import OpamSubsystem
 
 logger = logging.getLogger(__name__)
-
-# No process of the engine's: the session has ended, and what it would keep is no result.
-_START = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from opam_sandbox.publishing.cli import main; sys.exit(main())"
 
 
 class StorePruner(AtRunEnd):
@@ -45,8 +42,8 @@ class StorePruner(AtRunEnd):
         if not self._has_run and "run" not in context.run_tracker.goals:
             return
         try:
-            argv = [find_python(), "-sSEB", "-c", _START, str(package_directory().parent)]
-            argv += ["prune", self._store, f"--max-size={self._max_size}", "--brief"]
+            # No process of the engine's: the session has ended, and what it would keep is no result.
+            argv = [find_python(), *tool_command("prune", self._store, f"--max-size={self._max_size}", "--brief")]
             env = {"LANG": "C.UTF-8"}
             done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, errors="replace")
         except (OSError, MissingProgramError, MissingToolError) as e:

@@ -14,6 +14,9 @@ from opam_oci.sandbox.foreign_json import parse_object
 _LOG_TAIL = 60
 
 
+# Pants' own words, after which it kills a process.
+_TIME_OUT = "Exceeded timeout of "
+
 # What a build that failed writes, see `opam_sandbox/building/failures`.
 FAILURE = "failure.json"
 
@@ -69,7 +72,7 @@ async def build_log(result: FallibleProcessResult) -> str:
 def tool_message(result: FallibleProcessResult) -> str:
     """What the tool says of its failure."""
     said = result.stderr.decode(errors="replace").strip()
-    if result.exit_code < 0:
+    if result.exit_code < 0 and _TIME_OUT not in said:
         # Pants says so of a process that a signal has ended, which then could say nothing itself.
         killed = f"The sandbox tool was killed by signal {-result.exit_code}"
         if result.exit_code == -signal.SIGKILL:

@@ -25,6 +25,7 @@ class Layer:
     """A layer directory (`layer.json` and its blob) and what stands in its layer.json.
 
     `diff_id` and `blob` are "sha256:..."; `size` is the blob's, in bytes. `description` is the sha256 (hex) of layer.json.
+    `annotations`: those that the blob's descriptor has in every manifest, by name.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Layer:
     media_type: str
     digest: Digest
     description: str
+    annotations: tuple[tuple[str, str], ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -66,6 +68,9 @@ def _check_description(values: Mapping[str, Any], description: str) -> Mapping[s
     for key, kind in (("kind", str), ("name", str), ("version", str), ("media_type", str), ("size", int)):
         if not isinstance(values.get(key), kind):
             raise LayerError(f"{where}: its `{key}` is {values.get(key)!r:.80}.")
+    annotations = values.get("annotations", {})
+    if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
+        raise LayerError(f"{where}: its `annotations` are {annotations!r:.80}.")
     return values
 
 
@@ -94,6 +99,7 @@ async def layer_in(digest: Digest, description: str) -> Layer:
         media_type=values["media_type"],
         digest=digest,
         description=written.file_digest.fingerprint,
+        annotations=tuple(sorted(values.get("annotations", {}).items())),
     )
 
 

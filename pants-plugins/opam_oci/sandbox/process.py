@@ -13,6 +13,7 @@ from pants.core.goals.run import RunRequest
 from pants.engine.fs import EMPTY_DIGEST, Digest, FileContent
 from pants.engine.process import InteractiveProcess, Process, ProcessCacheScope
 from pants.option.global_options import GlobalOptions
+from pants.util.logging import LogLevel
 
 from opam_oci.host.checks import TOOL_PATH
 from opam_oci.sandbox.layer import Layer
@@ -108,6 +109,38 @@ def publishing_process(
         env=env,
         input_digest=input_digest,
         immutable_input_digests={"__tool": tool.parts["publishing"], **layouts},
+    )
+
+
+def fetching_process(files: Digest, description: str) -> Process:
+    """Does nothing with files of a layout, so that the engine must have them here: what a cache has lost meanwhile, the engine
+    makes anew for a process, but not for one in the foreground (which finds the directory that is made for this one)."""
+    return Process(
+        argv=["/bin/true"],
+        description=description,
+        immutable_input_digests={"image": files},
+        cache_scope=ProcessCacheScope.PER_SESSION,
+        # The engine starts it twice a second while it makes what was lost.
+        level=LogLevel.DEBUG,
+    )
+
+
+def comparing_process(
+    tool: SandboxTool,
+    python: str,
+    command: str,
+    input_digest: Digest,
+    layouts: Mapping[str, Digest],
+    *,
+    env: Mapping[str, str],
+) -> InteractiveProcess:
+    """A run of the tool's part for comparing, in the foreground, by the host's `python`: it asks registries, as this user.
+    layouts: blobs of images, by the directory that the request calls them."""
+    return InteractiveProcess(
+        argv=[python, "-sSEB", "__tool", command, REQUEST_FILE],
+        env={"LANG": "C.UTF-8", **env},
+        input_digest=input_digest,
+        immutable_input_digests={"__tool": tool.parts[command], **layouts},
     )
 
 

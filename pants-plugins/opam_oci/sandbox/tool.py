@@ -18,7 +18,7 @@ _TOOL = "opam_sandbox"
 # The tool's table of what each of its parts consists of, and which commands it has: see `Part`.
 _PARTS_FILE = f"{_TOOL}/parts.json"
 # Of a package's files: its modules, and what they read.
-_SUFFIXES = (".py", ".c", ".ml", ".json")
+_SUFFIXES = (".py", ".c", ".css", ".js", ".json", ".ml")
 
 
 class MissingToolError(Exception):
@@ -30,6 +30,10 @@ class SandboxTool:
     """The directory that processes run as `python3 __tool`: for each part of the tool, and for each command."""
 
     parts: FrozenDict[str, Digest]
+
+
+# Puts the directory that is the first argument in front of all where Python looks for modules.
+_START = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from opam_sandbox.publishing.cli import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,13 @@ def package_directory(package: str = _TOOL) -> Path:
             "`PANTS_PLUGINS` (as .pants.bootstrap does) or in `[GLOBAL].plugins`."
         )
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def tool_command(*arguments: str) -> list[str]:
+    """Arguments of a Python that runs the tool's part for publishing where it is installed, in no process of the engine's.
+
+    Raises MissingToolError."""
+    return ["-sSEB", "-c", _START, str(package_directory().parent), *arguments]
 
 
 def read_parts(content: bytes) -> tuple[Part, ...]:

@@ -39,25 +39,27 @@ class Registry:
         return f"[oci-publish.registries.{self.alias}]"
 
 
-@dataclass(frozen=True)
-class RegistryAccess:
-    """How a registry is spoken to. `cert_dir`: an absolute directory, or ""."""
-
-    tls_verify: bool
-    cert_dir: str
-
-
 _LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?\Z")
 
 
-def registry_access(registry: Registry, build_root: str) -> RegistryAccess:
-    """What an entry says, or what holds for its host where it does not."""
-    host = registry.address.partition("/")[0]
-    tls_verify = not _LOCAL_HOST.match(host) if registry.tls_verify is None else registry.tls_verify
-    return RegistryAccess(
-        tls_verify or bool(registry.cert_dir and registry.tls_verify is None),
-        os.path.join(build_root, os.path.expanduser(registry.cert_dir)) if registry.cert_dir else "",
-    )
+def tls_of(registry: Registry, build_root: str) -> tuple[bool, str]:
+    """Whether a registry's certificate is verified, and the directory with certificates for it, "" for none."""
+    cert_dir = os.path.join(build_root, os.path.expanduser(registry.cert_dir)) if registry.cert_dir else ""
+    if registry.tls_verify is not None:
+        return registry.tls_verify, cert_dir
+    return bool(cert_dir) or not _LOCAL_HOST.match(registry.address.partition("/")[0]), cert_dir
+
+
+def registry_of(repository: str, registries: Mapping[str, Registry]) -> Registry:
+    """The entry for the host of HOST[:PORT]/PATH; of several the one whose address has most of the path."""
+    host = repository.partition("/")[0]
+
+    def shared(registry: Registry) -> int:
+        address = registry.address.rstrip("/")
+        return len(address) if f"{repository}/".startswith(f"{address}/") else 0
+
+    known = [one for _, one in sorted(registries.items()) if one.address.partition("/")[0] == host]
+    return max(known, key=shared, default=Registry(host))
 
 
 _KINDS: Mapping[str, type] = {
@@ -183,11 +185,3 @@ class OciPublishSubsystem(Subsystem):
     def registries(self) -> FrozenDict[str, Registry]:
         """The registries by alias. Raises RegistryOptionError."""
         return read_registries(self._registries)
-
-    def access_of(self, place: str, build_root: str) -> RegistryAccess:
-        """How the registry of HOST[:PORT]/PATH is spoken to: as the entry says whose address is the longest that it begins with,
-        or for want of that an entry of the same host. Raises RegistryOptionError."""
-        host = place.partition("/")[0]
-        entries = [one for _, one in sorted(self.registries.items()) if one.address.partition("/")[0] == host]
-        entries.sort(key=lambda one: len(one.address) if f"{place}/".startswith(f"{one.address.rstrip('/')}/") else 0)
-        return registry_access(entries[-1] if entries else Registry(host), build_root)

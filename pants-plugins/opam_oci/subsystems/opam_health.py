@@ -51,7 +51,7 @@ class OpamHealthSubsystem(GoalSubsystem):
     )
     dry_run = BoolOption(
         default=False,
-        help="Build nothing: say which packages are known from the cache and which would be built.",
+        help="Build nothing, here or on remote workers: say which packages the caches know, and which would be built.",
     )
     retry_failed = BoolOption(
         default=False,

@@ -76,12 +76,8 @@ def seconds_of(result: FallibleProcessResult) -> float:
     return (result.metadata.total_elapsed_ms or 0) / 1000
 
 
-@rule(desc="Test opam packages", level=LogLevel.DEBUG)
-async def run_opam_tests(
-    batch: OpamTestRequest.Batch[OpamTestFieldSet, Any], test_subsystem: TestSubsystem
-) -> TestResult:
+async def tests_result(field_set: OpamTestFieldSet, test_subsystem: TestSubsystem) -> TestResult:
     """opam builds the package with its tests, and runs them. A failure of that, or of what comes before, is a result."""
-    field_set = batch.single_element
     output = test_subsystem.output
     tests = await prepare_package_tests(field_set.request, **implicitly())
     if tests.none:
@@ -105,6 +101,14 @@ async def run_opam_tests(
     failure = tool_message(last) if last.exit_code else ""
     xml = await xml_of(field_set, tests, seconds_of(last), failure, last.stdout.decode(errors="replace"))
     return test_result(results, field_set.address, output, xml)
+
+
+@rule(desc="Test opam packages", level=LogLevel.DEBUG)
+async def run_opam_tests(
+    batch: OpamTestRequest.Batch[OpamTestFieldSet, Any], test_subsystem: TestSubsystem
+) -> TestResult:
+    """One package, as `test` asks for it."""
+    return await tests_result(batch.single_element, test_subsystem)
 
 
 @rule(desc="Test an opam package in the foreground", level=LogLevel.DEBUG)

@@ -5,15 +5,14 @@ opam has no other way: tests are commands of the build (`{with-test}`), or come 
 
 from __future__ import annotations
 
-import shutil
-import sys
-from contextlib import suppress
+from contextlib import nullcontext
 from pathlib import Path
 
 from opam_sandbox.building import asked, failures, sorted_readdir
 from opam_sandbox.building.build import Build, read
 from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.building.requests import TestRequest
+from opam_sandbox.building.shown_log import shown
 from opam_sandbox.errors import BuildFailed
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.store import Store
@@ -45,20 +44,11 @@ def run(request: TestRequest, jobs: int) -> int:
             )
         return 0
 
-    try:
+    # Before anything else: Pants may end this process at any time, and what was printed until then says why it took so long.
+    with nullcontext() if live else shown(LOG):
         return failures.recorded(
             Path(request["store"]),
             package.title,
             lambda told: run_isolated(lambda: told(inside), subordinates=bool(request["package"]["debs"])),
             kept=False,
         )
-    finally:
-        if not live:
-            _print_log()
-
-
-def _print_log() -> None:
-    """Say what opam and the tests have printed: it is this process's output."""
-    with suppress(FileNotFoundError), open(LOG, "rb") as log:
-        shutil.copyfileobj(log, sys.stdout.buffer)
-    sys.stdout.flush()

@@ -12,10 +12,9 @@ import sys
 from typing import List, Optional
 
 from opam_sandbox import inherited, machine_errors
-from opam_sandbox.cli import Command
+from opam_sandbox.cli import Command, answered
 from opam_sandbox.entering import enter
 from opam_sandbox.entering.requests import EnterRequest
-from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.request import read_request
 
 COMMANDS = {
@@ -36,19 +35,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
     inherited.settle()
     machine_errors.allow_usual_files()
     gc.enable()  # see `start`
-    try:
+
+    def answer() -> int:
         directory, name = os.path.split(os.path.abspath(own[1]))
         os.chdir(directory)
         return enter.run(read_request(name, EnterRequest), own[3:])
-    except RequestError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ToolError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Exception as error:
-        text = machine_errors.explained(error)
-        if text is None:
-            raise
-        print(f"error: {text}", file=sys.stderr)
-        return 1
+
+    return answered(answer)

@@ -14,7 +14,8 @@ from opam_sandbox.entering import id_mapped
 from opam_sandbox.entering.requests import Mount
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.sandbox import closed, view_files
-from opam_sandbox.sandbox.overlay import HOME, OPAM_UID
+from opam_sandbox.sandbox.first_process import OPAM_UID
+from opam_sandbox.sandbox.overlay import HOME
 from opam_sandbox.sandbox.view import View
 
 _OPAM = (OPAM_UID, OPAM_UID)

@@ -6,18 +6,20 @@ The request's first layer is the base, whose program compresses if it names no `
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, List
+from typing import BinaryIO, Iterator, List, Mapping, cast
 
 from opam_sandbox.errors import RequestError
-from opam_sandbox.imaging.compression import read_packing
+from opam_sandbox.imaging.chunked.write import annotate, write_chunked_blob
+from opam_sandbox.imaging.compression import CHUNKED, read_packing
 from opam_sandbox.imaging.requests import MergeRequest
 from opam_sandbox.layer.capture import Sink
 from opam_sandbox.layer.description import read_layer, read_layers
 from opam_sandbox.layer.make import Facts, Identity, write_blob, write_description
 from opam_sandbox.layer.merge_tars import merge
 from opam_sandbox.layer.read_blob import copy_plain
+from opam_sandbox.layer.read_tar import Readable
 from opam_sandbox.layer.store import Store
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 
@@ -46,9 +48,22 @@ def run(request: MergeRequest, jobs: int) -> int:
     def inside() -> int:
         packer = read_layer(Path(request["packer"])) if "packer" in request else layers[0]
         root = Store(Path(request["store"]), is_rootless()).get(packer)
-        written, entries = write_blob(root, produce, packing)
         identity = Identity("flat" if whole else "group", request["name"])
+        annotations: Mapping[str, str] = {}
+        if request["compression"] != CHUNKED:
+            written, entries = write_blob(root, produce, packing)
+        else:
+            with tempfile.TemporaryFile(dir=".") as merged_tar:
+                entries = produce(cast(Sink, merged_tar))  # what `write` returns is nobody's
+
+                @contextmanager
+                def content() -> Iterator[Readable]:
+                    merged_tar.seek(0)
+                    yield merged_tar
+
+                written, annotations = write_chunked_blob(root, content, packing, f"{identity.kind} {identity.name}")
         write_description(identity, written, entries, Facts(), packing)
+        annotate(annotations)
         return 0
 
     return run_isolated(inside)

@@ -16,14 +16,18 @@ _LINE = re.compile(r"\s*([A-Z][A-Z0-9_]*)=(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\s\"'
 
 
 class Release(NamedTuple):
-    """`id` is os-release's ID, `version` its VERSION_ID, or for want of that VERSION_CODENAME; "" where a root does not say."""
+    """`id` is os-release's ID, `version` its VERSION_ID; "" where a root does not say. Distributions that change each day have
+    no VERSION_ID; `codename` is theirs, which says little."""
 
     id: str
     version: str
+    codename: str
 
     @property
     def shown(self) -> str:
         """In words."""
+        if not self.version and self.id:
+            return " ".join(word for word in (self.id, self.codename, "(which has no VERSION_ID)") if word)
         return f"{self.id} {self.version}".strip() or "of no distribution that it names"
 
 
@@ -38,5 +42,5 @@ def read_release(root: Path) -> Release:
             match = _LINE.match(line)
             if match:
                 values[match.group(1)] = next((one for one in match.groups()[1:] if one is not None), "")
-        return Release(values.get("ID", ""), values.get("VERSION_ID") or values.get("VERSION_CODENAME", ""))
-    return Release("", "")
+        return Release(values.get("ID", ""), values.get("VERSION_ID", ""), values.get("VERSION_CODENAME", ""))
+    return Release("", "", "")

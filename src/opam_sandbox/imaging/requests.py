@@ -23,7 +23,7 @@ class StateRequest(Overlapping):
 class _Compression(TypedDict):
     store: str
     layers: List[str]
-    compression: Literal["gzip", "zstd", "none"]
+    compression: Literal["gzip", "zstd", "zstd:chunked", "none"]
 
 
 class CompressionFields(_Compression, total=False):

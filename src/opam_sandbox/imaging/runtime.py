@@ -30,6 +30,7 @@ from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.owners import Below
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam.switch import HOME, environment
+from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
 
@@ -74,15 +75,21 @@ def _environment(lines: Sequence[str]) -> Dict[str, str]:
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
-def _check_user(slim: Path) -> None:
-    """Raise ToolError where the base has a user opam that is another than the image's, whose number is 1000."""
-    for name, column in (("passwd", "user"), ("group", "group")):
+def _check_accounts(slim: Path) -> None:
+    """Make accounts that others wrote ready for one more. Raises ToolError where the base has a user opam that is another than
+    the image's, whose numbers are 1000."""
+    for name, title, end in (("passwd", "user", 4), ("group", "group", 3)):
         for entry in read_entries(slim, name, links=True) or ():
-            if entry[0] == USER and entry[2:3] != ["1000"]:
+            numbers = entry[2:end]
+            if entry[0] == USER and set(numbers) != {"1000"}:
                 raise ToolError(
-                    f"the slim base has a {column} {USER} of its own, with the number {':'.join(entry[2:3])!r:.40}; that of "
+                    f"the slim base has a {title} {USER} of its own, with the number {':'.join(numbers)!r:.40}; that of "
                     "images is 1000: take another base, or one without it"
                 )
+    for name in ("passwd", "group", "shadow"):
+        text = view_files.read_text(slim, f"etc/{name}") or ""
+        if text and not text.endswith("\n"):
+            view_files.overwrite(slim, f"etc/{name}", f"{text}\n".encode("utf-8", "surrogateescape"))
 
 
 def _fill(
@@ -95,7 +102,8 @@ def _fill(
     selection.choose(request["packages"], request["keep"])
     packages = Owners(full)
     base = Base.of(full, slim, foreign=request.get("foreign_base", False))
-    _check_user(slim)
+    if base.foreign:
+        _check_accounts(slim)
     needs = Needs(full, slim, selection, packages, env, base)
     problems = needs.follow()
     if problems:

@@ -28,9 +28,12 @@ class Base:
     @classmethod
     def of(cls, full: Path, slim: Path, foreign: bool) -> "Base":
         """Of these roots."""
+        if not foreign:
+            return DEBIAN
         built, here = read_release(full), read_release(slim)
-        differ = (here.shown, built.shown) if built != here else ("", "")
-        return cls(view_files.exists(slim, "sbin/ldconfig"), differ, foreign)
+        # What is of no release that has a number may be of any day.
+        same = built[:2] == here[:2] and built.id and built.version
+        return cls(view_files.exists(slim, "sbin/ldconfig"), ("", "") if same else (here.shown, built.shown), foreign)
 
     def remedy(self, owner: str) -> str:
         """How to have in it what `owner`, a Debian package in words, brings."""

@@ -6,7 +6,7 @@ Sources: OCI image-spec 1.1, image-index.md, manifest.md, config.md; Docker's "I
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from opam_sandbox import strict_json
 from opam_sandbox.digests import checked
@@ -24,6 +24,8 @@ LAYER_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar.gzip": f"{_OCI_LAYER}+gzip",
     "application/vnd.docker.image.rootfs.diff.tar.zstd": f"{_OCI_LAYER}+zstd",
 }
+# What indexes call the machines that each of an architecture is at least.
+_PLAIN_VARIANTS = {"amd64": "v1", "arm64": "v8"}
 # overlayfs stacks no more, and no engine has more.
 _MOST_LAYERS = 127
 
@@ -68,18 +70,30 @@ def chosen_manifest(index: Mapping[str, Any], architecture: str, where: str) -> 
     entries = index.get("manifests")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ToolError(f"{where}: its `manifests` is no list of descriptors")
-    seen: List[str] = []
+    seen: Set[str] = set()
+    found: Dict[str, Set[str]] = {}
     for entry in entries:
         platform = entry.get("platform")
-        if not isinstance(platform, dict):
+        if not isinstance(platform, dict) or entry.get("artifactType"):
             continue
         name = f"{platform.get('os')!s:.40}/{platform.get('architecture')!s:.40}"
-        if name == f"linux/{architecture}" and not entry.get("artifactType"):
-            return checked(entry.get("digest"), f"{where}: a manifest's `digest`")
-        seen.append(name)
-    # "unknown/unknown" is what builders call their attestations.
-    listed = ", ".join(sorted(set(seen) - {"unknown/unknown"})[:20]) or "none that says its platform"
-    raise ToolError(f"{where} has no image for linux/{architecture}; it has {listed}")
+        variant = f"{platform.get('variant') or ''!s:.40}"
+        seen.add(f"{name}/{variant}" if variant else name)
+        if name == f"linux/{architecture}":
+            found.setdefault(variant, set()).add(checked(entry.get("digest"), f"{where}: a manifest's `digest`"))
+    # The variant that each machine of the architecture runs, if the index says any.
+    for variant in ("", _PLAIN_VARIANTS.get(architecture, "")):
+        if len(found.get(variant, ())) == 1:
+            return found[variant].pop()
+    if not found:
+        # "unknown/unknown" is what builders call their attestations.
+        listed = ", ".join(sorted(seen - {"unknown/unknown"})[:20]) or "none that says its platform"
+        raise ToolError(f"{where} has no image for linux/{architecture}; it has {listed}")
+    listed = ", ".join(sorted({one for digests in found.values() for one in digests})[:20])
+    raise ToolError(
+        f"{where} has no image for linux/{architecture} of which no variant is said, or several. Take the digest of the one "
+        f"that is meant: {listed}"
+    )
 
 
 def read_manifest(manifest: Mapping[str, Any], where: str) -> Manifest:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Dict, List, Optional, Protocol, Type
+from typing import Dict, List, Mapping, Optional, Protocol, Type
 
 from opam_sandbox import passwords, strict_json
 from opam_sandbox.digests import hex_of
@@ -18,6 +19,11 @@ from opam_sandbox.oci import layout_files
 from opam_sandbox.request import check
 
 _RETRIES = 3
+_LONGEST = 1000
+# What skopeo ends with, in the frame that its logger puts around it.
+_MESSAGE = re.compile(r'level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"')
+# Registries send to stores of blobs, whose addresses let everybody in for a while.
+_SIGNED = re.compile(r"(?<=[\w/%.~-])\?[^\s\"'?]*=[^\s\"']*")
 
 
 class ImageSource(Protocol):
@@ -137,9 +143,7 @@ class RegistrySource:
         return done.stdout
 
     def _failure(self, text: str) -> str:
-        known = [passwords.userinfo(value) for name, value in self._env.items() if name.lower().endswith("_proxy")]
-        lines = [line for line in passwords.hide(text, filter(None, known)).splitlines() if line.strip()]
-        said = lines[-1].strip() if lines else "skopeo ended without a message"
+        said = reason(text, self._env)
         place, lower = self._request["place"], said.lower()
         host = place.partition("/")[0]
         hint = "Is it there, and does this machine reach it? Behind no network, name a layout: `oci:DIRECTORY`."
@@ -151,6 +155,14 @@ class RegistrySource:
                 "your own, or with `tls_verify = false`."
             )
         return f"{place}@{self._request['digest']} cannot be fetched: {said}\n{hint}"
+
+
+def reason(text: str, env: Mapping[str, str]) -> str:
+    """What skopeo ended with, of what it printed, without what is nobody else's business."""
+    text = passwords.hide_proxies(text, env)
+    messages = _MESSAGE.findall(text) or [line for line in text.splitlines() if line.strip()]
+    said = messages[-1].replace('\\"', '"').strip() if messages else "skopeo ended without a message"
+    return "".join(letter if letter.isprintable() else "?" for letter in _SIGNED.sub("?...", said)[:_LONGEST])
 
 
 def _environment(path: str) -> Dict[str, str]:

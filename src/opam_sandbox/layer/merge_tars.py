@@ -143,7 +143,8 @@ class _Layer:
         return node
 
 
-def _entry(member: Member) -> Entry:
+def entry_of(member: Member, xattrs: Dict[bytes, bytes]) -> Entry:
+    """What a header says of a member, with these extended attributes."""
     return Entry(
         member.name,
         member.kind,
@@ -155,8 +156,13 @@ def _entry(member: Member) -> Entry:
         member.linkname,
         member.major,
         member.minor,
-        {key: value for key, value in member.xattrs.items() if not key.startswith(IGNORED_XATTRS)},
+        xattrs,
     )
+
+
+def _entry(member: Member) -> Entry:
+    kept = {key: value for key, value in member.xattrs.items() if not key.startswith(IGNORED_XATTRS)}
+    return entry_of(member, kept)
 
 
 def _sorted(top: _Node) -> Iterator[Tuple[bytes, _Node]]:

@@ -48,9 +48,6 @@ from opam_sandbox.sandbox.scratch import scratch
 # processes that lock the old way.
 FORMAT = "v4"
 
-# Of so many layers on, a process may need more open files than some callers let it have.
-_MANY = 64
-
 _HOLDS, _REMEDY = store_lock.HOLDS, store_lock.REMEDY
 
 
@@ -63,9 +60,7 @@ class Store:
     def __init__(self, directory: Path, rootless: bool) -> None:
         self.rootless = rootless
         self._entries: Dict[str, Path] = {}
-        # Descriptors: by name, of entries that are held, and of those that have been taken away since.
-        self._held: Dict[str, int] = {}
-        self._former: List[int] = []
+        self._held = store_use.Held()
         self._top = Path(os.path.realpath(directory))
         self._root = self._top / FORMAT / ("user" if rootless else "root")
         with machine_errors.at(self._root, _HOLDS, _REMEDY):
@@ -124,7 +119,7 @@ class Store:
 
     def has(self, diff_id: str) -> bool:
         """Whether the layer is there, and whole as far as that was looked at within the last hour. If so, it is held."""
-        return self._use(self._entry(diff_id), lambda entry: "" if store_check.is_believed(entry) else None) == ""
+        return self._held.use(self._entry(diff_id), lambda entry: "" if store_check.is_believed(entry) else None) == ""
 
     def other_formats(self) -> List[Path]:
         """Directories of layers as other versions of this program have unpacked them."""
@@ -135,7 +130,7 @@ class Store:
         """The layer's unpacked directory; unpacks its blob first if it is not there or damaged. It stays as long as this process
         lives. Raises ToolError for a damaged blob."""
         entry = self._entry(layer.diff_id)
-        if self._use(entry, store_check.problem) == "":
+        if self._held.use(entry, store_check.problem) == "":
             return entry / "root"
 
         from opam_sandbox.layer.unpack import unpack  # most layers are there
@@ -151,7 +146,7 @@ class Store:
         process lives. `title` names it when it is damaged, and made again."""
         entry = self._entry(diff_id)
         with self._locked(entry.name):
-            problem = self._use(entry, store_check.problem)
+            problem = self._held.use(entry, store_check.problem)
             if problem == "":
                 return entry / "root"
             if problem is not None:
@@ -181,38 +176,12 @@ class Store:
             except BaseException:
                 os.close(held)
                 raise
-            self._keep(entry.name, held)
+            self._held.keep(entry.name, held)
         _sync_directory(entry.parent)
-
-    def _use(self, entry: Path, look: Callable[[Path], Optional[str]]) -> Optional[str]:
-        """Hold an entry from now on if it is there and `look` finds it whole. Returns what is wrong with it: "" nothing, None
-        that it is not there. Raises ToolError, OSError."""
-        known = self._held.get(entry.name)
-        if known is not None and store_use.is_used_by(known, entry):
-            return look(entry)
-        held = store_use.hold(entry)
-        if held == store_use.NOTHING:
-            return "who uses it cannot be recorded" if os.path.lexists(entry) else None
-        problem = look(entry)
-        if problem == "":
-            self._keep(entry.name, held)
-        else:
-            os.close(held)
-        return problem
 
     def let_go(self) -> None:
         """Hold nothing any more. Only where nothing of the store is mounted."""
-        for held in (*self._held.values(), *self._former):
-            os.close(held)
-        self._held.clear()
-        self._former.clear()
-
-    def _keep(self, name: str, held: int) -> None:
-        if name in self._held:
-            self._former.append(self._held[name])  # somebody found it damaged and made it again: it may be mounted here
-        self._held[name] = held
-        if len(self._held) == _MANY:
-            machine_errors.allow_usual_files()
+        self._held.let_go()
 
     def entries(self) -> List[Path]:
         """The directories of all layers, by name. Raises OSError."""
@@ -288,8 +257,7 @@ class Store:
         return store_lock.locked(self._root / "locks" / f"{name}.lock", wait)
 
     def _discard(self, entry: Path) -> None:
-        if entry.name in self._held:
-            self._former.append(self._held.pop(entry.name))  # this process may have mounted it
+        self._held.forget(entry.name)
         if os.path.lexists(entry):
             store_gone.move_aside(self._root, entry)
             # Before its blocks are others': without a journal, a power loss could bring the name back with their content.

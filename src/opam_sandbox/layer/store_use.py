@@ -13,13 +13,18 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Callable, Dict, List, Optional
 
+from opam_sandbox import machine_errors
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer import store_disk
 
 _NAME = "used"
 # For so long, in seconds, another use is not recorded.
 _SAME = 600
+
+# Of so many entries on, a process may need more open files than some callers let it have.
+_MANY = 64
 
 # `hold`: there is nothing that can be held.
 NOTHING = -1
@@ -86,6 +91,50 @@ def last_used(entry: Path) -> float:
         return os.lstat(f"{entry}/{_NAME}").st_mtime
     except (FileNotFoundError, NotADirectoryError):
         return os.lstat(entry).st_mtime
+
+
+class Held:
+    """The entries that this process uses: nobody takes them away as long as it lives, or until `let_go`."""
+
+    def __init__(self) -> None:
+        # Descriptors: by name, of entries that are held, and of those that have been taken away since.
+        self._held: Dict[str, int] = {}
+        self._former: List[int] = []
+
+    def use(self, entry: Path, look: Callable[[Path], Optional[str]]) -> Optional[str]:
+        """Hold an entry from now on if it is there and `look` finds it whole. Returns what is wrong with it: "" nothing, None
+        that it is not there. Raises ToolError, OSError."""
+        known = self._held.get(entry.name)
+        if known is not None and is_used_by(known, entry):
+            return look(entry)
+        held = hold(entry)
+        if held == NOTHING:
+            return "who uses it cannot be recorded" if os.path.lexists(entry) else None
+        problem = look(entry)
+        if problem == "":
+            self.keep(entry.name, held)
+        else:
+            os.close(held)
+        return problem
+
+    def keep(self, name: str, held: int) -> None:
+        """Hold the entry of that name by a descriptor of `hold`."""
+        self.forget(name)  # somebody found it damaged and made it again: it may be mounted here
+        self._held[name] = held
+        if len(self._held) == _MANY:
+            machine_errors.allow_usual_files()
+
+    def forget(self, name: str) -> None:
+        """The name will be another entry's. The one that is held may be mounted here, and stays held."""
+        if name in self._held:
+            self._former.append(self._held.pop(name))
+
+    def let_go(self) -> None:
+        """Hold nothing any more. Only where nothing of the store is mounted."""
+        for held in (*self._held.values(), *self._former):
+            os.close(held)
+        self._held.clear()
+        self._former.clear()
 
 
 def _open(path: str, flags: int) -> int:

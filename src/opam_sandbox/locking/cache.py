@@ -54,6 +54,11 @@ def write_whole(path: Path, content: str, synced: bool = False) -> None:
         raise
 
 
+def key_of(*parts: str) -> str:
+    """A key of a `Memo`."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
 class Memo:
     """JSON objects by a key that is a file name. Each begins with the sha256 of its key and of what follows: nothing is synced,
     so a power loss may leave another file's content, or a part."""

@@ -18,10 +18,12 @@ from opam_sandbox.locking.apt import Apt, LockedDeb
 from opam_sandbox.locking.apt_lists import Lists, update
 from opam_sandbox.locking.indexes import read_source_index
 from opam_sandbox.locking.lock_debian import deb_text
+from opam_sandbox.locking.mirrors import DEBIAN
 from opam_sandbox.locking.requests import BaseFacts, Indexes, LockRequest, Solution
 from opam_sandbox.locking.root_requests import LockRootsRequest, SolverRequest
 from opam_sandbox.locking.secrets import Secrets
-from opam_sandbox.locking.sources import DEBIAN, Locked, OutOfReach, SourceFinder, Wanted, wanted_sources
+from opam_sandbox.locking.sources import Locked, OutOfReach, SourceFinder
+from opam_sandbox.locking.wanted_sources import Wanted, wanted_sources
 from opam_sandbox.opam import opamfile
 from opam_sandbox.request import read_request
 

@@ -12,7 +12,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Set, Tuple
 
 from opam_sandbox import digests, strict_json
 from opam_sandbox.errors import ToolError
@@ -182,6 +182,16 @@ def check_blobs(layout: Path, blobs: Iterable[Descriptor]) -> None:
             raise ToolError(f"{layout / name} is damaged: it has {size} bytes, but should have {descriptor['size']}")
 
 
+def checked_blob(layout: Path, descriptor: Descriptor) -> Path:
+    """The path of a small blob, whose bytes are what its descriptor says. Raises ToolError."""
+    name = layout_files.blob_name(descriptor["digest"], str(layout))
+    content = layout_files.read(layout, name)
+    found = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    if found != descriptor["digest"] or len(content) != descriptor["size"]:
+        raise ToolError(f"{layout / name} is damaged: it has {len(content)} bytes with {found}")
+    return layout / name
+
+
 def subject(layout: Path, entry: Descriptor) -> str:
     """The digest that an entry is about (a signature, a bill of materials), "" for an image."""
     if not is_manifest(entry):
@@ -210,13 +220,14 @@ def image_and_referrers(layout: Path) -> Tuple[Descriptor, List[Descriptor]]:
 
 
 @contextlib.contextmanager
-def lone_image(layout: Path, image: Descriptor, parent: str = "") -> Iterator[Path]:
+def lone_image(layout: Path, image: Descriptor, parent: str = "", without: Collection[str] = ()) -> Iterator[Path]:
     """A layout that shows nothing but the image: tools that are not told a name want just one, and a name may be that of
     several entries. It is in a new directory below `parent` (the system's for temporary files), as long as the context.
+    without: digests of blobs that need not be there, as whoever reads this has them from elsewhere.
 
     Raises ToolError where a blob of the image is no file of the layout: other tools follow links, and wait for FIFOs.
     """
-    check_blobs(layout, closure(layout, [image]).values())
+    check_blobs(layout, (one for digest, one in closure(layout, [image]).items() if digest not in without))
     with temporary(parent) as directory:
         view = directory / "image"
         view.mkdir()

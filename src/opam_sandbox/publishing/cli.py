@@ -60,6 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     prune.add_argument("--brief", action="store_true", help="print one line, and nothing if nothing went")
 
     for name, text in (
+        ("plan-push", "ask a registry what it lacks of an image, and write plan.json"),
         ("push", "copy an image to a registry with skopeo"),
         ("load", "load an image into docker or podman"),
     ):
@@ -96,6 +97,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     # Imported when called for: a container does not wait for what locks and hashes.
+    if options.command == "plan-push":
+        from opam_sandbox.publishing import plan
+
+        return plan.run(options)
     if options.command == "push":
         from opam_sandbox.publishing import push
 

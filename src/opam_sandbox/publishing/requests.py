@@ -1,6 +1,25 @@
-"""The request of `push`."""
+"""The requests of `plan-push` and `push`."""
 
-from typing import TypedDict
+from typing import List, TypedDict
+
+
+class _PlanRequest(TypedDict):
+    image: str
+    repository: str
+    tags: List[str]
+    tls_verify: bool
+    retries: int
+
+
+class PlanRequest(_PlanRequest, total=False):
+    """`plan-push`: `image` is the layout of one image, whose layers need not be there; `repository` is HOST[:PORT]/PATH.
+
+    cert_dir: a directory with certificates for the registry; "" for none. retries: tries after the first. known: a directory
+    for what is remembered of registries; "" for none.
+    """
+
+    cert_dir: str
+    known: str
 
 
 class _PushRequest(TypedDict):
@@ -12,9 +31,17 @@ class _PushRequest(TypedDict):
 
 
 class PushRequest(_PushRequest, total=False):
-    """`push`: `image` is the layout of one image, `reference` is HOST[:PORT]/PATH:TAG, `skopeo` a program's path.
+    """`push`: `image` is the layout of one image, `reference` is HOST[:PORT]/PATH:TAG, `skopeo` a program's path; `cert_dir`,
+    `retries` and `known` as of `plan-push`.
 
-    cert_dir: a directory with certificates for the registry; "" for none. retries: tries after the first.
+    What the plan found: current: the registry has the image under this tag, all of it. there: digests of layers that the
+    repository has, and that need not be in the layout. requests: what the plan took. unplanned: why there is no plan, "" where
+    there is one, or where none was made.
     """
 
     cert_dir: str
+    known: str
+    current: bool
+    there: List[str]
+    requests: int
+    unplanned: str

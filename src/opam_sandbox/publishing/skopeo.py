@@ -113,8 +113,7 @@ def _keep(stream: BinaryIO, kept: List[bytes]) -> None:
 
 def _public(text: str) -> str:
     """What skopeo says, without the proxies' passwords: it shows an address whole that it cannot read."""
-    proxies = [passwords.userinfo(value) for name, value in os.environ.items() if name.lower().endswith("_proxy")]
-    return passwords.hide(text, filter(None, proxies))
+    return passwords.hide_proxies(text, os.environ)
 
 
 def _compare(digestfile: Path, digest: str, destination: Destination) -> None:

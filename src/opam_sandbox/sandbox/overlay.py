@@ -21,10 +21,10 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.files import remove_tree
 from opam_sandbox.sandbox import closed, command, memory, stack, surroundings, syscalls, view_files
 from opam_sandbox.sandbox.command_view import Bind, Device, Shown, make_masks, show
+from opam_sandbox.sandbox.first_process import OPAM_UID, Command
 from opam_sandbox.sandbox.stack import Stack
 from opam_sandbox.sandbox.watch import Watch
 
-OPAM_UID = command.OPAM_UID
 # A view has two more directories than layers: what surrounds all commands, and opam's.
 MAX_LOWER = stack.MAX_LOWER - 2
 HOME = "home/opam"
@@ -179,7 +179,7 @@ class Overlay(Stack):
         this process's (person). What it leaves running is ended. Raises ToolError where it cannot be run."""
         log.flush()
         self.give_short_names([*self._trees.values(), self._nothing])
-        what = command.Command(argv, env, cwd, user, self.rootless, log.fileno(), stdout, person)
+        what = Command(argv, env, cwd, user, self.rootless, log.fileno(), stdout, person)
         if user:
             code = self._run_as_opam(what)
         else:
@@ -226,7 +226,7 @@ class Overlay(Stack):
 
     # -- opam's commands -------------------------------------------------------
 
-    def _run_as_opam(self, what: command.Command) -> int:
+    def _run_as_opam(self, what: Command) -> int:
         has_home = view_files.is_directory(self.root, HOME)
         if has_home:
             # So that it is in the upper directory, where it is an upper directory of its own.

@@ -37,12 +37,12 @@ class Kind(NamedTuple):
 
 def on_disk(path: Path) -> int:
     """The bytes that a file, or a tree, takes on its disk; what cannot be read counts nothing."""
-    total, seen, waiting = 0, set(), [os.fspath(path)]
     try:
-        total = os.lstat(path).st_blocks * 512
+        top = os.lstat(path)
     except OSError:
         return 0
-    if not stat.S_ISDIR(os.lstat(path).st_mode):
+    total, seen, waiting = top.st_blocks * 512, set(), [os.fspath(path)]
+    if not stat.S_ISDIR(top.st_mode):
         return total
     while waiting:
         try:

@@ -1,11 +1,12 @@
 "use strict";
-// Filters and sorts the table of roots, moves among its rows by arrow keys, and opens what a link leads to. The page shows all
-// of its text without this.
+// Filters and sorts the page's table with `data-rows` (what its rows are called), moves among its rows by arrow keys, and opens
+// what a link leads to. The page shows all of its text without this.
 (() => {
-  const table = document.getElementById("roots");
+  const table = document.querySelector("table[data-rows]");
   const form = document.getElementById("filters");
   if (!table || !form) return;
   const body = table.tBodies[0];
+  const called = " " + table.dataset.rows;
   const rows = Array.from(body.rows);
   const said = document.getElementById("shown");
   let texts = null;
@@ -23,7 +24,7 @@
       row.hidden = !fits;
       if (fits) count += 1;
     });
-    said.textContent = count + " of " + rows.length + " roots";
+    said.textContent = count + " of " + rows.length + called;
     enter();
   }
 
@@ -95,7 +96,7 @@
   form.addEventListener("input", filter);
   form.addEventListener("reset", () => setTimeout(filter));
   form.addEventListener("submit", (event) => event.preventDefault());
-  said.textContent = rows.length + " roots";
+  said.textContent = rows.length + called;
   enter();
 
   function open() {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import http.server
+import json
 import re
 import shutil
 import socket
@@ -11,11 +13,12 @@ import socketserver
 import subprocess
 import threading
 import time
+import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
-from tests.e2e.conftest import tool
+from tests.support.checkout import tool
 
 USER, PASSWORD = "carol", "correct horse battery"
 
@@ -66,6 +69,64 @@ class Request:
         return self.method == "PUT" and "/manifests/" in self.path
 
 
+@dataclass
+class TokenServer:
+    """Gives tokens for a registry to who has the password. `asked`: the scopes that it was asked for."""
+
+    directory: Path
+    asked: List[List[str]] = field(default_factory=list)
+
+    def __enter__(self) -> "TokenServer":
+        server = self
+        self.directory.mkdir()
+        key = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-x509", "-days", "2", "-subj", "/CN=tokens"]
+        tool(*key, "-keyout", "tokens.key", "-out", "tokens.crt", cwd=self.directory)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                basic = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+                if self.headers["Authorization"] != basic:
+                    self.send_error(401)
+                    return
+                scopes = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query).get("scope", [])
+                server.asked.append(scopes)
+                text = json.dumps({"token": server.token(scopes), "expires_in": 300}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}/token"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def token(self, scopes: List[str]) -> str:
+        """A JSON web token, signed by openssl."""
+        lines = (self.directory / "tokens.crt").read_text().splitlines()
+        head = {"typ": "JWT", "alg": "RS256", "x5c": ["".join(lines[1:-1])]}
+        now = int(time.time())
+        access = []
+        for kind, name, actions in (scope.split(":", 2) for scope in scopes):
+            access.append({"type": kind, "name": name, "actions": actions.split(",")})
+        claims = {"iss": "test", "aud": "test", "sub": USER, "exp": now + 300, "nbf": now - 5, "iat": now, "jti": "1"}
+        signed = b".".join(_base64(json.dumps(part).encode()) for part in (head, {**claims, "access": access}))
+        sign = ["openssl", "dgst", "-sha256", "-sign", str(self.directory / "tokens.key")]
+        signature = subprocess.run(sign, input=signed, stdout=subprocess.PIPE, check=True).stdout
+        return (signed + b"." + _base64(signature)).decode()
+
+
+def _base64(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
 _LINE = re.compile(r'"([A-Z]+) (\S+) HTTP/[0-9.]+" (\d{3}) ')
 
 
@@ -76,6 +137,7 @@ class Registry:
     directory: Path
     tls: Optional[Tls] = None
     auth: bool = False
+    tokens: "Optional[TokenServer]" = None
     port: int = 0
     _process: "Optional[subprocess.Popen[bytes]]" = None
     _seen: int = 0
@@ -105,6 +167,11 @@ class Registry:
             done = tool("htpasswd", "-Bbn", USER, PASSWORD)
             (self.directory / "htpasswd").write_text(done.stdout)
             config.append(f"auth: {{htpasswd: {{realm: test, path: {self.directory}/htpasswd}}}}")
+        if self.tokens:
+            config.append(
+                f"auth: {{token: {{realm: '{self.tokens.address}', service: test, issuer: test, "
+                f"rootcertbundle: {self.tokens.directory}/tokens.crt}}}}"
+            )
         (self.directory / "config.yml").write_text("\n".join(config) + "\n")
         with open(self.directory / "log", "wb") as log:
             self._process = subprocess.Popen(
@@ -162,6 +229,7 @@ class Front:
     fault: Fault
     seen: List[Tuple[str, str, "int | str"]] = field(default_factory=list)
     sent: int = 0
+    retry_after: int = 1
 
     def __enter__(self) -> "Front":
         front = self
@@ -213,6 +281,8 @@ class Front:
             request.send_response(what)
             if what == 401:
                 request.send_header("WWW-Authenticate", 'Basic realm="test"')
+            if what == 429:
+                request.send_header("Retry-After", str(self.retry_after))
             request.send_header("Content-Type", "application/json")
             request.send_header("Content-Length", str(len(text)))
             request.end_headers()
