@@ -100,7 +100,7 @@ def small(project: Pants) -> Path:
 
 def digest_of(layout: Path, tag: str = "latest") -> str:
     entries = json.loads((layout / "index.json").read_text())["manifests"]
-    names = {one["annotations"]["org.opencontainers.image.ref.name"]: one["digest"] for one in entries}
+    names = {one.get("annotations", {}).get("org.opencontainers.image.ref.name"): one["digest"] for one in entries}
     return str(names[tag])
 
 
@@ -132,8 +132,10 @@ def test_of_a_registry_and_of_layouts(
     dist, auth = project.root / "dist/bases", tmp_path / "auth.json"
     debian, distroless = digest_of(small, "debian"), digest_of(small, "distroless")
     alpine = make_image(tmp_path / "alpine", [{"etc/os-release": ALPINE}])
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(auth))
     with Registry(tmp_path / "registry", auth=True) as registry:
+        monkeypatch.setenv(
+            "REGISTRY_AUTH_FILE", str(auth)
+        )  # not before: the registry takes REGISTRY_... for its own options
         place = f"{registry.address}/team/base"
         tool("skopeo", "login", "--tls-verify=false", "-u", USER, "-p", PASSWORD, registry.address)
         tool("skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{small}:debian", f"docker://{place}:1")

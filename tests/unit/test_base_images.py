@@ -284,15 +284,24 @@ def test_what_layers_show_together(namespaces: Namespaces, tiny_root: Path, layo
     assert (facts["owners"], facts["users"]) == ({"d/y": "33:0"}, {"33": "www"})
 
 
+def test_a_tar_without_an_end(namespaces: Namespaces, tiny_root: Path, layout: Path) -> None:
+    """Some programs write none, and engines read such a layer: an empty one, too."""
+    layer(0, make_tar([member("a", content=b"1"), member("b")])[: 3 * 512])
+    layer(1, make_tar([member(".wh.a")])[:512])
+    layer(2, b"")
+    assert sorted(join(3, tiny_root)) == ["b", "dev", "proc", "tmp"]
+
+
 @pytest.mark.parametrize(
     ("tar", "message"),
     [
+        (make_tar([member("a", content=b"1" * 600)])[: 2 * 512], "it ends within a file"),
         (make_tar([member("../x", content=b"")]), "x"),
         (make_tar([member("null", b"3", devmajor=0, devminor=0)]), "overlayfs takes for a deleted file"),
         (make_tar([member("a", b"1", linkname="nowhere")]), "names no file of it"),
         (ONE[:700], "without an end marker"),
     ],
-    ids=["above", "device", "link", "cut"],
+    ids=["file", "above", "device", "link", "cut"],
 )
 def test_hostile_layers(
     root_user: None, tiny_root: Path, layout: Path, tar: bytes, message: str, capfd: pytest.CaptureFixture[str]

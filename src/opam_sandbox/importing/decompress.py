@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import zlib
@@ -14,12 +15,13 @@ from opam_sandbox.errors import ToolError
 from opam_sandbox.files import CHUNK
 from opam_sandbox.layer.compress import LARGEST_LAYER
 from opam_sandbox.layer.description import Layer
-from opam_sandbox.layer.read_tar import Readable
+from opam_sandbox.layer.read_tar import Readable, TarReader
+from opam_sandbox.layer.tar_headers import BLOCK, END
 
 
 def copy_decompressed(layer: Layer, out: BinaryIO, title: str) -> None:
-    """Write the layer's tar to `out`, and go back to its start. Raises ToolError for a damaged blob, and for a tar that is not
-    what the image's config says."""
+    """Write the layer's tar to `out`, with an end if it has none, and go back to its start. Raises ToolError for a damaged blob,
+    and for a tar that is not what the image's config says."""
     sha256, left = hashlib.sha256(), LARGEST_LAYER
     try:
         with open(layer.blob, "rb") as blob, _reader(layer, blob, title) as content:
@@ -37,7 +39,23 @@ def copy_decompressed(layer: Layer, out: BinaryIO, title: str) -> None:
         raise ToolError(f"{title}: its blob {layer.digest} cannot be read: {error}") from None
     if f"sha256:{sha256.hexdigest()}" != layer.diff_id:
         raise ToolError(f"{title}: its tar is sha256:{sha256.hexdigest()}, but the image's config says {layer.diff_id}")
+    _end(out, title)
     out.seek(0)
+
+
+def _end(out: BinaryIO, title: str) -> None:
+    """Add the end marker that some programs do not write (umoci 0.4.7's `insert`), and without which engines read a tar as well.
+    Raises ToolError where the tar ends within a file, as they do."""
+    length = out.seek(0, os.SEEK_END)
+    out.seek(max(0, length - BLOCK))
+    if length % BLOCK or (length and not out.read(BLOCK).strip(b"\0")):
+        return  # there is one, or the tar is cut
+    out.seek(length)
+    out.write(END)
+    out.seek(0)
+    for member in TarReader(out, title):
+        if member.offset + member.size > length:
+            raise ToolError(f"{title}: its archive is damaged: it ends within a file")
 
 
 @contextmanager
