@@ -134,7 +134,11 @@ def test_bases_that_do_not_fit(rule_runner: RuleRunner) -> None:
 
 def test_packages_are_not_built_in_one(rule_runner: RuleRunner) -> None:
     """Whatever is in it: a depext's .debs, or apks, or rpms, would have to be locked for it."""
-    write(rule_runner, base("b", image=PLACE, digest=DIGEST) + image("a"))
+    files = project(Pkg("a"), image=base("b", image=PLACE, digest=DIGEST) + image("a"))
+    lock = files["3rdparty/opam/default.lock"]
+    assert "//3rdparty/debian:trixie" in lock
+    files["3rdparty/opam/default.lock"] = lock.replace("//3rdparty/debian:trixie", "//images:b")
+    rule_runner.write_files(files)
     rule_runner.set_options([*OPTIONS, "--opam-resolves-to-base={'default': '//images:b'}"])
     said = failure(rule_runner)
     assert "`[opam].resolves_to_base` names images:b, which is an `oci_base_image`" in said
