@@ -104,7 +104,7 @@ def test_flat_and_for_docker(rule_runner: RuleRunner) -> None:
         ({"image": f"{PLACE}:tag", "digest": DIGEST}, "without a tag or a digest"),
         ({"image": f"{PLACE}@{DIGEST}", "digest": DIGEST}, "without a tag or a digest"),
         ({"image": "debian", "digest": DIGEST}, "a repository with its host"),
-        ({"image": "user:password@registry.example.org/x", "digest": DIGEST}, "a repository with its host"),
+        ({"image": "user:password@registry.example.org/x", "digest": DIGEST}, "Credentials do not belong there"),
         ({"image": "oci:", "digest": DIGEST}, "a layout, such as"),
         ({"image": PLACE, "digest": "sha256:12"}, '"sha256:" and 64 hex digits'),
         ({"digest": DIGEST}, "image"),
@@ -114,7 +114,7 @@ def test_wrong_fields(rule_runner: RuleRunner, fields: Dict[str, str], says: str
     write(rule_runner, base("b", **fields) + on("b"))
     with pytest.raises(Exception) as raised:
         rule_runner.get_target(Address("images", target_name="b"))
-    assert says in str(raised.value) and "images:b" in str(raised.value)
+    assert says in str(raised.value) and "images:b" in str(raised.value) and "password@" not in str(raised.value)
 
 
 def test_bases_that_do_not_fit(rule_runner: RuleRunner) -> None:

@@ -131,6 +131,11 @@ def test_of_a_registry_and_of_layouts(
     """The base's layers are the image's, byte for byte, and what was fetched once is at hand: the registry may go."""
     dist, auth = project.root / "dist/bases", tmp_path / "auth.json"
     debian, distroless = digest_of(small, "debian"), digest_of(small, "distroless")
+    # Other people's zstd.
+    packed = tmp_path / "packed"
+    tool("skopeo", "copy", "-q", "--dest-compress-format=zstd", f"oci:{small}:distroless", f"oci:{packed}:distroless")
+    zstd = digest_of(packed, "distroless")
+    assert all(one["mediaType"].endswith("+zstd") for one in Layout(packed).json(zstd)["layers"])
     alpine = make_image(tmp_path / "alpine", [{"etc/os-release": ALPINE}])
     with Registry(tmp_path / "registry", auth=True) as registry:
         monkeypatch.setenv(
@@ -145,7 +150,9 @@ def test_of_a_registry_and_of_layouts(
             + on("on-registry", "loads", ":debian")
             + base("distroless", "oci:bases/small", distroless)
             + on("on-layout", "loads", ":distroless")
-            + on("flat", "loads", ":distroless", ', layers="flat"')
+            + base("packed", f"oci:{packed}", zstd)
+            + on("flat", "loads", ":packed", ', layers="flat"')
+            + on("for-docker", "loads", ":packed", ', format="docker-archive"')
             + base("alpine", f"oci:{tmp_path}/alpine", alpine)
             + on("on-alpine", "still", ":alpine", NO_STUBS)
             + on("not-on-alpine", "loads", ":alpine")
@@ -156,7 +163,8 @@ def test_of_a_registry_and_of_layouts(
         assert f"{place}@{debian} cannot be fetched: " in done.stderr and "Log in first" in done.stderr
         (tmp_path / "later").rename(auth)
         registry.requests()
-        done = project.run("package", "bases:on-registry", "bases:on-layout", "bases:flat", "bases:on-alpine")
+        others = ("bases:flat", "bases:for-docker")
+        done = project.run("package", "bases:on-registry", "bases:on-layout", "bases:on-alpine", *others)
         assert PASSWORD not in done.stderr
         assert [one for one in registry.requests() if "/blobs/" in one.path]
     shutil.rmtree(dist / "on-registry")
@@ -170,6 +178,10 @@ def test_of_a_registry_and_of_layouts(
         if name == "on-registry":
             assert image.run("/bin/sh", "-c", f"cd ~opam && {BIN}/loads").stdout == "hello\n"
     assert run(dist / "flat", tmp_path / "flat", f"{BIN}/loads") == "hello\n"
+    [archive] = dist.glob("for-docker*")
+    tool("skopeo", "copy", "-q", f"docker-archive:{archive}", f"oci:{tmp_path}/docker:latest")
+    assert len(layers(tmp_path / "docker")) == 2
+    assert run(tmp_path / "docker", tmp_path / "of-docker", f"{BIN}/loads") == "hello\n"
     assert run(dist / "on-alpine", tmp_path / "on-alpine", f"{BIN}/still") == "hello\n"
     assert not (tmp_path / "on-layout/rootfs/usr/bin/dash").exists()
     done = project.run("package", "bases:not-on-alpine", check=False)

@@ -40,7 +40,13 @@ class OciBaseImageImageField(StringField):
         value = super().compute_value(raw_value, address)
         if value is None or value == SCRATCH or (value.startswith(LAYOUT) and value != LAYOUT and "\0" not in value):
             return value
-        if "@" in value or not _PLACE.match(value):
+        if "@" in value.partition("/")[0]:
+            raise InvalidFieldException(
+                f"The `{cls.alias}` field in target {address} has a registry with a user or a password. Credentials do not "
+                "belong there: log in with `skopeo login`, `podman login` or `docker login`, or set REGISTRY_AUTH_FILE to the "
+                "path of an auth file."
+            )
+        if not _PLACE.match(value):
             raise InvalidFieldException(
                 f"The `{cls.alias}` field in target {address} is {value!r}; it takes a repository with its host and without a "
                 'tag or a digest, such as "registry.example.org/team/base" (what names its content is `digest`), a layout, '
