@@ -48,7 +48,7 @@ from opam_oci.goals import (
 from opam_oci.health import clock, node, plan
 from opam_oci.host import checks, programs
 from opam_oci.images import image, packed_layer, parts, plugin_files, runtime_layer, stored_files
-from opam_oci.layers import base, build_logs, build_plan, cached_build, contents, foundation, package
+from opam_oci.layers import base, base_image, build_logs, build_plan, cached_build, contents, foundation, package
 from opam_oci.linting import opam_files
 from opam_oci.locking import (
     debian_lockfile,
@@ -61,6 +61,7 @@ from opam_oci.locking import (
 from opam_oci.projects import sources
 from opam_oci.publishing import claims, image_layout, naming, registry_plan
 from opam_oci.resolves import (
+    base_images,
     debian_rootfs,
     health_inputs,
     inputs,
@@ -92,11 +93,21 @@ _MODULES: tuple[ModuleType, ...] = (
     *(clock, node, plan),
     *(checks, programs),
     *(image, packed_layer, parts, plugin_files, runtime_layer, stored_files),
-    *(base, build_logs, build_plan, cached_build, contents, foundation, package),
+    *(base, base_image, build_logs, build_plan, cached_build, contents, foundation, package),
     *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer),
     *(claims, image_layout, naming, registry_plan),
     *(sources,),
-    *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, package_addresses, projects, targets),
+    *(
+        base_images,
+        debian_rootfs,
+        health_inputs,
+        inputs,
+        locks,
+        opam_repositories,
+        package_addresses,
+        projects,
+        targets,
+    ),
     *(dist_links, full_disks, store_size, trace),
     *(asked, look, on_demand, tool),
     *(ci_checks, opam_files, prepare, run_tests),

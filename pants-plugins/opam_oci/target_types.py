@@ -7,6 +7,7 @@ from pants.engine.target import COMMON_TARGET_FIELDS, InvalidTargetException, Ta
 from pants.util.docutil import bin_name
 from pants.util.strutil import help_text
 
+from opam_oci.fields.base_image import SCRATCH, OciBaseImageDigestField, OciBaseImageImageField
 from opam_oci.fields.debian import (
     DebianArchitectureField,
     DebianPackagesField,
@@ -169,6 +170,41 @@ class DebianRootfsTarget(Target):
     )
 
 
+class OciBaseImageTarget(Target):
+    alias = "oci_base_image"
+    core_fields = (
+        *COMMON_TARGET_FIELDS,
+        OciBaseImageImageField,
+        OciBaseImageDigestField,
+        DebianArchitectureField,
+    )
+    help = help_text(
+        """
+        An image that others made, named by its digest, for runtime images to stand on: Debian's or another distribution's, one
+        without a shell, or none at all (`image="scratch"`). Name it in the `runtime_base` of an `oci_package_image`.
+
+        Its layers are the lowest of the images on it, byte for byte, so that registries share them. Nothing else of it is
+        taken: variables, user and command are those of the `oci_package_image`. Packages are not built in it, but in the
+        `debian_rootfs` of their resolve: programs that load shared libraries need a base of the same release, and only those
+        that are statically linked run on others.
+        """
+    )
+
+    def validate(self) -> None:
+        image, digest = self[OciBaseImageImageField], self[OciBaseImageDigestField]
+        if (image.value == SCRATCH) == (digest.value is None):
+            return
+        if digest.value is None:
+            raise InvalidTargetException(
+                f"The `{digest.alias}` field in target {self.address} is not set, but required: a tag may be another image "
+                f'tomorrow. Set it to the "sha256:..." of the manifest or index of {image.value}.'
+            )
+        raise InvalidTargetException(
+            f'The target {self.address} has a `{digest.alias}`, but its `{image.alias}` is "{SCRATCH}", which has none: leave '
+            "one of them out."
+        )
+
+
 class OciPackageImageTarget(Target):
     alias = "oci_package_image"
     core_fields = (
@@ -310,6 +346,7 @@ TARGET_TYPES = (
     OpamPackagesTarget,
     OpamPackageTarget,
     DebianRootfsTarget,
+    OciBaseImageTarget,
     OciPackageImageTarget,
     OciImageLayoutTarget,
     OciImageIndexTarget,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO, Dict, List, Optional, Tuple
+from typing import BinaryIO, Dict, List, NamedTuple, Optional, Tuple
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_RPATH, _DT_RUNPATH = 1, 5, 10, 15, 29
@@ -41,14 +41,46 @@ def read_elf(file: BinaryIO) -> Optional[Elf]:
         return None
 
 
-def _read(file: BinaryIO) -> Optional[Elf]:
+class Headers(NamedTuple):
+    """`order`: as `struct` has it; `machine`: (class, byte order, machine); `loads`: (address, offset, length) of what is loaded;
+    `dynamic`: (offset, length) of the dynamic section, None where there is none; `interpreter`: "" for none."""
+
+    order: str
+    machine: Tuple[int, int, int]
+    loads: Tuple[Tuple[int, int, int], ...]
+    dynamic: Optional[Tuple[int, int]]
+    interpreter: str
+
+    def offset(self, address: int) -> int:
+        """Where in the file an address is. Raises ValueError."""
+        for start, at, length in self.loads:
+            if start <= address < start + length:
+                return at + address - start
+        raise ValueError("an address outside of the file")
+
+    def dynamic_values(self, file: BinaryIO) -> Dict[int, List[int]]:
+        """The dynamic section's values by their tags. Raises ValueError."""
+        values: Dict[int, List[int]] = {}
+        if self.dynamic is not None:
+            entry = struct.Struct(self.order + ("qQ" if self.machine[0] == 2 else "iI"))
+            data = _bytes(file, *self.dynamic, _LARGEST_DYNAMIC)
+            for tag, value in entry.iter_unpack(data[: len(data) - len(data) % entry.size]):
+                if tag == 0:
+                    break
+                values.setdefault(tag, []).append(value)
+        return values
+
+
+def read_headers(file: BinaryIO) -> Optional[Headers]:
+    """None unless an open file is an ELF program or shared library. Raises ValueError, LookupError and what `struct` and files do
+    where it is damaged."""
     ident = file.read(16)
     if ident[:4] != b"\x7fELF":
         return None
     wide = ident[4] == 2
     order = "<" if ident[5] == 1 else ">"
     header = struct.unpack(order + ("HHIQQQIHHHHHH" if wide else "HHIIIIIHHHHHH"), file.read(48 if wide else 36))
-    kind, offset, size, count = header[0], header[4], header[8], header[9]
+    kind, machine, offset, size, count = header[0], header[1], header[4], header[8], header[9]
     if kind not in (2, 3):
         return None
     loads: List[Tuple[int, int, int]] = []
@@ -66,21 +98,20 @@ def _read(file: BinaryIO) -> Optional[Elf]:
             dynamic = (at, length)
         elif kind == _PT_INTERP:
             interpreter = os.fsdecode(_bytes(file, at, length, _LONGEST_NAME).partition(b"\0")[0])
+    return Headers(order, (ident[4], ident[5], machine), tuple(loads), dynamic, interpreter)
+
+
+def _read(file: BinaryIO) -> Optional[Elf]:
+    headers = read_headers(file)
+    if headers is None:
+        return None
     end = file.seek(0, os.SEEK_END)
     # Of a file that names parts beyond its end (debuggers' files do) only what is there.
-    loaded = tuple((at, min(length, end - at)) for _, at, length in loads if at < end)
-    if dynamic is None:
-        return Elf((), (), interpreter, loaded)
-    entry = struct.Struct(order + ("qQ" if wide else "iI"))
-    data = _bytes(file, *dynamic, _LARGEST_DYNAMIC)
-    values: Dict[int, List[int]] = {}
-    for tag, value in entry.iter_unpack(data[: len(data) - len(data) % entry.size]):
-        if tag == 0:
-            break
-        values.setdefault(tag, []).append(value)
+    loaded = tuple((at, min(length, end - at)) for _, at, length in headers.loads if at < end)
+    values = headers.dynamic_values(file)
     if _DT_STRTAB not in values:
-        return Elf((), (), interpreter, loaded)
-    start, size = _offset(loads, values[_DT_STRTAB][0]), values[_DT_STRSZ][0]
+        return Elf((), (), headers.interpreter, loaded)
+    start, size = headers.offset(values[_DT_STRTAB][0]), values[_DT_STRSZ][0]
     if start + size > file.seek(0, os.SEEK_END):
         raise ValueError("the file is shorter than it says")
 
@@ -92,17 +123,10 @@ def _read(file: BinaryIO) -> Optional[Elf]:
     return Elf(
         tuple(text(at, _LONGEST_NAME) for at in dict.fromkeys(values.get(_DT_NEEDED, []))),
         tuple(part for path in paths for part in path.split(":") if part),
-        interpreter,
+        headers.interpreter,
         loaded,
         _DT_RUNPATH not in values,
     )
-
-
-def _offset(loads: List[Tuple[int, int, int]], address: int) -> int:
-    for start, at, length in loads:
-        if start <= address < start + length:
-            return at + address - start
-    raise ValueError("an address outside of the file")
 
 
 def _bytes(file: BinaryIO, at: int, length: int, most: int) -> bytes:

@@ -269,6 +269,31 @@ def opam_root(request):
     write_layer("opam-root", "opam-root", "", {"below": read_layers(request)})
 
 
+def fetch_image(request):
+    """Two layers, the upper one zstd; a place with `nowhere` in it is not there."""
+    if "nowhere" in request["place"]:
+        raise SystemExit("error: it is nowhere")
+    top = pathlib.Path.cwd()
+    for number in range(2):
+        directory = pathlib.Path("layers", str(number))
+        directory.mkdir(parents=True)
+        os.chdir(directory)
+        write_layer("base", request["name"], "", {"layer": number, "request": {**request, "handover": ""}})
+        pathlib.Path("timings.json").unlink()
+        if number:
+            layer = json.loads(pathlib.Path("layer.json").read_text())
+            layer["media_type"] = layer["media_type"].replace("gzip", "zstd")
+            pathlib.Path("layer.json").write_text(json.dumps(layer))
+        os.chdir(top)
+    image = {"manifest": "sha256:" + "a" * 64, "config": "sha256:" + "b" * 64, "layers": 2}
+    pathlib.Path("image.json").write_text(json.dumps(image))
+
+
+def join_image(request):
+    below = [layer["name"] for layer in read_layers({"layers": [*request["layers"], request["packer"]]})]
+    write_layer("base", request["name"], request["version"], {"request": request, "below": below})
+
+
 def state(request):
     read_layers(request)
     write_layer("state", "state", "", request)
@@ -415,6 +440,7 @@ COMMANDS = {
     "comparing": {command: real(command) for command in ("compare-files", "describe")},
     "documenting": {"document": document},
     "entering": {"enter": enter},
+    "importing": {"fetch-image": fetch_image, "join-image": join_image},
     "linting": {"lint": lint},
     "exporting": {"export": export},
     "looking": {"contents": contents},

@@ -19,6 +19,7 @@ from opam_sandbox.documenting import cli as documenting
 from opam_sandbox.entering import cli as entering
 from opam_sandbox.exporting import cli as exporting
 from opam_sandbox.imaging import cli as imaging
+from opam_sandbox.importing import cli as importing
 from opam_sandbox.layer.description import read_layer
 from opam_sandbox.linting import cli as linting
 from opam_sandbox.locking import cli as locking
@@ -32,11 +33,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
 COMMANDS = {
     command: part
-    for part in (building, comparing, documenting, entering, exporting, imaging, linting, locking, looking)
+    for part in (building, comparing, documenting, entering, exporting, imaging, importing, linting, locking, looking)
     for command in part.COMMANDS
 }
 
-_PARTS = ("building", "comparing", "documenting", "entering", "exporting", "imaging", "linting", "locking", "looking")
+_PARTS = (
+    *("building", "comparing", "documenting", "entering", "exporting"),
+    *("imaging", "importing", "linting", "locking", "looking"),
+)
 
 PACKAGE: Dict[str, Any] = {"name": "lwt", "version": "5.6.1", "opam": "build: []", "files": []}
 EXECUTABLE = {"path": "gen.sh", "content": "eA==", "executable": True}
@@ -134,7 +138,7 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
     ],
     "merge": [
         {"store": "store", "layers": ["in/base", "in/package"], "compression": "gzip", "level": 0, "name": "n", **whole}
-        for whole in ({"whole": True}, {"whole": False})
+        for whole in ({"whole": True, "packer": "in/package"}, {"whole": False})
     ],
     "runtime": [
         {
@@ -144,8 +148,22 @@ REQUESTS: Dict[str, List[Dict[str, Any]]] = {
             "packages": [{"name": "lwt", "opam": "", "depends": [], "root": True}],
             "keep": ["/usr/bin/gpg"],
             "env": ["PATH=/usr/bin"],
+            "foreign_base": True,
         }
     ],
+    "fetch-image": [
+        {
+            "source": "registry",
+            "place": "registry.example.org/team/base",
+            "digest": "sha256:" + "1" * 64,
+            "architecture": "amd64",
+            "name": "base",
+            "tls_verify": True,
+            "cert_dir": "",
+            "handover": "",
+        }
+    ],
+    "join-image": [{"store": "store", "name": "n", "version": "", "layers": ["in/base"], "packer": "in/package"}],
     "archive": [
         {
             "format": "docker-archive",

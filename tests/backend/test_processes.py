@@ -67,6 +67,7 @@ def test_parts_are_apart() -> None:
         "entering": ("enter",),
         "exporting": ("export",),
         "imaging": ("state", "repack", "merge", "runtime", "archive"),
+        "importing": ("fetch-image", "join-image"),
         "linting": ("lint",),
         "locking": ("lock-debian", "lock-opam"),
         "looking": ("contents",),

@@ -246,3 +246,160 @@ def test_links_out_of_the_image_lead_nowhere(image: Dict[str, Path], tmp_path: P
     assert status == 0 and secret.read_text() == "of the machine"
     for path in layer.rglob("*"):
         assert path.is_symlink() or not path.is_file() or b"of the machine" not in path.read_bytes()
+
+
+# -- bases that others made
+
+
+def empty(tree: Path) -> None:
+    """A base from scratch, as `join-image` makes it."""
+    shutil.rmtree(tree)
+    for name in ("dev", "proc", "tmp"):
+        (tree / name).mkdir(parents=True)
+
+
+def test_a_base_with_nothing_in_it(image: Dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    """No ldconfig is run, no gzip of its own packs; what its files lack is named with a way out that there is."""
+    empty(image["slim"])
+    status, _ = run(image, foreign_base=True)
+    message = capfd.readouterr().err
+    assert status == 1 and "is run by /bin/sh, which is not in the slim base: take a base that has what" in message
+    shutil.rmtree("in")
+    for name in ("script", "again"):
+        (image["root"] / SWITCH / "bin" / name).write_text("data")
+    status, layer = run(image, foreign_base=True)
+    assert status == 0
+    assert names(layer) == ["bin/again", "bin/script", "share/dep/data"]
+    assert (layer / "etc/passwd").read_text() == "opam:x:1000:1000:opam:/home/opam:/bin/bash\n"
+    assert not (layer / "etc/ld.so.cache").exists() and not (layer / "tmp").exists()
+
+
+def with_program(image: Dict[str, Path]) -> None:
+    shutil.copy(os.path.realpath(shutil.which("cat") or "/bin/cat"), image["root"] / SWITCH / "bin/program")
+
+
+def release(tree: Path, text: str) -> None:
+    (tree / "etc/os-release").write_text(text)
+
+
+DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_ID="13"\nVERSION_CODENAME=trixie\nID=debian\n'
+
+
+@pytest.mark.parametrize(
+    ("slim", "said"),
+    [
+        ("ID=debian\nVERSION_ID='12'\n", "debian 12"),
+        ("ID=alpine\nVERSION_ID=3.20.3\n", "alpine 3.20.3"),
+        ("ID=debian\nVERSION_CODENAME=forky\n", "debian forky (which has no VERSION_ID)"),
+        ("", "of no distribution that it names"),
+    ],
+)
+def test_libraries_of_another_release(
+    image: Dict[str, Path], slim: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They have the names that programs ask for, and may lack what these were linked with."""
+    with_program(image)
+    release(image["base"], DEBIAN)
+    release(image["slim"], slim)
+    status, _ = run(image, foreign_base=True)
+    message = capfd.readouterr().err
+    text = f"/{SWITCH}/bin/program loads shared libraries, and was linked in debian 13; the slim base is {said}."
+    assert status == 1 and text in message
+    # What nobody loads may be left out, and all else is taken.
+    shutil.rmtree("in")
+    status, layer = run(image, foreign_base=True, keep=[f"!/{SWITCH}/bin/program"])
+    assert status == 0 and names(layer) == ["bin/again", "bin/script", "share/dep/data"]
+
+
+def test_libraries_of_the_same_release(image: Dict[str, Path]) -> None:
+    with_program(image)
+    release(image["base"], DEBIAN)
+    release(image["slim"], "NAME=x\nID=debian\nVERSION_ID=13\n")
+    status, layer = run(image, foreign_base=True)
+    assert status == 0 and "bin/program" in names(layer)
+
+
+def test_a_base_without_ldconfig(image: Dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    """Debian's dynamic linker looks into its own directories; it cannot be told of others."""
+    with_program(image)
+    release(image["base"], DEBIAN)
+    release(image["slim"], DEBIAN)
+    conf = image["base"] / "etc/ld.so.conf.d/x.conf"
+    shutil.rmtree(image["slim"] / "etc/ld.so.conf.d")
+    (image["slim"] / "sbin/ldconfig").unlink()
+    status, layer = run(image, foreign_base=True)
+    assert status == 0 and "bin/program" in names(layer) and not (layer / "etc/ld.so.cache").exists()
+    # A library that only ld.so.conf finds.
+    shutil.rmtree("in")
+    for name in ("base", "slim"):
+        for found in [path for path in image[name].rglob("libc.so.6") if not path.is_dir()]:
+            target = image[name] / "opt/libs" / "libc.so.6"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(os.fspath(found), target)
+    conf.write_text(conf.read_text() + "/opt/libs\n")
+    status, _ = run(image, foreign_base=True)
+    message = capfd.readouterr().err
+    assert status == 1 and "where a dynamic linker looks without ldconfig, which the slim base lacks" in message
+
+
+def test_a_user_opam_of_its_own(image: Dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    release(image["base"], DEBIAN)
+    release(image["slim"], DEBIAN)
+    (image["slim"] / "etc/passwd").write_text("opam:x:1001:1001::/home/opam:/bin/sh\n")
+    status, _ = run(image, foreign_base=True)
+    message = capfd.readouterr().err
+    assert status == 1 and "the slim base has a user opam of its own, with the number '1001:1001'" in message
+
+
+def test_accounts_of_others(image: Dict[str, Path]) -> None:
+    """A last line may have no end: what follows is a line of its own."""
+    release(image["base"], DEBIAN)
+    release(image["slim"], DEBIAN)
+    (image["slim"] / "etc/passwd").write_text("root:x:0:0::/:/bin/sh")
+    status, layer = run(image, foreign_base=True)
+    assert status == 0
+    lines = (layer / "etc/passwd").read_text().split("\n")
+    assert lines == ["root:x:0:0::/:/bin/sh", "opam:x:1000:1000:opam:/home/opam:/bin/bash", ""]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc (apt-get install gcc libc6-dev)")
+def test_a_library_that_is_older(image: Dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It has the name that the program asks for, and is not what the program was linked with: of the same release, too, and of
+    another machine. The dynamic linker would say so, when the image is run."""
+    release(image["base"], DEBIAN)
+    release(image["slim"], DEBIAN)
+    made = {}
+    (tmp_path / "f.c").write_text("int f(void) { return 0; }\nint g(void) { return 0; }\n")
+    (tmp_path / "main.c").write_text("int f(void);\nint g(void);\nint main(void) { return f() + g(); }\n")
+    (tmp_path / "old.map").write_text("OWN_1 { global: f; };\n")
+    (tmp_path / "new.map").write_text("OWN_1 { global: f; };\nOWN_2 { global: g; } OWN_1;\n")
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        made[name] = tmp_path / name / "libown.so.1"
+        options = ["-shared", "-fPIC", "-Wl,-soname,libown.so.1", f"-Wl,--version-script={name}.map"]
+        subprocess.run(["gcc", *options, "-o", made[name], "f.c"], cwd=tmp_path, check=True)
+    program = image["root"] / SWITCH / "bin/program"
+    subprocess.run(["gcc", "-o", program, "main.c", made["new"]], cwd=tmp_path, check=True)
+
+    def run_with(content: bytes) -> "tuple[int, str]":
+        shutil.rmtree("in", ignore_errors=True)
+        (image["slim"] / "usr/lib/libown.so.1").write_bytes(content)
+        status, _ = run(image, foreign_base=True)
+        return status, capfd.readouterr().err
+
+    for name in ("base", "slim"):
+        (image[name] / "usr/lib").mkdir(parents=True, exist_ok=True)
+    shutil.copy(made["new"], image["base"] / "usr/lib")
+    # What the dynamic linker itself says of them.
+    for name, expected in (("old", 1), ("new", 0)):
+        env = {"LD_LIBRARY_PATH": os.fspath(tmp_path / name)}
+        done = subprocess.run([program], env=env, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == expected and ("version `OWN_2' not found" in done.stderr) is (name == "old")
+    assert run_with(made["new"].read_bytes())[0] == 0
+    status, message = run_with(made["old"].read_bytes())
+    assert status == 1 and f"/{SWITCH}/bin/program was linked with a newer libown.so.1 than the slim base's" in message
+    assert "/usr/lib/libown.so.1, which lacks OWN_2: take a base that is as new as" in message
+    other = bytearray(made["new"].read_bytes())
+    other[18:20] = b"\xf3\x00"  # RISC-V
+    status, message = run_with(bytes(other))
+    assert status == 1 and "the slim base's /usr/lib/libown.so.1 is none for its machine" in message

@@ -34,8 +34,10 @@ class OciImageRuntimeBaseField(StringField):
     alias = "runtime_base"
     help = help_text(
         """
-        The address of the `debian_rootfs` that a `runtime` image stands on. It needs neither opam nor a compiler, but must be
-        of the same suite and architecture as the base that the packages are built in.
+        The address of the `debian_rootfs` or `oci_base_image` that a `runtime` image stands on. It needs neither opam nor a
+        compiler, but must be of the same architecture as the base that the packages are built in, and a `debian_rootfs` of
+        the same suite. On an `oci_base_image` of another release or distribution, or an empty one, only statically linked
+        programs run: one that loads libraries is an error.
 
         Required if `runtime` is set; it means nothing otherwise.
         """

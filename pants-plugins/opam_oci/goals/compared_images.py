@@ -16,6 +16,7 @@ from pants.engine.fs import EMPTY_DIGEST, CreateDigest, Digest, DigestSubset, Pa
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.goals.reported_images import record_of_image, request_of_image
 from opam_oci.host.programs import ProgramRequest, env_names, find_python, look_for_program
+from opam_oci.host.skopeo import SKOPEO_ENV, SKOPEO_MINIMUM, skopeo_env
 from opam_oci.image_reports.differences import Difference
 from opam_oci.image_reports.file_differences import (
     FileDifferences,
@@ -36,7 +37,6 @@ from opam_oci.pants_engine.calls import (
     targets_of,
 )
 from opam_oci.pants_engine.rules import concurrently, implicitly
-from opam_oci.publishing.skopeo import SKOPEO_ENV, SKOPEO_MINIMUM, skopeo_env
 from opam_oci.sandbox.foreign_json import parse_object
 from opam_oci.sandbox.layer import blob_path
 from opam_oci.sandbox.process import comparing_process, request_file

@@ -21,6 +21,7 @@ from pants.util.logging import LogLevel
 from opam_oci.fields.image import OciImagePackagesField
 from opam_oci.fields.publishing import OciImageRepositoriesField, OciImageSkipPushField, OciImageTagsField
 from opam_oci.host.programs import ProgramRequest, env_names, find_python, look_for_program
+from opam_oci.host.skopeo import SKOPEO_ENV, SKOPEO_MINIMUM, skopeo_env
 from opam_oci.images.stored_files import verified
 from opam_oci.pants_engine.calls import create_digest, environment_vars, run_process
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
@@ -29,7 +30,6 @@ from opam_oci.publishing.destinations import Destination
 from opam_oci.publishing.image_layout import ImageLayout, ImageLayoutRequest, find_image_layout
 from opam_oci.publishing.naming import ImageNamingRequest, find_image_naming
 from opam_oci.publishing.registry_plan import RegistryPlan, RegistryPlanRequest, known_directory, plan_push
-from opam_oci.publishing.skopeo import SKOPEO_ENV, SKOPEO_MINIMUM, skopeo_env
 from opam_oci.sandbox.process import REQUEST_FILE, fetching_process, publishing_process, request_file
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.oci_publish import OciPublishSubsystem

@@ -20,11 +20,11 @@ from opam_oci.fields.image import OciImagePackagesField
 from opam_oci.fields.publishing import OciImageTagsField
 from opam_oci.host.checks import TOOL_PATH
 from opam_oci.host.programs import ProgramFound, ProgramRequest, env_names, hidden, look_for_program
+from opam_oci.host.skopeo import SKOPEO_MINIMUM
 from opam_oci.pants_engine.calls import build_package, create_digest, environment_vars, target_at
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
 from opam_oci.publishing.image_layout import ImageLayout, ImageLayoutRequest, find_image_layout
 from opam_oci.publishing.naming import ImageNamingRequest, find_image_naming
-from opam_oci.publishing.skopeo import SKOPEO_MINIMUM
 from opam_oci.sandbox.process import STORE, request_file, running_request
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.oci_run import OciRunSubsystem, Runtime

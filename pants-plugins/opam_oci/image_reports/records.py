@@ -68,7 +68,8 @@ class ImageRecord:
     @property
     def is_ours(self) -> bool:
         """Whether it says of its lowest layer what this project's images say."""
-        return bool(self.layers) and self.layers[0].kind in (LayerKind.base, LayerKind.flat)
+        # From scratch, a runtime image has no layer of a base.
+        return bool(self.layers) and self.layers[0].kind in (LayerKind.base, LayerKind.flat, LayerKind.runtime)
 
     @property
     def size(self) -> int:
@@ -148,15 +149,19 @@ def _layer(descriptor: Mapping[str, Any], diff_id: str, line: tuple[str, str]) -
     )
 
 
-_BASE, _INSTALL, _RUNTIME = "debian_rootfs ", "opam install ", "runtime files of "
+_INSTALL, _RUNTIME = "opam install ", "runtime files of "
+# What made a base, and how a comment on it begins.
+_BASES = {"debian_rootfs ": "Debian ", "oci_base_image ": "a layer of "}
 
 
 def _meaning(created_by: str, comment: str) -> tuple[LayerKind, str, tuple[str, ...]]:
     """What a line of the history says: the kind, the title ("" for none) and the packages."""
     # Package names and versions have no blanks, and neither has a resolve's name.
     steps = created_by.split("; ")
-    if steps[0].startswith(_BASE) and comment.startswith("Debian "):
-        base = steps[0][len(_BASE) :]
+    made = next((one for one in _BASES if steps[0].startswith(one)), "")
+    # There is nothing to say of an empty one, which is in flat images only.
+    if made and (comment.startswith(_BASES[made]) or (not comment and len(steps) > 1)):
+        base = steps[0][len(made) :]
         if len(steps) == 1:
             return LayerKind.base, f"base {base}", ()
         packages = [name for step in steps if step.startswith(_INSTALL) for name in step[len(_INSTALL) :].split()]

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Mapping
 
-from opam_oci.publishing.destinations import LAYOUT, tls_of
-from opam_oci.subsystems.oci_publish import Registry
+from opam_oci.publishing.destinations import LAYOUT
+from opam_oci.subsystems.oci_publish import Registry, registry_of, tls_of
 
 if TYPE_CHECKING:
     from opam_sandbox.comparing.requests import LayoutReference, RegistryReference
@@ -77,16 +77,5 @@ def parse_reference(text: str, build_root: str, registries: Mapping[str, Registr
             f"`{REGISTRY}HOST/PATH@sha256:DIGEST`, without user and password (log in with `skopeo login`)."
         )
     repository = f"{match['host']}{match['path']}"
-    tls_verify, cert_dir = tls_of(_registry_of(match["host"], repository, registries), build_root)
+    tls_verify, cert_dir = tls_of(registry_of(repository, registries), build_root)
     return ImageReference(text, repository=f"{REGISTRY}{repository}", tls_verify=tls_verify, cert_dir=cert_dir)
-
-
-def _registry_of(host: str, repository: str, registries: Mapping[str, Registry]) -> Registry:
-    """The entry of `[oci-publish].registries` for this host; of several the one whose address has most of the path."""
-
-    def shared(registry: Registry) -> int:
-        address = registry.address.rstrip("/")
-        return len(address) if f"{repository}/".startswith(f"{address}/") else 0
-
-    known = [one for _, one in sorted(registries.items()) if one.address.partition("/")[0] == host]
-    return max(known, key=shared, default=Registry(host))

@@ -8,9 +8,6 @@ from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.images.environment import Variables, image_env
 from opam_oci.images.image_texts import ImageConfig
 
-# Debian's names of architectures that OCI calls otherwise.
-OCI_ARCHITECTURES = {"i386": "386", "armhf": "arm", "armel": "arm", "ppc64el": "ppc64le", "mips64el": "mips64le"}
-
 CREATED = "1970-01-01T00:00:01Z"
 
 

@@ -8,6 +8,7 @@ from pants.util.strutil import pluralize
 
 from opam_oci.images.image_texts import HistoryEntry
 from opam_oci.images.parts import ImageParts
+from opam_oci.layers.base_image import BaseImageLayers
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.sandbox.layer import Layer
 
@@ -36,6 +37,12 @@ def base_history(lock: DebianLock) -> HistoryEntry:
         "created_by": f"debian_rootfs {lock.resolve}",
         "comment": f"Debian {lock.suite} {lock.architecture}, {pluralize(len(lock.debs), 'package')} of {lock.path}",
     }
+
+
+def base_image_history(base: BaseImageLayers) -> HistoryEntry:
+    """What the history says of each layer of a base that others made."""
+    entry: HistoryEntry = {"created_by": f"oci_base_image {base.image.address.target_name}"}
+    return entry if base.image.is_scratch else {**entry, "comment": f"a layer of {base.image.reference}"}
 
 
 OPAM_ROOT_HISTORY: HistoryEntry = {"created_by": "opam init", "comment": "the user opam and an empty switch"}

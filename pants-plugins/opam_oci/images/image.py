@@ -11,7 +11,7 @@ from pants.engine.fs import CreateDigest, Digest, DigestSubset, FileContent, Fil
 from pants.util.logging import LogLevel
 
 from opam_oci.field_sets import OciPackageImageFieldSet
-from opam_oci.images.config import CREATED, OCI_ARCHITECTURES, image_config
+from opam_oci.images.config import CREATED, image_config
 from opam_oci.images.image_texts import HistoryEntry
 from opam_oci.images.manifest import ImageContent, write_image
 from opam_oci.images.packed_layer import packing_of
@@ -19,6 +19,7 @@ from opam_oci.images.parts import ImageParts, ImagePartsRequest, build_image_par
 from opam_oci.images.provenance import provenance_content
 from opam_oci.images.sbom import sbom_content
 from opam_oci.images.stack import Stack, flattened, full_stack, packed, runtime_stack
+from opam_oci.layers.base_image import OCI_ARCHITECTURES
 from opam_oci.pants_engine.calls import create_digest, digest_subset_to_digest, merge_digests
 from opam_oci.pants_engine.digests import file_entries
 from opam_oci.pants_engine.rules import collect_rules, concurrently, implicitly, rule
@@ -86,7 +87,7 @@ async def image_content(
     sbom = provenance = None
     if field_set.sbom.value != "none" and not request.for_docker:
         attach = field_set.sbom.value == "attached"
-        sbom = await sbom_content(parts, stack.base_lock, layers, attach=attach, runtime=field_set.runtime.value)
+        sbom = await sbom_content(parts, stack.base, layers, attach=attach, runtime=field_set.runtime.value)
     # Who wants no SBOM in index.json, or none at all, has not asked for another entry there.
     wanted = field_set.provenance.value or field_set.sbom.value
     if wanted != "none" and not request.for_docker:
@@ -94,7 +95,7 @@ async def image_content(
         joined = any(len(entry.layers) > 1 for entry in stack.entries)
         companions = [one.address for one in request.companions] if joined else []
         attach = wanted == "attached"
-        provenance = await provenance_content(field_set, parts, stack.base_lock, companions, opam, attach=attach)
+        provenance = await provenance_content(field_set, parts, stack.base, companions, opam, attach=attach)
     return ImageContent(
         layers=layers,
         history=history,
@@ -152,8 +153,7 @@ async def make_image(request: ImageRequest, opam: OpamSubsystem) -> OciImage:
         layers: tuple[Layer, ...] = (flat,)
         history: tuple[HistoryEntry, ...] = (flat_history,)
     else:
-        layers = await packed(stack, parts.ground.base, compression, level)
-        history = tuple(entry.history for entry in stack.entries)
+        layers, history = await packed(stack, parts.ground.base, compression, level, for_docker=request.for_docker)
     content = await image_content(request, parts, stack, layers, history, opam)
     return await assemble(field_set.address, content)
 

@@ -11,9 +11,10 @@ def url_part(text: str) -> str:
     return quote(text, safe=":~.-_")
 
 
-def image_purl(name: str, digest: str) -> str:
-    """The package URL of an image. `digest`: its manifest's, "sha256:..."."""
-    return f"pkg:oci/{url_part(name.lower())}@{url_part(digest)}"
+def image_purl(name: str, digest: str, repository: str = "") -> str:
+    """The package URL of an image. `digest`: its manifest's, "sha256:..."; `repository`: HOST/PATH of a registry that has it."""
+    place = f"?repository_url={quote(repository, safe=':.-_')}" if repository else ""
+    return f"pkg:oci/{url_part(name.lower())}@{url_part(digest)}{place}"
 
 
 def opam_purl(name: str, version: str) -> str:

@@ -28,6 +28,7 @@ class PackedLayerRequest(EngineAwareParameter):
     """Asks for one layer out of one or more that lie on one another, compressed anew.
 
     `base` is the base whose programs compress. whole: the layers are an image, base and all. level 0: the default.
+    foreign_base: the image stands on one that others made, which perhaps has no program that compresses.
     """
 
     base: Layer
@@ -35,6 +36,7 @@ class PackedLayerRequest(EngineAwareParameter):
     compression: Compression
     level: int
     whole: bool = False
+    foreign_base: bool = False
 
     def debug_hint(self) -> str:
         return ", ".join(layer.full_name for layer in self.layers[:3])
@@ -90,6 +92,9 @@ async def pack_layer(request: PackedLayerRequest) -> Layer:
         "name": "image" if request.whole else "group",
         "whole": request.whole,
     }
+    if request.foreign_base:
+        layers = (*layers, request.base)
+        merge["packer"] = layer_paths(layers)[-1]
     return await run_layer_tool(Call("merge", description, merge, layers, LAYER_OUTPUTS))
 
 

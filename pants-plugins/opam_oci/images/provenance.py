@@ -12,6 +12,7 @@ from pants.engine.target import Field
 from opam_oci.downloads.credentials import place
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.fields.image import OciImageBaseField, OciImagePackagesField
+from opam_oci.images.base_images import base_dependencies
 from opam_oci.images.parts import ImageParts
 from opam_oci.images.plugin_files import find_plugin_files
 from opam_oci.images.provenance_document import (
@@ -24,6 +25,7 @@ from opam_oci.images.provenance_document import (
     tree_dependency,
 )
 from opam_oci.images.sbom_documents import readable
+from opam_oci.layers.base_image import BaseImageLayers
 from opam_oci.pants_engine.calls import contents_of_globs
 from opam_oci.pants_engine.digests import file_entries
 from opam_oci.pants_engine.rules import concurrently, implicitly
@@ -118,17 +120,17 @@ def _debs(parts: ImageParts, locks: Mapping[str, OpamLock], bases: Iterable[Debi
 async def provenance_content(
     field_set: OciPackageImageFieldSet,
     parts: ImageParts,
-    base: DebianLock,
+    base: DebianLock | BaseImageLayers,
     companions: Iterable[object],
     opam: OpamSubsystem,
     *,
     attach: bool,
 ) -> ProvenanceContent:
-    """`base`: the lock of the base that the image stands on; `companions`: see `parameters_of`."""
+    """`base`: what the image stands on; `companions`: see `parameters_of`."""
     resolves = [selection.resolve for selection in parts.selections]
     read = await concurrently(read_opam_lockfile(OpamLockRequest(resolve), **implicitly()) for resolve in resolves)
     locks = dict(zip(resolves, read))
-    bases = {lock.path: lock for lock in (parts.plan.debian_lock, base)}
+    bases = {lock.path: lock for lock in (parts.plan.debian_lock, base) if isinstance(lock, DebianLock)}
     paths = sorted({*bases, *(lock.path for lock in read)})
     contents = await contents_of_globs(PathGlobs(paths))
     plugin = await find_plugin_files(**implicitly())
@@ -140,6 +142,7 @@ async def provenance_content(
             *(lockfile_dependency(file.path, file.content) for file in sorted(contents, key=lambda file: file.path)),
             *await _repositories(read, opam),
             tree_dependency("plugin", plugin.files),
+            *base_dependencies(base),
             *await _packages(parts),
             *_debs(parts, locks, bases.values()),
         ),

@@ -15,7 +15,7 @@ from opam_oci.fields.runtime_image import OciImageRuntimeBaseField
 from opam_oci.images.parts import ImageParts
 from opam_oci.pants_engine.calls import parse_address
 from opam_oci.pants_engine.rules import collect_rules, implicitly, rule
-from opam_oci.resolves.debian_rootfs import DebianRootfsRequest, find_debian_rootfs
+from opam_oci.resolves.base_images import BaseImage, SlimBaseRequest, find_slim_base
 from opam_oci.resolves.lockfile import DebianLock
 from opam_oci.resolves.locks import DebianLockRequest, read_fresh_debian_lock
 from opam_oci.resolves.targets import address_text
@@ -29,24 +29,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RuntimeLayerRequest(EngineAwareParameter):
-    """Asks for what a runtime image holds above its base. `state`: the full image's; `env`: `NAME=value` of the image."""
+    """Asks for what a runtime image holds above its base. `state`: the full image's; `env`: `NAME=value` of the image.
+
+    foreign_base: others made the base."""
 
     parts: ImageParts
     base: Layer
     state: Layer
     env: tuple[str, ...]
     keep: tuple[str, ...]
+    foreign_base: bool = False
 
     def debug_hint(self) -> str:
         return str(self.parts.address)
 
 
-async def slim_base_lock(field_set: OciPackageImageFieldSet, parts: ImageParts) -> DebianLock:
-    """The lock of a runtime image's base. Raises InvalidFieldException for a base that does not fit."""
+async def slim_base(field_set: OciPackageImageFieldSet, parts: ImageParts) -> DebianLock | BaseImage:
+    """A runtime image's base: a `debian_rootfs`'s lock, or an image. Raises InvalidFieldException for one that does not fit."""
     field = f"The `{OciImageRuntimeBaseField.alias}` field in target {field_set.address}"
     if field_set.runtime_base.value is None:
         raise InvalidFieldException(
-            f"{field} is not set, but `{field_set.runtime.alias}` is: name a `debian_rootfs` for the image to stand on."
+            f"{field} is not set, but `{field_set.runtime.alias}` is: name a `debian_rootfs` or an "
+            "`oci_base_image` for the image to stand on."
         )
     address = await parse_address(
         AddressInput.parse(
@@ -55,8 +59,17 @@ async def slim_base_lock(field_set: OciPackageImageFieldSet, parts: ImageParts) 
             description_of_origin=field[:1].lower() + field[1:],
         )
     )
-    rootfs = await find_debian_rootfs(DebianRootfsRequest(address_text(address), field), **implicitly())
+    found = await find_slim_base(SlimBaseRequest(address_text(address), field), **implicitly())
     full = parts.plan.rootfs
+    if found.image is not None:
+        if found.architecture != full.architecture:
+            raise InvalidFieldException(
+                f"{field} is {address} ({found.architecture}), but the packages are built in {full.address} "
+                f"({full.architecture}): programs run on the architecture that they were built for."
+            )
+        return found.image
+    rootfs = found.rootfs
+    assert rootfs is not None
     if (rootfs.suite, rootfs.architecture) != (full.suite, full.architecture):
         raise InvalidFieldException(
             f"{field} is {address} ({rootfs.suite}, {rootfs.architecture}), but the packages are built in {full.address} "
@@ -87,6 +100,8 @@ async def make_runtime_layer(request: RuntimeLayerRequest) -> Layer:
         "keep": list(request.keep),
         "env": list(request.env),
     }
+    if request.foreign_base:
+        values["foreign_base"] = True
     layers = (request.base, *full)
     call = Call("runtime", f"Make the runtime layer of {parts.address}", values, layers, LAYER_OUTPUTS)
     return await run_layer_tool(call)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Iterable
 
+from opam_oci.images.base_images import base_components
 from opam_oci.images.manifest import SbomContent
 from opam_oci.images.parts import ImageParts
 from opam_oci.images.sbom_documents import DebFacts, OpamFacts, components_of
+from opam_oci.layers.base_image import BaseImageLayers
 from opam_oci.layers.opam_text import OpamTextError, strings_of_field
 from opam_oci.pants_engine.digests import read_files
 from opam_oci.resolves.lockfile import Deb, DebianLock, LockedPackage
@@ -50,10 +52,10 @@ def _deb(deb: Deb) -> DebFacts:
 
 
 async def sbom_content(
-    parts: ImageParts, base: DebianLock, layers: Iterable[Layer], *, attach: bool, runtime: bool
+    parts: ImageParts, base: DebianLock | BaseImageLayers, layers: Iterable[Layer], *, attach: bool, runtime: bool
 ) -> SbomContent:
-    """`base`: the lock of the base that the image stands on; `layers`: the image's. Raises LayerError."""
-    debs = list(base.debs.values())
+    """`base`: what the image stands on; `layers`: the image's. Raises LayerError."""
+    debs = [] if isinstance(base, BaseImageLayers) else list(base.debs.values())
     if runtime:
         # A runtime image holds single files of the packages' .debs: its layer says of which.
         known = await _debian_packages(layers)
@@ -64,5 +66,8 @@ async def sbom_content(
     return SbomContent(
         name=parts.address.target_name,
         attach=attach,
-        components=components_of(packages, [_deb(deb) for deb in debs], base.suite),
+        components=(
+            *base_components(base),
+            *components_of(packages, [_deb(deb) for deb in debs], parts.plan.rootfs.suite),
+        ),
     )

@@ -88,6 +88,20 @@ def components_of(packages: Iterable[OpamFacts], debs: Iterable[DebFacts], suite
     return (*(_opam(package, names) for package in packages), *(by_version[key] for key in sorted(by_version)))
 
 
+def base_component(name: str, purl: str, manifest: str) -> Component:
+    """An image that others made, by its manifest's digest, "sha256:..."."""
+    return Component(
+        id="base-image",
+        name=name,
+        version=manifest,
+        purl=purl,
+        licenses=(),
+        homepage="",
+        sources=(("", manifest.partition(":")[2]),),
+        depends=(),
+    )
+
+
 def _opam(package: OpamFacts, names: Set[str]) -> Component:
     homepage = readable(package.homepage)
     return Component(

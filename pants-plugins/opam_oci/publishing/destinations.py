@@ -11,7 +11,7 @@ from pants.engine.addresses import Address
 from pants.util.value_interpolation import InterpolationContext, InterpolationError
 
 from opam_oci.fields.publishing import OciImageRepositoriesField, OciImageTagsField
-from opam_oci.subsystems.oci_publish import Registry, RegistryOptionError
+from opam_oci.subsystems.oci_publish import Registry, RegistryOptionError, tls_of
 from opam_oci.target_types import OciPackageImageTarget
 
 LAYOUT = "oci:"
@@ -22,8 +22,6 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z")
 
 _HOST = re.compile(r"(?:localhost|\[[0-9a-fA-F:]+\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:\d))(?::\d+)?\Z")
-
-_LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?\Z")
 
 # What docker's own registry is called; images whose path has one part are in `library` there.
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
@@ -208,14 +206,6 @@ def _destination(naming: Naming, registry: Registry, path: str, source: Interpol
         cert_dir,
         skipped,
     )
-
-
-def tls_of(registry: Registry, build_root: str) -> tuple[bool, str]:
-    """Whether a registry's certificate is verified, and the directory with certificates for it, "" for none."""
-    cert_dir = os.path.join(build_root, os.path.expanduser(registry.cert_dir)) if registry.cert_dir else ""
-    if registry.tls_verify is not None:
-        return registry.tls_verify, cert_dir
-    return bool(cert_dir) or not _LOCAL_HOST.match(registry.address.partition("/")[0]), cert_dir
 
 
 def _tags(

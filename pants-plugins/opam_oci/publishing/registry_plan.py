@@ -19,12 +19,12 @@ from pants.engine.fs import Digest, DigestSubset, PathGlobs
 from pants.option.global_options import GlobalOptions
 
 from opam_oci.host.programs import env_names, find_python
+from opam_oci.host.skopeo import SKOPEO_ENV, skopeo_env
 from opam_oci.images.oci_layout import blob_json, descriptors, image_of_index
 from opam_oci.pants_engine.calls import digest_subset_to_digest, environment_vars
 from opam_oci.pants_engine.digests import file_entries, read_files
 from opam_oci.pants_engine.rules import collect_rules, uncacheable_rule
 from opam_oci.publishing.destinations import Destination
-from opam_oci.publishing.skopeo import SKOPEO_ENV, skopeo_env
 from opam_oci.sandbox.layer import blob_path
 from opam_oci.sandbox.tool import tool_command
 from opam_oci.subsystems.oci_publish import OciPublishSubsystem

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pants.engine.addresses import Address, AddressInput
 from pants.engine.target import InvalidTargetException, Target, WrappedTargetRequest
 
+from opam_oci.fields.base_image import OciBaseImageImageField
 from opam_oci.fields.debian import DebianArchitectureField, DebianPackagesField, DebianResolveField, DebianSuiteField
 from opam_oci.pants_engine.calls import parse_address, target_at
 from opam_oci.pants_engine.rules import collect_rules, rule
@@ -49,6 +50,12 @@ async def find_debian_rootfs(request: DebianRootfsRequest) -> DebianRootfs:
     address = await parse_address(AddressInput.parse(request.address, description_of_origin=request.origin))
     wrapped = await target_at(WrappedTargetRequest(address, description_of_origin=request.origin))
     target: Target = wrapped.target
+    if target.has_field(OciBaseImageImageField):
+        raise InvalidTargetException(
+            f"{request.origin} names {address}, which is an `{target.alias}`. Packages are not built in such an image, whatever "
+            f"is in it: their depexts can be locked for a `{DebianRootfsTarget.alias}` only. Name one; images may stand on "
+            f"{address} by `runtime_base`."
+        )
     if not target.has_field(DebianSuiteField):
         raise InvalidTargetException(
             f"{request.origin} names {address}, which is a `{target.alias}`; it must be a `{DebianRootfsTarget.alias}`."

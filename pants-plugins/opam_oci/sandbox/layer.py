@@ -74,13 +74,8 @@ def _check_description(values: Mapping[str, Any], description: str) -> Mapping[s
     return values
 
 
-async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
-    """The layer that a successful process made, checked: its blob is what layer.json says. Raises LayerError.
-
-    Only layer.json and the blob are in its digest. The log and the timings differ from run to run and would change
-    the cache keys of all that is built above.
-    """
-    digest = await digest_subset_to_digest(DigestSubset(result.output_digest, PathGlobs(["layer.json", "blobs/**"])))
+async def layer_in(digest: Digest, description: str) -> Layer:
+    """The layer directory that a digest holds, and nothing else, checked: its blob is what layer.json says. Raises LayerError."""
     contents = await read_files(digest, "layer.json")
     if not contents:
         raise LayerError(f"{description}: the sandbox tool wrote no layer.json.")
@@ -105,4 +100,16 @@ async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
         digest=digest,
         description=written.file_digest.fingerprint,
         annotations=tuple(sorted(values.get("annotations", {}).items())),
+    )
+
+
+async def layer_of(result: FallibleProcessResult, description: str) -> Layer:
+    """The layer that a successful process made, checked: its blob is what layer.json says. Raises LayerError.
+
+    Only layer.json and the blob are in its digest. The log and the timings differ from run to run and would change
+    the cache keys of all that is built above.
+    """
+    return await layer_in(
+        await digest_subset_to_digest(DigestSubset(result.output_digest, PathGlobs(["layer.json", "blobs/**"]))),
+        description,
     )

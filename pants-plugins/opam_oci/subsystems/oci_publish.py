@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from typing import Any, Mapping
 
@@ -35,6 +37,29 @@ class Registry:
     def origin(self) -> str:
         """The section of pants.toml that defines the registry."""
         return f"[oci-publish.registries.{self.alias}]"
+
+
+_LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?\Z")
+
+
+def tls_of(registry: Registry, build_root: str) -> tuple[bool, str]:
+    """Whether a registry's certificate is verified, and the directory with certificates for it, "" for none."""
+    cert_dir = os.path.join(build_root, os.path.expanduser(registry.cert_dir)) if registry.cert_dir else ""
+    if registry.tls_verify is not None:
+        return registry.tls_verify, cert_dir
+    return bool(cert_dir) or not _LOCAL_HOST.match(registry.address.partition("/")[0]), cert_dir
+
+
+def registry_of(repository: str, registries: Mapping[str, Registry]) -> Registry:
+    """The entry for the host of HOST[:PORT]/PATH; of several the one whose address has most of the path."""
+    host = repository.partition("/")[0]
+
+    def shared(registry: Registry) -> int:
+        address = registry.address.rstrip("/")
+        return len(address) if f"{repository}/".startswith(f"{address}/") else 0
+
+    known = [one for _, one in sorted(registries.items()) if one.address.partition("/")[0] == host]
+    return max(known, key=shared, default=Registry(host))
 
 
 _KINDS: Mapping[str, type] = {

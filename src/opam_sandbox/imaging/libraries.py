@@ -9,17 +9,28 @@ from typing import List, Optional, Sequence
 
 from opam_sandbox.elf import Elf
 from opam_sandbox.imaging.bytecode import Bytecode
-from opam_sandbox.imaging.search import Search
+from opam_sandbox.imaging.search import WAY_OUT, Search
 from opam_sandbox.imaging.selection import SWITCH
+from opam_sandbox.imaging.symbol_versions import Symbols, read_symbols
 from opam_sandbox.sandbox import view_files
 
 _CONFIGURATION = "ld.conf"
+_OWN = ("lib", "usr/lib")
+# Where Debian's dynamic linker looks besides.
+_BUILT_IN = re.compile(r"(?:usr/)?lib/[a-z0-9_]+-linux-[a-z0-9]+\Z")
 # Where packages have their primitives: last, for programs that a script gives another CAML_LD_LIBRARY_PATH.
 _PRIMITIVES = tuple(f"{SWITCH}/lib/{part}" for part in ("stublibs", "ocaml/stublibs", "ocaml"))
 
 
 def follow_elf(search: Search, path: str, elf: Elf) -> None:
     """Take the libraries that the ELF file at `path` needs."""
+    if (elf.interpreter or elf.needed) and search.base.other_release[0]:
+        here, built = search.base.other_release
+        search.problem(
+            f"/{path} loads shared libraries, and was linked in {built}; the slim base is {here}. Link it statically, take a "
+            f"base of that release, or, {WAY_OUT}"
+        )
+        return
     if elf.interpreter and not search.has(elf.interpreter):
         search.problem(f"/{path} needs the dynamic linker {elf.interpreter}, which the slim base lacks")
     origin = "/" + os.path.dirname(path)
@@ -29,20 +40,31 @@ def follow_elf(search: Search, path: str, elf: Elf) -> None:
     own = [*own, *named] if elf.first else [*named, *own]
     # What is preloaded and is not there, the dynamic linker does without.
     preloaded = re.split("[: ]+", search.env.get("LD_PRELOAD", "")) if elf.interpreter else []
+    symbols = _symbols(search.full, path) if elf.needed else None
     for name in (*elf.needed, *(one for one in preloaded if one)):
         if "/" in name:
             slim = full = [os.path.dirname(name)]
         else:
-            slim = [*own, *linker_directories(search.slim)]
-            full = [*own, *linker_directories(search.full)]
-        _follow(search, path, name, slim, full, needed=name in elf.needed)
+            slim = [*own, *_places(search, search.slim)]
+            full = [*own, *_places(search, search.full)]
+        there = _follow(search, path, name, slim, full, needed=name in elf.needed)
+        if there and symbols is not None:
+            _compare(search, path, symbols, name, there)
+
+
+def _places(search: Search, root: Path) -> List[str]:
+    """Where the runtime image's dynamic linker looks in a root. Without ldconfig nobody tells it of other directories than those
+    that it has of its own: that of a release has the same in each image."""
+    if search.base.has_ldconfig:
+        return linker_directories(root)
+    return [*_OWN, *(place for place in linker_directories(search.full) if _BUILT_IN.match(place))]
 
 
 def _follow(
     search: Search, path: str, name: str, slim: Sequence[str], full: Sequence[str], needed: bool = True
-) -> None:
+) -> Sequence[str]:
     """Take the library `name` that the file at `path` loads. `slim`, `full`: the directories of both images, in order.
-    needed: it does not run without.
+    needed: it does not run without. Returns where the slim base has it, if that is what is loaded.
 
     What comes first in the full image is loaded there: one that a package made is not the same as the slim base's.
     """
@@ -50,9 +72,43 @@ def _follow(
     candidates = [f"{place}/{file}" for place in full]
     there = next((one for one in candidates if view_files.exists(search.full, one)), None)
     if there is None and not needed:
-        return
+        return ()
     if (there is not None and search.is_ours(there)) or not any(search.has(f"{place}/{file}") for place in slim):
         _take(search, path, name, there)
+        return ()
+    found = [f"{place}/{file}" for place in slim]
+    first = next(one for one in found if search.has(one))
+    return (
+        [one for one in found if view_files.exists(search.slim, one)] if view_files.exists(search.slim, first) else ()
+    )
+
+
+def _symbols(root: Path, path: str) -> Optional[Symbols]:
+    file = view_files.open_file(root, path)
+    if file is None:
+        return None
+    with file:
+        return read_symbols(file)
+
+
+def _compare(search: Search, path: str, symbols: Symbols, name: str, places: Sequence[str]) -> None:
+    """Say it where the slim base's library `name`, in one of `places`, is not one that the file at `path` can be linked with."""
+    for place in places:
+        found = _symbols(search.slim, place)
+        # Of another machine: the dynamic linker goes on, too.
+        if found is not None and found.machine == symbols.machine:
+            break
+    else:
+        search.problem(
+            f"/{path} needs the library {name}, and the slim base's /{places[0]} is none for its machine: take another base"
+        )
+        return
+    missing = sorted({version for library, version in symbols.needed if library == name} - found.defined)
+    if missing:
+        search.problem(
+            f"/{path} was linked with a newer {name} than the slim base's /{place}, which lacks {', '.join(missing)}: take a "
+            "base that is as new as the one that packages are built in"
+        )
 
 
 def follow_bytecode(search: Search, path: str, bytecode: Bytecode) -> None:
@@ -80,15 +136,20 @@ def _standard_library(search: Search) -> str:
 def _take(search: Search, path: str, name: str, there: Optional[str]) -> None:
     """`name`: of a library that the file at `path` needs; `there`: where it is in the full image."""
     if there is None:
-        search.problem(f"/{path} needs the library {name}, which is not in the full image either")
+        where = (
+            ""
+            if search.base.has_ldconfig
+            else " where a dynamic linker looks without ldconfig, which the slim base lacks"
+        )
+        search.problem(f"/{path} needs the library {name}, which is not in the full image either{where}")
         return
     real = view_files.resolve(search.full, there) or there
     if real in search.selection.of_packages:
         search.selection.take(there)
     else:
         search.problem(
-            f"/{path} needs the library {name}, which is not in the slim base: add {search.owners.describe(real)} to its "
-            "`packages`"
+            f"/{path} needs the library {name}, which is not in the slim base: "
+            f"{search.base.remedy(search.owners.describe(real))}"
         )
 
 

@@ -1,6 +1,6 @@
 """`merge`: one layer out of several that lie on one another in an image: a group of packages, or the whole image.
 
-The request's first layer is the base, whose program compresses; it is a part of the result if `whole`.
+The request's first layer is the base, whose program compresses if it names no `packer`; it is a part of the result if `whole`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from opam_sandbox.imaging.chunked.write import annotate, write_chunked_blob
 from opam_sandbox.imaging.compression import CHUNKED, read_packing
 from opam_sandbox.imaging.requests import MergeRequest
 from opam_sandbox.layer.capture import Sink
-from opam_sandbox.layer.description import read_layers
+from opam_sandbox.layer.description import read_layer, read_layers
 from opam_sandbox.layer.make import Facts, Identity, write_blob, write_description
 from opam_sandbox.layer.merge_tars import merge
 from opam_sandbox.layer.read_blob import copy_plain
@@ -46,7 +46,8 @@ def run(request: MergeRequest, jobs: int) -> int:
         return entries
 
     def inside() -> int:
-        root = Store(Path(request["store"]), is_rootless()).get(layers[0])
+        packer = read_layer(Path(request["packer"])) if "packer" in request else layers[0]
+        root = Store(Path(request["store"]), is_rootless()).get(packer)
         identity = Identity("flat" if whole else "group", request["name"])
         annotations: Mapping[str, str] = {}
         if request["compression"] != CHUNKED:

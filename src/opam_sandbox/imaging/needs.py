@@ -10,7 +10,7 @@ from opam_sandbox.elf import read_elf
 from opam_sandbox.imaging import libraries, plugins, scripts, unseen
 from opam_sandbox.imaging.bytecode import read_bytecode
 from opam_sandbox.imaging.debian_files import Owners
-from opam_sandbox.imaging.search import Search
+from opam_sandbox.imaging.search import DEBIAN, Base, Search
 from opam_sandbox.imaging.selection import SWITCH, Selection
 from opam_sandbox.imaging.shebang import LONGEST, read_shebang
 from opam_sandbox.layer.description import Layer
@@ -19,10 +19,12 @@ from opam_sandbox.sandbox import view_files
 
 class Needs:
     """`full`, `slim`: the views' roots; `selection` grows by what is needed; `owners` says which Debian package has a file.
-    `env`: the image's environment."""
+    `env`: the image's environment; `base`: what kind of base the slim one is."""
 
-    def __init__(self, full: Path, slim: Path, selection: Selection, owners: Owners, env: Mapping[str, str]) -> None:
-        self._search = Search(full, slim, selection, owners, env)
+    def __init__(
+        self, full: Path, slim: Path, selection: Selection, owners: Owners, env: Mapping[str, str], base: Base = DEBIAN
+    ) -> None:
+        self._search = Search(full, slim, selection, owners, env, base)
 
     def notes(self, layers: Sequence[Layer]) -> List[str]:
         """After `follow`: what nobody can see from outside, a sentence each. `layers`: the full image's."""
@@ -40,8 +42,8 @@ class Needs:
             if any(path.startswith(f"{directory}/") for path in selection.chosen):
                 continue  # `runtime_keep` says what of it is wanted
             search.problem(
-                f"/{link} is a link to the directory /{directory}, which is not in the slim base: add "
-                f"{search.owners.describe_directory(directory)} to its `packages`, or the directory to `runtime_keep`"
+                f"/{link} is a link to the directory /{directory}, which is not in the slim base: "
+                f"{search.base.remedy(search.owners.describe_directory(directory))}, or add the directory to `runtime_keep`"
             )
         return search.problems
 
@@ -86,6 +88,6 @@ class Needs:
             and search.owners.owned(path)
         ):
             search.problem(
-                f"/{link} is a link to /{path}, which is not in the slim base: add {search.owners.describe(path)} to its "
-                "`packages`, or the file and what it needs to `runtime_keep`"
+                f"/{link} is a link to /{path}, which is not in the slim base: "
+                f"{search.base.remedy(search.owners.describe(path))}, or add the file and what it needs to `runtime_keep`"
             )

@@ -36,11 +36,16 @@ class RepackRequest(CompressionFields):
     """`repack`: the layers are the base, whose program compresses, and the layer; or the base alone."""
 
 
-class MergeRequest(CompressionFields):
-    """`merge`: the layers are the base and those to merge. whole: the base is merged too, and nothing has to be hidden."""
-
+class _Merge(CompressionFields):
     name: str
     whole: bool
+
+
+class MergeRequest(_Merge, total=False):
+    """`merge`: the layers are the base and those to merge. whole: the base is merged too, and nothing has to be hidden. packer:
+    the layer directory of another base, whose program compresses."""
+
+    packer: str
 
 
 class RuntimePackage(TypedDict):
@@ -52,16 +57,20 @@ class RuntimePackage(TypedDict):
     root: bool
 
 
-class RuntimeRequest(TypedDict):
-    """`runtime`: `slim` is the layer directory of the base, `layers` are the full image's, its state the last; `keep`:
-    patterns of paths; `env`: the image's environment, `NAME=value`."""
-
+class _Runtime(TypedDict):
     store: str
     slim: str
     layers: List[str]
     packages: List[RuntimePackage]
     keep: List[str]
     env: List[str]
+
+
+class RuntimeRequest(_Runtime, total=False):
+    """`runtime`: `slim` is the layer directory of the base, `layers` are the full image's, its state the last; `keep`:
+    patterns of paths; `env`: the image's environment, `NAME=value`; foreign_base: somebody else made the base, as an image."""
+
+    foreign_base: bool
 
 
 class ArchivedImage(TypedDict):

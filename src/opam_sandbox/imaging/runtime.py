@@ -12,21 +12,25 @@ import sys
 from pathlib import Path
 from typing import Dict, Mapping, Sequence
 
-from opam_sandbox.accounts import add_user, has_user
+from opam_sandbox.account_files import read_entries
+from opam_sandbox.accounts import USER, add_user, has_user
 from opam_sandbox.errors import RequestError, ToolError
 from opam_sandbox.imaging.copy_files import Copies
 from opam_sandbox.imaging.debian_files import Owners, write_status
 from opam_sandbox.imaging.needs import Needs
 from opam_sandbox.imaging.requests import RuntimeRequest
 from opam_sandbox.imaging.runtime_owners import RuntimeOwners
+from opam_sandbox.imaging.search import Base
 from opam_sandbox.imaging.selection import Selection
+from opam_sandbox.imaging.slim_layer import make_slim_layer
 from opam_sandbox.layer import ownership
 from opam_sandbox.layer.description import DpkgFacts, Layer, read_layer, read_layers
-from opam_sandbox.layer.make import Facts, Identity, make_layer
+from opam_sandbox.layer.make import Facts, Identity
 from opam_sandbox.layer.mounted import mounted
 from opam_sandbox.layer.owners import Below
 from opam_sandbox.layer.store import Store
 from opam_sandbox.opam.switch import HOME, environment
+from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
 from opam_sandbox.sandbox.view import LOG, View
 
@@ -48,12 +52,13 @@ def run(request: RuntimeRequest, jobs: int) -> int:
     def inside() -> int:
         store = Store(Path(request["store"]), rootless)
         with mounted(store, layers, name="full") as full:
-            make_layer(
+            make_slim_layer(
                 Identity("runtime"),
-                [slim],
+                slim,
+                layers[0],
                 store,
                 lambda view: _fill(view, full, request, env, layers, store),
-                skip=_skip,
+                _skip,
             )
         return 0
 
@@ -70,6 +75,23 @@ def _environment(lines: Sequence[str]) -> Dict[str, str]:
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
+def _check_accounts(slim: Path) -> None:
+    """Make accounts that others wrote ready for one more. Raises ToolError where the base has a user opam that is another than
+    the image's, whose numbers are 1000."""
+    for name, title, end in (("passwd", "user", 4), ("group", "group", 3)):
+        for entry in read_entries(slim, name, links=True) or ():
+            numbers = entry[2:end]
+            if entry[0] == USER and set(numbers) != {"1000"}:
+                raise ToolError(
+                    f"the slim base has a {title} {USER} of its own, with the number {':'.join(numbers)!r:.40}; that of "
+                    "images is 1000: take another base, or one without it"
+                )
+    for name in ("passwd", "group", "shadow"):
+        text = view_files.read_text(slim, f"etc/{name}") or ""
+        if text and not text.endswith("\n"):
+            view_files.overwrite(slim, f"etc/{name}", f"{text}\n".encode("utf-8", "surrogateescape"))
+
+
 def _fill(
     view: View, full_view: View, request: RuntimeRequest, env: Mapping[str, str], layers: Sequence[Layer], store: Store
 ) -> Facts:
@@ -79,7 +101,10 @@ def _fill(
     selection = Selection(full, slim, trees)
     selection.choose(request["packages"], request["keep"])
     packages = Owners(full)
-    needs = Needs(full, slim, selection, packages, env)
+    base = Base.of(full, slim, foreign=request.get("foreign_base", False))
+    if base.foreign:
+        _check_accounts(slim)
+    needs = Needs(full, slim, selection, packages, env, base)
     problems = needs.follow()
     if problems:
         raise ToolError(
@@ -97,7 +122,8 @@ def _fill(
     if not has_user(slim):
         add_user(slim)
     copies.make_directory(HOME)
-    done = view.overlay.run(["/sbin/ldconfig", "-X"], {"PATH": environment(1)["PATH"]}, view.log, user=False)
-    if done.returncode != 0:
-        raise ToolError(f"ldconfig failed in the runtime image (exit status {done.returncode}), see {LOG}")
+    if base.has_ldconfig and not base.other_release[0]:  # of another release nothing loads libraries
+        done = view.overlay.run(["/sbin/ldconfig", "-X"], {"PATH": environment(1)["PATH"]}, view.log, user=False)
+        if done.returncode != 0:
+            raise ToolError(f"ldconfig failed in the runtime image (exit status {done.returncode}), see {LOG}")
     return Facts(dpkg=DpkgFacts(status=status) if status else DpkgFacts(), given=copies.given)

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, Set
+from typing import Dict, List, Mapping, Set, Tuple
 
 from opam_sandbox.imaging.debian_files import Owners
+from opam_sandbox.imaging.release import read_release
 from opam_sandbox.imaging.selection import SWITCH, Selection
 from opam_sandbox.sandbox import view_files
 
 # Where OCaml's findlib and its toplevel look, before the switch's own directory.
 _LIBRARY_VARIABLES = ("OCAMLPATH", "OCAMLTOP_INCLUDE_PATH")
+
+
+@dataclass(frozen=True)
+class Base:
+    """What kind of base the slim one is. has_ldconfig: whether it can be told where libraries are; other_release: both releases,
+    in words, where it is not of the release that the packages were built in; foreign: it was made by others, as an image."""
+
+    has_ldconfig: bool = True
+    other_release: Tuple[str, str] = ("", "")
+    foreign: bool = False
+
+    @classmethod
+    def of(cls, full: Path, slim: Path, foreign: bool) -> "Base":
+        """Of these roots."""
+        if not foreign:
+            return DEBIAN
+        built, here = read_release(full), read_release(slim)
+        # What is of no release that has a number may be of any day.
+        same = built[:2] == here[:2] and built.id and built.version
+        return cls(view_files.exists(slim, "sbin/ldconfig"), ("", "") if same else (here.shown, built.shown), foreign)
+
+    def remedy(self, owner: str) -> str:
+        """How to have in it what `owner`, a Debian package in words, brings."""
+        return f"take a base that has what {owner} brings" if self.foreign else f"add {owner} to its `packages`"
+
+
+# As a `debian_rootfs` of the packages' suite is.
+DEBIAN = Base()
 
 
 class Search:
@@ -20,12 +50,21 @@ class Search:
     `scripts`: those that are kept; `named`: paths that the image lacks, with the programs that name them.
     """
 
-    def __init__(self, full: Path, slim: Path, selection: Selection, owners: Owners, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        full: Path,
+        slim: Path,
+        selection: Selection,
+        owners: Owners,
+        env: Mapping[str, str],
+        base: Base = DEBIAN,
+    ) -> None:
         self.full = full
         self.slim = slim
         self.selection = selection
         self.owners = owners
         self.env = env
+        self.base = base
         for variable in _LIBRARY_VARIABLES:
             places = (view_files.resolve(full, place) for place in self.directories(variable))
             selection.library_places += tuple(f"{place}/" for place in places if place)
@@ -76,7 +115,7 @@ class Search:
             named = selection.real(path) or real
             owner = self.owners.describe(named if self.owners.owned(named) else real)
             self.problem(
-                f"{text}, which is not in the slim base: add {owner} to its `packages`, or the file, with what it needs, to "
+                f"{text}, which is not in the slim base: {self.base.remedy(owner)}, or add the file, with what it needs, to "
                 "`runtime_keep`"
             )
         else:

@@ -146,9 +146,10 @@ def left_out_debs(layers: Sequence[Layer], search: Search) -> List[str]:
     }
     if not left:
         return []
+    way = "take a slim base that has it" if search.base.foreign else "add it to the slim base's `packages`"
     return [
-        "these Debian packages of depexts are left out, or most of them. If one is needed at run time, add it to the slim "
-        "base's `packages`: " + _some(left, _MOST_PROGRAMS)
+        f"these Debian packages of depexts are left out, or most of them. If one is needed at run time, {way}: "
+        + _some(left, _MOST_PROGRAMS)
     ]
 
 
