@@ -34,6 +34,7 @@ BENCHMARKS = {
     "memory": "the compiler, or the whole image, from nothing in 1, 2 and 4 GiB of memory, to no limit",
     "scale": "100 images of 50 layers, to the first 25 of them: time, memory, bytes",
     "roots": "a health check of 100 to 4,000 roots whose builds are fake, per root, to 100; run again, to `list`",
+    "local": "a project's tests, unchanged and after a change, to the client's round trip and to dune alone",
     "remote": "a fresh machine beside a filled remote cache, to cold",
 }
 

@@ -24,9 +24,14 @@ def unpack_release(name: str, target: Path) -> Path:
     [package] = [package for package in tomli.loads(_LOCK.read_text())["package"] if package["name"] == name]
     [source] = package["source"]
     [path] = [url[len(_POOL) :] for url in source["urls"] if url.startswith(_POOL)][:1]
+    return unpack_archive(path, source["sha256"], target)
+
+
+def unpack_archive(path: str, sha256: str, target: Path) -> Path:
+    """The same, of an archive by its path below a mirror's top and its sha256."""
     data = _fetch(path)
     found = hashlib.sha256(data).hexdigest()
-    assert found == source["sha256"], f"{path} has the sha256 {found}, and the lockfile says {source['sha256']}"
+    assert found == sha256, f"{path} has the sha256 {found}, and not {sha256}"
     target.mkdir(parents=True)
     command = ["tar", "--extract", "--strip-components=1", f"--directory={target}", f"--{_compression(path)}"]
     subprocess.run(command, input=data, check=True)
