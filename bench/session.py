@@ -109,7 +109,7 @@ class Built:
     def trees(self) -> List[Path]:
         """The unpacked layers, bottom first."""
         store = unpacked_layers(self.pants)
-        return [store / diff_id.split(":")[1] for diff_id in self.layout.config["rootfs"]["diff_ids"]]
+        return [store / diff_id.split(":")[1] / "root" for diff_id in self.layout.config["rootfs"]["diff_ids"]]
 
 
 @dataclass
