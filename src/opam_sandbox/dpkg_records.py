@@ -14,7 +14,6 @@ Sources: dpkg-divert(1), dpkg-statoverride(1), deb-triggers(5), update-alternati
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Set
 
@@ -30,7 +29,7 @@ FILE_TRIGGERS = f"{DATABASE}/triggers/File"
 _TRIGGERS = f"{DATABASE}/triggers/"
 ALTERNATIVES = f"{DATABASE}/alternatives/"
 
-_MERGED = re.compile("(?:bin|sbin|lib|lib32|lib64|libx32)/")
+_MERGED = ("bin/", "sbin/", "lib/", "lib32/", "lib64/", "libx32/")
 
 Table = Dict[str, str]
 Tables = Dict[str, Table]
@@ -155,7 +154,7 @@ def format_of(name: str) -> Format:
 def merged_name(path: str) -> str:
     """Where a file is, relative to the root, that a record has by its name from before /bin and its like became links."""
     name = path.lstrip("/")
-    return f"usr/{name}" if _MERGED.match(name) else name
+    return f"usr/{name}" if name.startswith(_MERGED) else name
 
 
 def names(root: Path) -> Iterator[str]:

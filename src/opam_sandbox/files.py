@@ -119,5 +119,7 @@ def _remove_files(directory: int) -> List[str]:
 
 
 def _ignore_missing(remove: Callable[..., None], name: str, directory: int) -> None:
-    with contextlib.suppress(FileNotFoundError):  # somebody else removes the same tree
+    try:
         remove(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass  # somebody else removes the same tree

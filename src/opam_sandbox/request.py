@@ -68,7 +68,10 @@ def check(value: object, kind: Any, where: str) -> None:
 
     kind: str, int, bool, Any, List, Dict with str as its keys, Literal, a TypedDict, or a Union of TypedDicts.
     """
-    origin, arguments = get_origin(kind), get_args(kind)
+    if type(kind) is type:  # the most frequent, and nothing is to be found out of it
+        _of_type(value, kind, where)
+        return
+    origin, arguments = _shape(kind)
     if kind is Any:
         return
     if origin is Literal:
@@ -78,7 +81,10 @@ def check(value: object, kind: Any, where: str) -> None:
     elif origin is Union:
         check(value, _member(value, arguments, where), where)
     elif origin is list:
-        for number, item in enumerate(_of_type(value, list, where)):
+        items = _of_type(value, list, where)
+        if arguments[0] is str and all(isinstance(item, str) for item in items):
+            return  # as in the names of all packages below each one, of which there are thousands
+        for number, item in enumerate(items):
             check(item, arguments[0], f"{where}[{number}]")
     elif origin is dict:
         for key, item in _of_type(value, dict, where).items():
@@ -87,6 +93,12 @@ def check(value: object, kind: Any, where: str) -> None:
         _check_object(_of_type(value, dict, where), kind, where)
     else:
         _of_type(value, kind, where)
+
+
+@lru_cache(maxsize=None)
+def _shape(kind: Any) -> Tuple[Any, Tuple[Any, ...]]:
+    """What a type is made by, such as list, and of what; None and () for a class."""
+    return get_origin(kind), get_args(kind)
 
 
 def _of_type(value: object, kind: type, where: str) -> Any:

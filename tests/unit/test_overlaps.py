@@ -187,6 +187,29 @@ def test_files_that_differ_by_right(tmp_path: Path, root_user: None) -> None:
     assert line.startswith("/usr/lib/python3/dist-packages/m/m.py: ")
 
 
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("__pycache__/m.pyc", True),
+        ("usr/lib/a\nb/__pycache__/m.pyc", True),
+        ("usr/lib/my__pycache__/m.pyc", False),
+        ("usr/lib/__pycache__/.pyc", False),
+        ("usr/lib/__pycache__/m.py", False),
+        ("usr/lib/__pycache__/deeper/m.pyc", False),
+        ("m.pyc", False),
+        ("etc/xml/catalog.old", True),
+        ("var/lib/sgml-base/supercatalog.old", True),
+        ("etc/xml/.old", False),
+        ("etc/xml/deeper/catalog.old", False),
+        ("usr/etc/xml/catalog.old", False),
+        ("etc/xml/catalog", False),
+    ],
+)
+def test_which_files_may_differ(tmp_path: Path, root_user: None, path: str, right: bool) -> None:
+    layers = [package(tmp_path, name, [member(path, content=name.encode())]) for name in ("a", "b")]
+    assert len(check(tmp_path, layers)) == (0 if right else 1)
+
+
 def test_patterns(tmp_path: Path, root_user: None) -> None:
     names = ("etc/a.conf", "etc/b/c.conf", "usr/[x]")
     a, b = ([member(path, content=text) for path in names] for text in (b"1", b"2"))

@@ -119,6 +119,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ),
     ("exporting/tree.py", "_write_file"): ({"open", "os.utime"}, "a descriptor of view_files"),
     ("layer/mounted.py", "mounted"): ({"open"}, "the log, a file of the process"),
+    ("layer/pack_piece.py", "_run"): ({"open"}, "a pipe"),
     ("layer/pack_piece.py", "in_memory"): ({"open"}, "a memfd"),
     ("layer/pack_piece.py", "start"): ({"os.listdir"}, "the process's own /proc"),
     ("sandbox/layer_paths.py", "look"): (
@@ -219,7 +220,7 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("building/build.py", "_bind_memory"): ({".mkdir"}, "the scratch directory's memory, before it is bound"),
     ("building/sorted_readdir.py", "show"): ({".read_bytes"}, "the library of the store"),
     ("building/prepare_opam.py", "_write_below"): (
-        {".mkdir", ".write_bytes", ".chmod"},
+        {".mkdir", "os.mkdir", "open"},
         "the scratch directory, before it is bound",
     ),
     ("building/sorted_readdir.py", "library"): ({".read_bytes"}, "the tool's own source"),

@@ -10,11 +10,9 @@ Two layers that a third one was built over were compared when that one was built
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
 import stat
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set, Tuple, cast
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple, cast
 
 from opam_sandbox import dpkg, dpkg_records
 from opam_sandbox.errors import ToolError
@@ -32,10 +30,7 @@ _SHOWN = 20
 # The state layer has the accounts of all layers (`layer/merge_accounts.py`); the files with a dash are older copies.
 _UNITED = {f"etc/{name}{dash}".encode() for name in ("passwd", "group", "shadow", "gshadow") for dash in ("", "-")}
 # update-catalog and update-xmlcatalog keep the version before.
-_OLDER = re.compile(rb"(?:etc/xml|etc/sgml|var/lib/xml-core|var/lib/sgml-base)/[^/]+\.old\Z")
-# Compiled from the file beside it, by the same program: another order of its constants is all that differs. If the files that
-# they are made from differ, those are named.
-_DERIVED = re.compile(rb"(?:.*/)?__pycache__/[^/]+\.pyc\Z", re.DOTALL)
+_CATALOGS = (b"etc/xml", b"etc/sgml", b"var/lib/xml-core", b"var/lib/sgml-base")
 
 
 class Overlap(NamedTuple):
@@ -68,9 +63,15 @@ def find_in_store(store: Store, layers: Sequence[Layer]) -> List[Overlap]:
     return find(layers, entries)
 
 
-def refuse(overlaps: Iterable[Overlap], allowed: Sequence[str], what: str, field: str) -> None:
+def refuse(overlaps: Sequence[Overlap], allowed: Sequence[str], what: str, field: str) -> None:
     """Raises OverlapError for those that are not allowed: these are glob patterns of absolute paths, in which `*` also stands
     for slashes. `what` would be made of the layers, `field` is where patterns are written."""
+    if not overlaps:
+        return
+    # As with what is imported elsewhere in functions: in most builds no two layers hold a path differently.
+    import fnmatch
+    import re
+
     patterns = [re.compile(os.fsencode(fnmatch.translate(pattern)), re.DOTALL) for pattern in allowed]
     found = [one for one in overlaps if not any(pattern.match(b"/" + one.path) for pattern in patterns)]
     if not found:
@@ -90,6 +91,15 @@ def refuse(overlaps: Iterable[Overlap], allowed: Sequence[str], what: str, field
     )
 
 
+def _may_differ(path: bytes) -> bool:
+    """Whether a path is a catalog of the version before, or compiled from the file beside it, by the same program: another order
+    of its constants is all that differs. If the files that they are made from differ, those are named."""
+    directory, _, name = path.rpartition(b"/")
+    if name.endswith(b".pyc") and name != b".pyc":
+        return directory.rpartition(b"/")[2] == b"__pycache__"
+    return name.endswith(b".old") and name != b".old" and directory in _CATALOGS
+
+
 def find(layers: Sequence[Layer], entries: Callable[[Layer], Entries]) -> List[Overlap]:
     """The overlaps of `layers` (bottom first), by path. entries(layer): what it holds; asked for only where it counts."""
     packages = [layer for layer in layers if layer.kind == "package"]
@@ -104,7 +114,7 @@ def find(layers: Sequence[Layer], entries: Callable[[Layer], Entries]) -> List[O
     united = _UNITED | _alternatives(packages)
     settled = _settled(packages)
     for path in sorted(shared):
-        if path in united or _DERIVED.match(path) or _OLDER.match(path):
+        if path in united or _may_differ(path):
             continue
         holders = {
             number: _key(packages[number], path, table[path]) for number, table in tables.items() if path in table
@@ -173,7 +183,7 @@ def _key(layer: Layer, path: bytes, entry: bytes) -> _Key:
 def _owner(layer: Layer, path: bytes) -> str:
     """USER:GROUP as the layer's description has them; "" where there is a rule. Numbers are the layer's own: two layers may
     have given one account two."""
-    facts = cast(Mapping[str, Mapping[str, str]], layer.dpkg)
+    facts = cast("Mapping[str, Mapping[str, str]]", layer.dpkg)  # the type is not to be made each time
     user, _, group = facts.get("owners", {}).get(os.fsdecode(path), "").partition(":")
     return f"{facts.get('users', {}).get(user, user)}:{facts.get('groups', {}).get(group, group)}" if user else ""
 

@@ -22,14 +22,11 @@ from opam_sandbox.sandbox.view import View
 _SWITCH = re.escape(ownership.SWITCH.decode())
 # Below the switch: findlib's and the bytecode linker's lists, the directory of info pages. Debian's: accounts' further numbers,
 # shells, certificates, and SGML's and XML's catalogs, whose packages' own scripts write them.
-_PATTERN = re.compile(
-    rf"""{_SWITCH}/(?:
+_PATTERN = rf"""{_SWITCH}/(?:
         lib/ocaml/ld\.conf | (?:lib|etc)/findlib\.conf(?:\.d/[^/]+\.conf)? | share/info/dir | info/dir
     ) | etc/(?:
         shells | subuid | subgid | ca-certificates\.conf | xml/[^/]+ | sgml/[^/]+\.cat | perl/XML/SAX/ParserDetails\.ini
-    ) | var/lib/(?:shells\.state | xml-core/[^/]+ | ucf/cache/:etc:perl:XML:SAX:ParserDetails\.ini)""",
-    re.VERBOSE,
-)
+    ) | var/lib/(?:shells\.state | xml-core/[^/]+ | ucf/cache/:etc:perl:XML:SAX:ParserDetails\.ini)"""
 
 
 class _Version(NamedTuple):
@@ -44,7 +41,7 @@ _ABSENT = _Version(None, b"")
 
 def is_registry(path: bytes) -> bool:
     """Whether `path`, relative to the root, is such a file."""
-    return bool(_PATTERN.fullmatch(os.fsdecode(path)))
+    return bool(re.fullmatch(_PATTERN, os.fsdecode(path), re.VERBOSE))
 
 
 def unite(view: View, store: Store, layers: Sequence[Layer], paths: Iterable[bytes]) -> List[bytes]:

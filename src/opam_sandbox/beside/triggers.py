@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from opam_sandbox import dpkg_records
-from opam_sandbox.beside import machine_files
 from opam_sandbox.beside.overlaps import strangers
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.description import Layer
@@ -76,6 +75,8 @@ def run(view: View, triggers: Sequence[str]) -> None:
             f"dpkg failed (exit status {done.returncode}) to run the triggers of packages beside one another again "
             f"({', '.join(triggers)}), see {LOG}"
         )
+    from opam_sandbox.beside import machine_files  # most builds run no trigger
+
     machine_files.settle(view.overlay.upper, view.overlay.lower, mounted=view.root)
     view_files.write(view.root, _STATUS, status)
     for name in absent:

@@ -5,15 +5,14 @@ opam itself builds the package, but is shown a world in which there is nothing t
 
 from __future__ import annotations
 
-import subprocess
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 from opam_sandbox import dpkg, dpkg_union
 from opam_sandbox.beside.union import Union
-from opam_sandbox.building import asked, failures, prepare_opam, sorted_readdir, twice
+from opam_sandbox.building import asked, failures, prepare_opam, sorted_readdir
 from opam_sandbox.building.real_owners import RealOwners
 from opam_sandbox.building.requests import BuildRequest, Deb, Source
 from opam_sandbox.errors import BuildFailed, LimitReached, MemoryShort, RequestError
@@ -26,8 +25,12 @@ from opam_sandbox.opam.switch import HOME, SWITCH_STATE_DIR, environment
 from opam_sandbox.request import safe_name
 from opam_sandbox.sandbox import memory, view_files
 from opam_sandbox.sandbox.namespaces import is_rootless, run_isolated
+from opam_sandbox.sandbox.overlay import Done
 from opam_sandbox.sandbox.view import LOG, View
 from opam_sandbox.sandbox.watch import MEMORY
+
+if TYPE_CHECKING:
+    from opam_sandbox.building import twice  # most packages have no depexts
 
 
 def run(request: BuildRequest, jobs: int) -> int:
@@ -52,6 +55,8 @@ def run(request: BuildRequest, jobs: int) -> int:
             with mounted(store, layers, name="first", room=room) as view:
                 view.overlay.watch = bounds
                 first = build(view, store, library).install_only()
+            from opam_sandbox.building import twice
+
             twice.wait_for_another_time(start)
         make_layer(Identity("package", package.name, package.version), layers, store, work, room=room)
 
@@ -124,6 +129,8 @@ class Build:
     def install_only(self) -> twice.Installed:
         """Install the depexts, and say what is there then. Raises BuildFailed."""
         self._unite()
+        from opam_sandbox.building import twice
+
         self._install_debs()
         return twice.installed(self._overlay.set_aside(), self._real_owners.given)
 
@@ -149,6 +156,8 @@ class Build:
             with timer.step("dpkg"):
                 facts.dpkg = self._install_debs()
             if first is not None:
+                from opam_sandbox.building import twice
+
                 second = twice.installed(self._overlay.set_aside(), self._real_owners.given)
                 twice.compare(first, second, self._package.title)
         elif merged:
@@ -221,7 +230,7 @@ class Build:
                 f"what it printed is in {LOG}"
             )
 
-    def run_opam(self, *, person: bool = False, **variables: str) -> "subprocess.CompletedProcess[bytes]":
+    def run_opam(self, *, person: bool = False, **variables: str) -> Done:
         """Have opam install the package, in its environment and with these variables besides. person: see `Overlay.run`."""
         argv = [
             "opam",

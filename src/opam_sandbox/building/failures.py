@@ -29,7 +29,7 @@ DIRECTORY = "failed"
 _KEPT, _DAYS = 3, 14
 # Bytes of a log that are kept: its end.
 _LONGEST_LOG = 4 << 20
-_ENTRY = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
+_ENTRY = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}"
 # Where this process's scratch directories are, if they are not in the store.
 _SCRATCH = ("scratch", "first")
 # Seconds that processes which were killed may take to end.
@@ -132,7 +132,7 @@ def prune(directory: Path, days: float = _DAYS, kept: int = _KEPT) -> None:
 
 def _entries(package: Path) -> List[Path]:
     """The records of a package, the oldest first."""
-    return sorted(path for path in package.iterdir() if _ENTRY.fullmatch(path.name))
+    return sorted(path for path in package.iterdir() if re.fullmatch(_ENTRY, path.name))
 
 
 def _sweep(store: Path) -> None:

@@ -133,9 +133,20 @@ def _download(downloads: Path, kind: str, value: str) -> Path:
 
 
 def _write_below(directory: Path, files: Sequence[_File]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, content, *mode in files:
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        path.chmod(mode[0] if mode else 0o644)
+    # Not by Path, which takes longer for the two directories and the file of a package than the kernel.
+    directory.mkdir()
+    made = {""}
+    for given, content, *mode in files:
+        name = os.path.normpath(given)
+        missing, parent = [], os.path.dirname(name)
+        while parent not in made:
+            made.add(parent)
+            missing.append(parent)
+            parent = os.path.dirname(parent)
+        for one in reversed(missing):
+            os.mkdir(f"{directory}/{one}")
+        with open(f"{directory}/{name}", "wb", buffering=0) as file:
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
+            os.fchmod(file.fileno(), mode[0] if mode else 0o644)

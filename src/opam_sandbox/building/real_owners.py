@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
-from opam_sandbox.beside import machine_files
-from opam_sandbox.building import secrets_of_install
 from opam_sandbox.errors import BuildFailed
 from opam_sandbox.layer import merge_accounts, owners, ownership
 from opam_sandbox.layer.description import Layer
@@ -56,6 +54,10 @@ class RealOwners:
     @contextmanager
     def shown(self, title: str) -> Iterator[None]:
         """While .debs are installed. `title` names the package that wants them. Raises BuildFailed, ToolError."""
+        # Most packages have no depexts, and their builds do not wait for these.
+        from opam_sandbox.beside import machine_files
+        from opam_sandbox.building import secrets_of_install
+
         many = not self._store.rootless or has_many_ids()
         self._show(many)
         try:
@@ -114,6 +116,8 @@ class RealOwners:
         """Note the owners of all that is not opam's; without privileges, give it to root."""
         if not many:
             return
+        from opam_sandbox.beside import machine_files
+
         for path, found in list(machine_files.walk(upper)):
             if stat.S_ISCHR(found.st_mode) and not found.st_rdev:
                 continue

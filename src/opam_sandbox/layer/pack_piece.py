@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import threading
 import zlib
 from contextlib import ExitStack
 from io import FileIO
-from typing import Any, List
+from typing import Any, List, NoReturn
 
 from opam_sandbox.errors import ToolError
-from opam_sandbox.sandbox import bare_program
+from opam_sandbox.sandbox import bare_program, syscalls
 
 # zlib's number for: one gzip member, of any window size.
 _GZIP_MEMBER = 31
@@ -20,6 +18,8 @@ _GZIP_MEMBER = 31
 _MOST_MEMBERS = 16
 # Bytes of it that are read at once. They unpack to 16 MiB at most.
 _STEP = 16 << 10
+# Python ignores these signals, and what is started does as well, if nothing is said.
+_PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
@@ -32,13 +32,16 @@ class Packer:
         self._name = name
         self._threads: Any = None
         self._others: List[int] = []
-        self._here = threading.local()
+        self._here: Any = None
 
     def start(self, workers: int) -> None:
         """Have threads that live in the base's root, for `pack` of as many other threads. Else each call of a program makes the
         surroundings of its own: that takes as long as to pack half a megabyte."""
-        from concurrent.futures import ThreadPoolExecutor  # which takes as long as to pack a small layer
+        # Either takes as long to import as a small layer to pack.
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
 
+        self._here = threading.local()
         self._threads = ThreadPoolExecutor(workers)
         # Descriptors that this process was given, and that are not the program's.
         self._others = [
@@ -84,39 +87,62 @@ class Packer:
                 for file in (packed, errors):
                     file.seek(0)
                 result, said = packed.readall(), errors.readall()
-        except (OSError, subprocess.SubprocessError) as error:
+        except OSError as error:
             raise ToolError(f"the base's {self._name} does not run: {error}") from None
         if status != 0:
             raise ToolError(f"the base's {self._name} failed (exit status {status}): {said.decode(errors='replace')}")
         return result
 
     def _run(self, argv: List[str], piece: FileIO, packed: FileIO, errors: FileIO) -> int:
-        return subprocess.run(
-            argv,
-            stdin=piece,
-            stdout=packed,
-            stderr=errors,
-            env=_ENVIRONMENT,
-            preexec_fn=lambda: bare_program.enter(self._root),
-            check=False,
-        ).returncode
+        """The program's exit status, -N for a signal. Only in a process of one thread. Raises OSError where it does not run."""
+        told, tell = os.pipe()
+        try:
+            child = os.fork()
+            if child == 0:
+                self._become(argv, [file.fileno() for file in (piece, packed, errors)], tell)
+        finally:
+            os.close(tell)
+        try:
+            with open(told, "rb") as messages:
+                message = messages.read().decode(errors="replace")
+        finally:
+            status = _exit_status(child)
+        if message:
+            raise OSError(message)
+        return status
+
+    def _become(self, argv: List[str], files: List[int], tell: int) -> NoReturn:
+        """Become the program; says by `tell`, which a program does not have, why that is not to be."""
+        try:
+            bare_program.enter(self._root)
+            for number, file in enumerate(files):
+                os.dup2(file, number)
+            syscalls.close_descriptors({0, 1, 2, tell})
+            for number in _PYTHONS_OWN:
+                signal.signal(number, signal.SIG_DFL)
+            os.execve(argv[0], argv, _ENVIRONMENT)
+        except BaseException as error:
+            os.write(tell, str(error).encode())
+        finally:
+            os._exit(1)
 
     def _run_inside(self, argv: List[str], files: List[int]) -> int:
         """As `_run`, in a thread that has the base's root as its own, which it enters first.
 
         Nothing else is done in such a thread: Python would find modules in the base that it has yet to import, and run them.
-        posix_spawn copies no page tables, as a fork does, which `subprocess` makes before Python 3.10."""
+        posix_spawn copies no page tables, as a fork does."""
         if not getattr(self._here, "entered", False):
             bare_program.enter(self._root)
             self._here.entered = True
         actions: List[Any] = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)]
         actions += [(os.POSIX_SPAWN_CLOSE, number) for number in self._others]
-        # Python ignores these signals, and what is started does as well, if nothing is said.
-        pid = os.posix_spawn(
-            argv[0], argv, _ENVIRONMENT, file_actions=actions, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
-        )
-        status = os.waitpid(pid, 0)[1]
-        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+        pid = os.posix_spawn(argv[0], argv, _ENVIRONMENT, file_actions=actions, setsigdef=_PYTHONS_OWN)
+        return _exit_status(pid)
+
+
+def _exit_status(pid: int) -> int:
+    status = os.waitpid(pid, 0)[1]
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
 
 
 def _is_inherited(number: int) -> bool:

@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import struct
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -127,12 +126,13 @@ def _guarded(main: Callable[[], int]) -> int:
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2 if isinstance(error, RequestError) else 1
-    except subprocess.SubprocessError as error:
-        # Of what a child could not do before it became a program, Python says no more than this.
-        print(f"error: {_no_use_of_capabilities(error)}", file=sys.stderr)
-        code = 1
     except BaseException as error:
+        import subprocess  # builds start nothing by it, and to import it takes long
+
         text, code = machine_errors.explained(error), 1
+        if isinstance(error, subprocess.SubprocessError):
+            # Of what a child could not do before it became a program, Python says no more than this.
+            text = ToolError(_no_use_of_capabilities(error))
         if text is None:
             import traceback
 

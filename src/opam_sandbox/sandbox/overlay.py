@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from pathlib import Path
 from typing import BinaryIO, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -32,6 +31,13 @@ HOME = "home/opam"
 _RESOLVER = "/etc/resolv.conf"
 # Directories for scratch files that everybody may write to. root's commands see the layers' own /var/tmp and /run/lock.
 _PLACES = ("tmp", "dev/shm", "var/tmp", "run/lock")
+
+
+class Done:
+    """A command that has ended, with this exit status: 128 + N for a signal."""
+
+    def __init__(self, returncode: int) -> None:
+        self.returncode = returncode
 
 
 class Overlay(Stack):
@@ -173,7 +179,7 @@ class Overlay(Stack):
         cwd: str = "/",
         stdout: Optional[int] = None,
         person: bool = False,
-    ) -> "subprocess.CompletedProcess[bytes]":
+    ) -> Done:
         """Run a command with the merged view as its root: as opam (1000:1000) if `user`, else as root without the
         capabilities that could leave it. Output goes to `log` (standard output to `stdout` if given), or all streams are
         this process's (person). What it leaves running is ended. Raises ToolError where it cannot be run."""
@@ -187,7 +193,7 @@ class Overlay(Stack):
                 self._mount_again()
             self._root_ran = True
             code = command.run(what, self._show_to_root, self._looks())
-        return subprocess.CompletedProcess(list(argv), code)
+        return Done(code)
 
     def _looks(self) -> Optional[command.Looks]:
         if self.watch is None:

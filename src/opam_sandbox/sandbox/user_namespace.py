@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import subprocess
 import sys
 from pathlib import Path
 from typing import List, Optional, Tuple
@@ -48,7 +47,7 @@ def unshare_user(uids: IdMap, gids: IdMap) -> None:
                 _write_map("uid", pid, uids, by_root)
                 _write_map("gid", pid, gids, by_root)
                 done = 0
-        except (OSError, subprocess.SubprocessError) as error:
+        except Exception as error:
             print(f"error: {error}", file=sys.stderr)
         finally:
             os._exit(done)
@@ -156,4 +155,6 @@ def _write_map(kind: str, pid: int, mapping: IdMap, by_root: bool) -> None:
         Path(f"/proc/{pid}/{kind}_map").write_text(text)
         return
     numbers = [str(number) for line in mapping for number in line]
+    import subprocess  # root needs none
+
     subprocess.run([f"new{kind}map", str(pid), *numbers], check=True, stdin=subprocess.DEVNULL)
