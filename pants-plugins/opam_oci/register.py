@@ -59,7 +59,7 @@ from opam_oci.locking import (
     solver_layer,
 )
 from opam_oci.projects import sources
-from opam_oci.publishing import claims, image_layout, naming, registry_plan
+from opam_oci.publishing import claims, image_layout, naming, registry_plan, signing
 from opam_oci.resolves import (
     debian_rootfs,
     health_inputs,
@@ -94,7 +94,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(image, packed_layer, parts, plugin_files, runtime_layer, stored_files),
     *(base, build_logs, build_plan, cached_build, contents, foundation, package),
     *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer),
-    *(claims, image_layout, naming, registry_plan),
+    *(claims, image_layout, naming, registry_plan, signing),
     *(sources,),
     *(debian_rootfs, health_inputs, inputs, locks, opam_repositories, package_addresses, projects, targets),
     *(dist_links, full_disks, store_size, trace),
