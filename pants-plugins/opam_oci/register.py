@@ -59,7 +59,7 @@ from opam_oci.locking import (
     solver_layer,
 )
 from opam_oci.projects import sources
-from opam_oci.publishing import claims, image_layout, naming, registry_plan
+from opam_oci.publishing import claims, image_layout, naming, registry_plan, signing
 from opam_oci.resolves import (
     base_images,
     debian_rootfs,
@@ -95,7 +95,7 @@ _MODULES: tuple[ModuleType, ...] = (
     *(image, packed_layer, parts, plugin_files, runtime_layer, stored_files),
     *(base, base_image, build_logs, build_plan, cached_build, contents, foundation, package),
     *(debian_lockfile, opam_health_lockfile, opam_inputs, opam_lockfile, root_solutions, solver_layer),
-    *(claims, image_layout, naming, registry_plan),
+    *(claims, image_layout, naming, registry_plan, signing),
     *(sources,),
     *(
         base_images,

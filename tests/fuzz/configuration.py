@@ -47,7 +47,7 @@ def run(data: bytes) -> None:
     list(parse_deb822_style(text))
     skopeo._is_passing(text)
     skopeo._hint(text, _PLACE)
-    assert "\n" not in skopeo._last_line("x").strip()
+    assert "\n" not in skopeo.last_line("x").strip()
     try:
         wanted = wanted_sources(opamfile.parse(text, "p.1"), "p.1")
     except ToolError:

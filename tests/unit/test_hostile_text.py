@@ -133,4 +133,4 @@ def test_bytes_that_are_no_text_in_an_sbom() -> None:
 
 def test_skopeos_words() -> None:
     text = 'level=fatal msg="' + '\\"' * LONG + "unauthorized" + '"\n'
-    assert skopeo._last_line(text).endswith("unauthorized") and not skopeo._is_passing(text)
+    assert skopeo.last_line(text).endswith("unauthorized") and not skopeo._is_passing(text)

@@ -30,6 +30,7 @@ from opam_oci.publishing.destinations import Destination
 from opam_oci.publishing.image_layout import ImageLayout, ImageLayoutRequest, find_image_layout
 from opam_oci.publishing.naming import ImageNamingRequest, find_image_naming
 from opam_oci.publishing.registry_plan import RegistryPlan, RegistryPlanRequest, known_directory, plan_push
+from opam_oci.publishing.signing import SignaturesRequest, find_signatures
 from opam_oci.sandbox.process import REQUEST_FILE, fetching_process, publishing_process, request_file
 from opam_oci.sandbox.tool import find_sandbox_tool
 from opam_oci.subsystems.oci_publish import OciPublishSubsystem
@@ -95,9 +96,11 @@ async def to_registry(
     publish: OciPublishSubsystem,
     options: GlobalOptions,
 ) -> list[PublishPackages]:
-    """One process for each tag: each succeeds or fails for itself. Raises MissingProgramError where skopeo is missing.
+    """One process for each tag: each succeeds or fails for itself. Where images are signed, one behind them has this one signed.
 
-    They get those layers that the registry lacks, and where it has all of the image, none.
+    Raises MissingProgramError where skopeo is missing, or what signs, and SigningOptionError.
+
+    The first get those layers that the registry lacks, and where it has all of the image, none.
     """
     tool = await find_sandbox_tool(**implicitly())
     environment = await environment_vars(EnvironmentVarsRequest([*SKOPEO_ENV, *env_names(publish.env_vars)]))
@@ -107,6 +110,10 @@ async def to_registry(
         ProgramRequest(("skopeo",), path, purpose, "skopeo", SKOPEO_MINIMUM), **implicitly()
     )
     plan = await plan_push(RegistryPlanRequest(address, layout.digest, destination), **implicitly())
+    # Before layers are fetched: what cannot be signed is not pushed.
+    signatures = await find_signatures(
+        SignaturesRequest(address, layout.manifest_digest, plan.documents, destination), **implicitly()
+    )
     files = plan.documents
     if len(plan.current) < len(destination.tags):
         if plan.missing:
@@ -126,7 +133,7 @@ async def to_registry(
         repository, _, tag = ref.rpartition(":")
         host = ref.partition("/")[0]
         found.append(PublishPackages((ref,), process, host, output_data(layout, repository, (tag,))))
-    return found
+    return [*found, *signatures.packages]
 
 
 async def into_layout(address: str, destination: Destination, layout: ImageLayout) -> PublishPackages:

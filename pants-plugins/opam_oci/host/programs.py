@@ -30,14 +30,18 @@ def hidden(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_program(names: tuple[str, ...], path: str, *, purpose: str, package: str) -> str:
-    """The absolute path of the first program of `names` that is on `path`, a PATH. Raises MissingProgramError."""
+    """The absolute path of the first program of `names` that is on `path`, a PATH. Raises MissingProgramError.
+
+    package: Debian's that has it, "" if none is known.
+    """
     found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if found is None:
         listed = " or ".join(f"`{name}`" for name in names)
-        raise MissingProgramError(
-            f"{purpose} needs {listed}, which is not on PATH ({path or 'which is empty'}). "
-            f"Install it with `apt-get install {package}` (as root)."
-        )
+        where = f"which is not on PATH ({path or 'which is empty'})"
+        if os.path.isabs(names[0]):
+            where = "which is not there"
+        advice = f" Install it with `apt-get install {package}` (as root)." if package else ""
+        raise MissingProgramError(f"{purpose} needs {listed}, {where}.{advice}")
     return os.path.abspath(found)
 
 
@@ -46,10 +50,10 @@ def find_python() -> str:
     return find_program(("python3",), TOOL_PATH, purpose="The sandbox tool", package="python3")
 
 
-def check_version(program: str, minimum: tuple[int, ...], *, package: str) -> None:
-    """Raise MissingProgramError unless `program --version` says at least `minimum`."""
+def check_version(program: str, minimum: tuple[int, ...], *, package: str, debian: int = 12) -> None:
+    """Raise MissingProgramError unless `program --version` says at least `minimum`, which Debian has from release `debian` on."""
     wanted = ".".join(map(str, minimum))
-    advice = f"Install a newer one, with `apt-get install {package}` (as root) on Debian 12 or newer."
+    advice = f"Install a newer one, with `apt-get install {package}` (as root) on Debian {debian} or newer."
     try:
         done = subprocess.run(
             [program, "--version"],
@@ -79,7 +83,8 @@ def env_names(entries: Iterable[str]) -> list[str]:
 class ProgramRequest:
     """The first of the programs `names` on `path`, a PATH, of at least the version `minimum` (empty: any).
 
-    `purpose` begins the error's sentence, `package` is Debian's that brings it.
+    `purpose` begins the error's sentence, `package` is Debian's that brings it, "" if none is known; it does since the
+    release `debian`.
     """
 
     names: tuple[str, ...]
@@ -87,6 +92,7 @@ class ProgramRequest:
     purpose: str
     package: str
     minimum: tuple[int, ...] = ()
+    debian: int = 12
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ async def look_for_program(request: ProgramRequest) -> ProgramFound:
     """Find a program and check its version. Raises MissingProgramError with the Debian package that has it."""
     path = find_program(request.names, request.path, purpose=request.purpose, package=request.package)
     if request.minimum:
-        check_version(path, request.minimum, package=request.package)
+        check_version(path, request.minimum, package=request.package, debian=request.debian)
     return ProgramFound(path, find_python())
 
 

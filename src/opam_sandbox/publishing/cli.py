@@ -62,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name, text in (
         ("plan-push", "ask a registry what it lacks of an image, and write plan.json"),
         ("push", "copy an image to a registry with skopeo"),
+        ("sign", "have a program sign an image that a registry has"),
         ("load", "load an image into docker or podman"),
     ):
         commands.add_parser(name, help=text).add_argument("request", help="a JSON file, see docs/architecture.md")
@@ -105,6 +106,10 @@ def _run(options: argparse.Namespace) -> int:
         from opam_sandbox.publishing import push
 
         return push.run(options)
+    if options.command == "sign":
+        from opam_sandbox.publishing import sign
+
+        return sign.run(options)
     if options.command == "load":
         from opam_sandbox.running import engine
 

@@ -1,6 +1,6 @@
-"""The requests of `plan-push` and `push`."""
+"""The requests of `plan-push`, `push` and `sign`."""
 
-from typing import List, TypedDict
+from typing import List, Literal, TypedDict
 
 
 class _PlanRequest(TypedDict):
@@ -45,3 +45,34 @@ class PushRequest(_PushRequest, total=False):
     there: List[str]
     requests: int
     unplanned: str
+
+
+class _SignRequest(TypedDict):
+    image: str
+    digest: str
+    repository: str
+    signer: Literal["skopeo", "command"]
+    sign: List[str]
+    verify: List[str]
+    tls_verify: bool
+    retries: int
+
+
+class SignRequest(_SignRequest, total=False):
+    """`sign`: `image` is the layout of the image `digest`, whose layers need not be there; `repository`, `cert_dir` and `retries`
+    as of `plan-push`.
+
+    sign, verify: each a program's path, behind it further arguments; of the signer `command` all arguments, in which
+    `{reference}` stands for HOST/PATH@DIGEST. key, public_key: files, of skopeo. password: the variable of the environment that
+    holds the private key's, "" for none. secrets: further variables whose values are not shown. directory: where programs run.
+    attached: what is about the image is signed as well. again: the command that people give to sign again.
+    """
+
+    cert_dir: str
+    key: str
+    public_key: str
+    password: str
+    secrets: List[str]
+    directory: str
+    attached: bool
+    again: str

@@ -49,7 +49,7 @@ def push(skopeo: str, layout: Path, digest: str, destination: Destination, retri
         if done.code < 0 or attempt == retries or not _is_passing(done.text):
             break
         print(
-            f"{destination.reference}: {_last_line(done.text)}\n"
+            f"{destination.reference}: {last_line(done.text)}\n"
             f"Trying again in {pause:.0f} s ({attempt + 1} of {retries}).",
             file=sys.stderr,
             flush=True,
@@ -58,7 +58,7 @@ def push(skopeo: str, layout: Path, digest: str, destination: Destination, retri
     tries = f", tried {attempt + 1} times" if attempt else ""
     hint = _hint(done.text, destination)
     raise ToolError(
-        f"{destination.reference} was not pushed{tries}, and its tag is as it was: {_last_line(done.text)}"
+        f"{destination.reference} was not pushed{tries}, and its tag is as it was: {last_line(done.text)}"
         + (f"\n{hint}" if hint else "")
     )
 
@@ -123,7 +123,7 @@ def _compare(digestfile: Path, digest: str, destination: Destination) -> None:
 _MESSAGE = re.compile(r'level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"')
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
     """What skopeo ended with, without the frame that its logger puts around it."""
     messages = _MESSAGE.findall(text)
     if messages:
@@ -141,11 +141,11 @@ _LASTING = re.compile(
 
 
 def _is_passing(text: str) -> bool:
-    return not _LASTING.search(_last_line(text))
+    return not _LASTING.search(last_line(text))
 
 
 def _hint(text: str, destination: Destination) -> Optional[str]:
-    message = _last_line(text).lower()
+    message = last_line(text).lower()
     if "unauthorized" in message or "authentication required" in message or "denied" in message:
         login = f"skopeo login {destination.host}" + ("" if destination.tls_verify else " --tls-verify=false")
         return (
