@@ -62,7 +62,7 @@ def test_parts_are_apart() -> None:
     tool = runner.request(SandboxTool, [])
     parts = {
         "building": ("rootfs", "opam-root", "build", "test", "shell"),
-        "comparing": ("compare-files", "describe"),
+        "comparing": ("compare-files", "describe", "statements"),
         "documenting": ("document",),
         "entering": ("enter",),
         "exporting": ("export",),

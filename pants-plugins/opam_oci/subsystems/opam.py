@@ -194,6 +194,19 @@ class OpamSubsystem(BuildLimitOptions, Subsystem):
             """
         ),
     )
+    rebuild = BoolOption(
+        default=False,
+        help=softwrap(
+            """
+            Make all layers again: run what makes bases, packages and images, whatever a local or remote cache has of it, and
+            put nothing of it into a cache. `oci-verify` needs it, since a layer from a cache may be the very one that is to be
+            verified.
+
+            For the command line: each run of Pants makes everything again that it asks for. Sources and .debs, which lockfiles name
+            by their sha256, are taken from where they are. Health checks and lockfiles have nothing to do with it.
+            """
+        ),
+    )
     depext_files_left_out = StrListOption(
         help=softwrap(
             """
