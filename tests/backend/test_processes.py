@@ -70,7 +70,7 @@ def test_parts_are_apart() -> None:
         "linting": ("lint",),
         "locking": ("lock-debian", "lock-opam"),
         "looking": ("contents",),
-        "publishing": ("plan-push", "push", "run", "load", "add", "remove"),
+        "publishing": ("plan-push", "push", "push-about", "run", "load", "add", "remove"),
     }
     for part, commands in parts.items():
         files = set(runner.request(Snapshot, [tool.parts[part]]).files)

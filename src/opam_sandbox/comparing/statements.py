@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple
 
 from opam_sandbox import strict_json
 from opam_sandbox.comparing.requests import RegistryReference, StatementsRequest
@@ -63,7 +63,9 @@ def _of_layout(name: str, layout: Path, image: str) -> Iterator[Statement]:
 def _of_registry(name: str, reference: RegistryReference, image: str) -> List[Statement]:
     elsewhere = may_lead_elsewhere(os.environ)
     if elsewhere:
-        raise ToolError(f"{name}: what is about it is not looked for: {elsewhere} may lead elsewhere (it has a `prefix`)")
+        raise ToolError(
+            f"{name}: what is about it is not looked for: {elsewhere} may lead elsewhere (it has a `prefix`)"
+        )
     host, _, rest = reference["source"].partition("://")[2].partition("/")
     repository = repository_in(host, _path(rest))
     client = Client(Access(host, reference["tls_verify"], reference["cert_dir"], _RETRIES), repository)

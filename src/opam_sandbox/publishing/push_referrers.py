@@ -22,7 +22,7 @@ def send_referrers(client: Client, repository: str, layout: Path, whole: Content
     if not whole.referrers or manifests.lists_all(client, repository, whole.image["digest"], whole.referrers):
         return
     try:
-        _send(client, repository, layout, whole)
+        send_all(client, repository, layout, whole)
     except PassingError:
         raise
     except RegistryError as error:
@@ -34,7 +34,8 @@ def send_referrers(client: Client, repository: str, layout: Path, whole: Content
         ) from None
 
 
-def _send(client: Client, repository: str, layout: Path, whole: Contents) -> None:
+def send_all(client: Client, repository: str, layout: Path, whole: Contents) -> None:
+    """Documents first, then the manifests, which are listed. Raises ToolError."""
     for one in planning.lacks(client, repository, list(whole.about.values())):
         path = oci.checked_blob(layout, one)
         blobs.upload(client, repository, one["digest"], str(path), one["size"])

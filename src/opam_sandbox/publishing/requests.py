@@ -45,3 +45,14 @@ class PushRequest(_PushRequest, total=False):
     there: List[str]
     requests: int
     unplanned: str
+
+
+class PushAboutRequest(TypedDict):
+    """`push-about`: `image` is the layout of one image, without layers, and of what is about it; `repository` is
+    HOST[:PORT]/PATH, which has the image. cert_dir: "" for none; retries: tries after the first."""
+
+    image: str
+    repository: str
+    tls_verify: bool
+    cert_dir: str
+    retries: int
