@@ -138,7 +138,7 @@ async def oci_verify(
     if len(names) != 1:
         raise ComparedImagesError(
             f"`oci-verify` verifies one image, but the command line names {len(names) or 'none'}: "
-            "`oci-verify images:hello --against=docker://registry.example.org/hello:1.0`."
+            "`oci-verify --against=docker://registry.example.org/hello:1.0 images:hello`."
         )
     field_set = await field_set_of(names[0], subsystem.name)
     try:

@@ -14,8 +14,8 @@ class OciVerifySubsystem(Outputting, GoalSubsystem):
     name = "oci-verify"
     help = help_text(
         """
-        Make a published image again, and say whether it is the same: `oci-verify images:hello
-        --against=docker://registry.example.org/hello:1.0`.
+        Make a published image again, and say whether it is the same: `oci-verify
+        --against=docker://registry.example.org/hello:1.0 images:hello`.
 
         The target is an `oci_package_image` of this checkout. The image's provenance, which is attached to it, says what it was
         made of; what this checkout takes in place of it is listed: lockfiles, repositories, the plugin, opam files, sources,
