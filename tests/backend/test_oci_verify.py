@@ -16,7 +16,7 @@ import pytest
 from pants.engine.process import ProcessCacheScope
 from pants.testutil.rule_runner import RuleRunner, mock_console
 
-from opam_oci.goals.oci_verify import OciVerify
+from opam_oci.goals.oci_verify import OciVerify, OciVerifyError, check_rebuilt
 from opam_oci.image_reports import difference_json
 from opam_oci.image_reports.differences import difference_of
 from opam_oci.image_reports.file_differences import FileDifferences, LayerFiles
@@ -45,12 +45,11 @@ ENV = {"PATH", "HOME", "TMPDIR"}
 D = f"sha256:{'1' * 64}"
 
 
-def verify(runner: RuleRunner, *args: str, rebuild: str = "none") -> Tuple[int, str, str]:
-    """Exit status, output and errors. rebuild: whatever the goal has by default, as no goal runs in a RuleRunner's session."""
-    options = [*OPTIONS, f"--opam-rebuild={rebuild}"]
-    runner.set_options([*options, "oci-verify", *args], env_inherit=ENV)
+def verify(runner: RuleRunner, *args: str) -> Tuple[int, str, str]:
+    """Exit status, output and errors."""
+    runner.set_options([*OPTIONS, "oci-verify", *args], env_inherit=ENV)
     with mock_console(runner.options_bootstrapper) as (_, streams):
-        done = runner.run_goal_rule(OciVerify, global_args=options, args=args, env_inherit=ENV)
+        done = runner.run_goal_rule(OciVerify, global_args=OPTIONS, args=args, env_inherit=ENV)
         return done.exit_code, done.stdout + streams.get_stdout(), done.stderr + streams.get_stderr()
 
 
@@ -62,9 +61,9 @@ def values(done: Tuple[int, str, str], code: int) -> Any:
     return found
 
 
-def failure(runner: RuleRunner, *args: str, rebuild: str = "none") -> str:
+def failure(runner: RuleRunner, *args: str) -> str:
     with pytest.raises(Exception) as raised:  # noqa: PT011 (the engine wraps it)
-        verify(runner, *args, rebuild=rebuild)
+        verify(runner, *args)
     wrapped = getattr(raised.value, "wrapped_exceptions", (raised.value,))
     return str(wrapped[0])
 
@@ -97,12 +96,17 @@ def test_the_same(rule_runner: RuleRunner, fake_tool: None, tmp_path: Path) -> N
     assert "`--rebuild=none`: layers from a cache may be those that were published." in out
     assert notes.read_text().split() == ["a.1", "b.1"]
     for built in (4, 6):
-        done = verify(rule_runner, "--against=oci:old", "--format=json", "images:image", rebuild="all")
+        done = verify(rule_runner, "--against=oci:old", "--format=json", "images:image")
         found = values(done, 0)
         assert (found["verdict"], found["rebuilt"]) == ("identical", "all")
         assert len(notes.read_text().split()) == built
-    _, out, _ = verify(rule_runner, "--against=oci:old:latest", "images:image", rebuild="all")
+    _, out, _ = verify(rule_runner, "--against=oci:old:latest", "images:image")
     assert "\nThe image was made again.\n" in out and "with all layers made in this run" in out
+    # For any goal.
+    for option, built in (("packages", 10), ("none", 10)):
+        rule_runner.set_options([*OPTIONS, f"--opam-rebuild={option}"])
+        packaged(rule_runner, "again")
+        assert len(notes.read_text().split()) == built
 
 
 def test_a_statement(rule_runner: RuleRunner, fake_tool: None, tmp_path: Path) -> None:
@@ -111,7 +115,7 @@ def test_a_statement(rule_runner: RuleRunner, fake_tool: None, tmp_path: Path) -
     packaged(rule_runner, "old")
     file = Path(rule_runner.build_root, "dist/images/image.reproduced.json")
     args = ("--against=oci:old", "--statement", "images:image")
-    code, _, errors = verify(rule_runner, *args, rebuild="all")
+    code, _, errors = verify(rule_runner, *args)
     assert code == 0 and "Wrote dist/images/image.reproduced.json." in errors
     text = file.read_bytes()
     document = json.loads(text)
@@ -123,13 +127,16 @@ def test_a_statement(rule_runner: RuleRunner, fake_tool: None, tmp_path: Path) -
     assert predicate["dependencies"]["differ"] == [] and len(predicate["plugin"]["digest"]["dirHash"]) == 64
     file.unlink()
     # Another image: no statement.
-    rule_runner.write_files(project(Pkg("a"), Pkg("b", depends=["a"], version="2"), image=image("b")))
-    code, out, _ = verify(rule_runner, *args, rebuild="all")
+    more = image("b", more='user="root"')
+    rule_runner.write_files({**note_builds(tmp_path / "notes"), "images/BUILD": more})
+    code, out, _ = verify(rule_runner, *args)
     assert code == 1 and out.startswith("images:image is not the same image as oci:old\n") and not file.exists()
+    assert ["User", "opam", "root"] in [line.split() for line in out.splitlines()]
+    assert "fields.user  opam" in out
     says = "`--oci-verify-rebuild=packages` does not show that the image can be made again"
     assert says in failure(rule_runner, "--rebuild=packages", *args)
     says = "`--push-statement` is for an image in a registry"
-    assert says in failure(rule_runner, "--against=oci:old", "--push-statement", "images:image", rebuild="all")
+    assert says in failure(rule_runner, "--against=oci:old", "--push-statement", "images:image")
 
 
 def test_what_differs_is_named(rule_runner: RuleRunner, fake_tool: None) -> None:
@@ -207,7 +214,6 @@ def test_what_makes_no_sense(rule_runner: RuleRunner, fake_tool: None) -> None:
         ((*AGAINST, "3rdparty/debian:trixie"), "//3rdparty/debian:trixie is no `oci_package_image`"),
         (("--rebuild=none", "images:image"), "`--oci-verify-against` should name the published image"),
         (("--rebuild=none", "--against=hello:1.0", "images:image"), "'hello:1.0' is none"),
-        (("--against=oci:old", "images:image"), "`oci-verify` runs together with other goals"),
     ):
         assert says in failure(rule_runner, *args), args
     code, out, errors = verify(rule_runner, "--rebuild=none", "--against=oci:none", "images:image")
@@ -233,7 +239,7 @@ def test_a_registry(rule_runner: RuleRunner, fake_tool: None, tmp_path: Path) ->
         assert "no provenance is attached to it" in failure(rule_runner, "--rebuild=none", against, "images:image")
         manifests.list_by_tag(client, "team/image", entry["digest"], referrers)
         for _ in range(2):
-            code, out, _ = verify(rule_runner, against, "--push-statement", "images:image", rebuild="all")
+            code, out, _ = verify(rule_runner, against, "--push-statement", "images:image")
             assert code == 0 and "The image was made again." in out
         listed = manifests.referrers(client, "team/image", entry["digest"])
         new = [one for one in listed if one["digest"] not in {known["digest"] for known in referrers}]
@@ -265,6 +271,9 @@ def test_what_is_made_again_is_in_no_cache() -> None:
         *((command, "all") for command in ("rootfs", "opam-root", "build", "state")),
         *((command, "packages") for command in ("build", "state")),
     }
+    check_rebuilt(Rebuild.packages, Rebuild.all)
+    with pytest.raises(OciVerifyError, match="`oci-verify` runs together with other goals.*--opam-rebuild=all"):
+        check_rebuilt(Rebuild.all, Rebuild.packages)
     assert Rebuild.packages.more_of(Rebuild.none) is Rebuild.packages.more_of(Rebuild.packages) is Rebuild.packages
     assert Rebuild.packages.more_of(Rebuild.all) is Rebuild.all
 

@@ -73,6 +73,16 @@ def check_options(subsystem: OciVerifySubsystem) -> None:
         )
 
 
+def check_rebuilt(asked: Rebuild, held: Rebuild) -> None:
+    """Raise OciVerifyError unless this run makes again what the goal was asked to."""
+    if asked.more_of(held) is not held:
+        # The tool was found by another goal of the same run, when this one had not begun.
+        raise OciVerifyError(
+            "`oci-verify` runs together with other goals, which have taken layers from caches. Run it by itself, or with "
+            f"`--opam-rebuild={asked.value}`."
+        )
+
+
 @dataclass(frozen=True)
 class Made:
     """The published image, what was made of this checkout, and the comparison."""
@@ -93,12 +103,7 @@ async def verification_of(
     recorded = await recorded_provenance(published, subsystem.provenance, publish)
     companions = await recorded_companions(recorded, field_set)
     tool = await find_sandbox_tool(**implicitly())
-    if subsystem.rebuild.more_of(tool.rebuild) is not tool.rebuild:
-        # It was asked for by another goal of the same run, when this one had not begun.
-        raise OciVerifyError(
-            f"`oci-verify` runs together with other goals, which have taken layers from caches. Run it by itself, or with "
-            f"`--opam-rebuild={subsystem.rebuild.value}`."
-        )
+    check_rebuilt(subsystem.rebuild, tool.rebuild)
     request = dataclasses.replace(request_of_image(field_set), companions=companions)
     image = await make_image(request, **implicitly())
     made = await made_image(image)
