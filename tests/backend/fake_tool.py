@@ -426,8 +426,6 @@ def main():
     if os.environ.get(cli.ONLY_LOOK):
         sys.exit(cli.NOT_KNOWN)
     command, path, *rest = sys.argv[1:]
-    if command == "push-about":
-        sys.exit(importlib.import_module("opam_sandbox.publishing.cli").main([command, path]))
     if command == "enter":
         # Where it starts is its caller's to say.
         directory, path = os.path.split(path)

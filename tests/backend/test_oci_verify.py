@@ -239,8 +239,8 @@ def test_a_registry(rule_runner: RuleRunner, fake_tool: None, tmp_path: Path) ->
         assert "no provenance is attached to it" in failure(rule_runner, "--rebuild=none", against, "images:image")
         manifests.list_by_tag(client, "team/image", entry["digest"], referrers)
         for _ in range(2):
-            code, out, _ = verify(rule_runner, against, "--push-statement", "images:image")
-            assert code == 0 and "The image was made again." in out
+            code, out, errors = verify(rule_runner, against, "--push-statement", "images:image")
+            assert code == 0 and "The image was made again." in out, errors
         listed = manifests.referrers(client, "team/image", entry["digest"])
         new = [one for one in listed if one["digest"] not in {known["digest"] for known in referrers}]
         assert [one["artifactType"] for one in new] == ["application/vnd.in-toto+json"]
