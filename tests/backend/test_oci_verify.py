@@ -210,7 +210,7 @@ def test_what_makes_no_sense(rule_runner: RuleRunner, fake_tool: None) -> None:
     for args, says in (
         ((*AGAINST,), "`oci-verify` verifies one image, but the command line names none"),
         ((*AGAINST, "images:image", "images:other"), "but the command line names 2"),
-        ((*AGAINST, "images::"), "`oci-verify` takes images by their addresses"),
+        ((*AGAINST, "images::"), "`oci-verify` takes an image by its address"),
         ((*AGAINST, "3rdparty/debian:trixie"), "//3rdparty/debian:trixie is no `oci_package_image`"),
         (("--rebuild=none", "images:image"), "`--oci-verify-against` should name the published image"),
         (("--rebuild=none", "--against=hello:1.0", "images:image"), "'hello:1.0' is none"),
@@ -410,6 +410,7 @@ def test_verdicts() -> None:
     text = result_text.write_verification(result)
     assert text.startswith("images:x has the same contents as, and another manifest than, old\n")
     assert "layers[0].size  50" in text and "compressed otherwise" in text and "opam old opam" in text
+    assert "Files of" not in text
     jsonschema.validate(json.loads(result_json.write_json(result)), SCHEMA)
     # Nobody has looked, or the configurations are others, or not known, or something else differs as well.
     difference = result.difference

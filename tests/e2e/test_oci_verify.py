@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Dict
 
@@ -13,6 +15,7 @@ from tests.e2e.conftest import Layout, Pants, tool
 from tests.e2e.test_oci_diff import FILE, changed_copy
 from tests.e2e.test_push import push, pushed
 from tests.support.registry import Registry
+from tests.support.small_images import write_blob, write_json_blob
 
 SCHEMA = json.loads(Path(result_json.__file__).with_name("verification.schema.json").read_text())
 
@@ -21,6 +24,41 @@ def values(text: str) -> Dict[str, Any]:
     found: Dict[str, Any] = json.loads(text)
     jsonschema.validate(found, SCHEMA)
     return found
+
+
+def provenance_of(hello: Layout, path: Path, file: Path) -> str:
+    """Writes the image's provenance as that of another one, in a layout; a lockfile is another one, whose name is returned."""
+    document = json.loads((hello.path.parent / "hello.provenance.json").read_text())
+    digest = json.loads((path / "index.json").read_text())["manifests"][0]["digest"]
+    document["subject"][0]["digest"]["sha256"] = digest.rpartition(":")[2]
+    lockfile = document["predicate"]["buildDefinition"]["resolvedDependencies"][1]
+    lockfile["digest"]["sha256"] = "0" * 64
+    file.write_text(json.dumps(document))
+    return str(lockfile["name"])
+
+
+def packed_otherwise(hello: Layout, path: Path) -> None:
+    """A layout of the image whose last layer is compressed otherwise."""
+    shutil.copytree(hello.path, path)
+    manifest = hello.manifest
+    layer = manifest["layers"][-1]
+    plain = gzip.decompress(hello.blob(layer["digest"]).read_bytes())
+    layer.update(write_blob(path, gzip.compress(plain, 1, mtime=0), layer["mediaType"]))
+    entry = write_json_blob(path, manifest, manifest["mediaType"])
+    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+
+
+def test_another_compression(pants: Pants, hello: Layout, tmp_path: Path) -> None:
+    """The status says so, unless it is allowed; what differs is listed in any case."""
+    path = tmp_path / "packed"
+    packed_otherwise(hello, path)
+    provenance_of(hello, path, tmp_path / "p.json")
+    verify = ["oci-verify", "--rebuild=none", f"--against=oci:{path}", f"--provenance={tmp_path}/p.json"]
+    done = pants.run(*verify, "//images:hello", check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith(f"images:hello has the same contents as, and another manifest than, oci:{path}\n")
+    assert f"layers[{len(hello.layers) - 1}].digest" in done.stdout and "compressed otherwise" in done.stdout
+    pants.run(*verify, "--same-contents", "//images:hello")
 
 
 def test_of_a_registry(pants: Pants, hello: Layout, tmp_path: Path) -> None:
@@ -44,17 +82,11 @@ def test_of_a_registry(pants: Pants, hello: Layout, tmp_path: Path) -> None:
         done = pants.run(*verify, *against, "//images:hello", check=False)
         assert done.returncode == 1 and "no provenance is attached to it" in done.stderr and not done.stdout
         # Somebody lies: it was made of the same, and of another lockfile.
-        text = (hello.path.parent / "hello.provenance.json").read_text()
-        document = json.loads(text)
-        digest = json.loads((changed / "index.json").read_text())["manifests"][0]["digest"]
-        document["subject"][0]["digest"]["sha256"] = digest.rpartition(":")[2]
-        lockfile = document["predicate"]["buildDefinition"]["resolvedDependencies"][1]
-        lockfile["digest"]["sha256"] = "0" * 64
-        (tmp_path / "p.json").write_text(json.dumps(document))
+        lockfile = provenance_of(hello, changed, tmp_path / "p.json")
         done = pants.run(*verify, *against, f"--provenance={tmp_path}/p.json", "//images:hello", check=False)
         assert done.returncode == 1
         found = values(done.stdout)
         assert found["verdict"] == "different"
         [path] = found["difference"]["layers"][0]["paths"]
         assert (path["path"], path["package"], path["fields"]) == (f"/{FILE}", "opam react", ["content", "size"])
-        assert [one["name"] for one in found["dependencies"]["differ"]] == [lockfile["name"]]
+        assert [one["name"] for one in found["dependencies"]["differ"]] == [lockfile]

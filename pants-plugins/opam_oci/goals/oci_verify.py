@@ -139,7 +139,7 @@ async def oci_verify(
 ) -> OciVerify:
     """Make the image again, compare, and say what came of it."""
     check_options(subsystem)
-    names = addresses_in_order(specs, subsystem.name)
+    names = addresses_in_order(specs, subsystem.name, "an image by its address")
     if len(names) != 1:
         raise ComparedImagesError(
             f"`oci-verify` verifies one image, but the command line names {len(names) or 'none'}: "

@@ -7,7 +7,8 @@ from typing import Iterator, Mapping, Sequence
 from pants.util.strutil import pluralize
 
 from opam_oci.image_reports.difference_text import write_text
-from opam_oci.image_reports.differences import value_text
+from opam_oci.image_reports.differences import Change, value_text
+from opam_oci.image_reports.file_differences import FileDifferences
 from opam_oci.image_reports.report_text import aligned
 from opam_oci.pages.plain_text import one_line
 from opam_oci.subsystems.rebuild import Rebuild
@@ -42,8 +43,17 @@ def write_verification(result: Verification) -> str:
         ]
         parts.append(_table("Manifests, where they differ", rows))
     if result.verdict is not Verdict.identical:
-        parts.append(write_text(result.difference, result.files).rstrip("\n"))
+        parts.append(write_text(result.difference, _files(result)).rstrip("\n"))
     return "\n\n".join(parts) + "\n"
+
+
+def _files(result: Verification) -> FileDifferences | None:
+    """Without layers that are but compressed otherwise, as they were found to be."""
+    if result.files is None:
+        return None
+    layers = result.difference.layers
+    kept = (one for one in result.files.layers if one.paths or layers[one.number].change is not Change.repacked)
+    return FileDifferences(tuple(kept))
 
 
 def _head(result: Verification) -> Iterator[str]:
