@@ -34,9 +34,11 @@ def fake_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     real = sandbox.package_files
 
     def package_files(package_name: str) -> Iterable[FileContent]:
-        # The tool's own readers stay, and so does its table of parts: the fake is held to them.
+        # The tool's own readers stay, and so does its table of parts: the fake is held to them. What asks registries is real.
         return [
-            FileContent(file.path, content) if file.path.endswith("/__main__.py") else file
+            FileContent(file.path, content)
+            if file.path.endswith("/__main__.py") and not file.path.endswith("/publishing/__main__.py")
+            else file
             for file in real(package_name)
         ]
 

@@ -437,7 +437,7 @@ COMMANDS = {
         **{command: made_of_layers(command) for command in ("repack", "merge", "runtime")},
         "archive": archive,
     },
-    "comparing": {command: real(command) for command in ("compare-files", "describe")},
+    "comparing": {command: real(command) for command in ("compare-files", "describe", "statements")},
     "documenting": {"document": document},
     "entering": {"enter": enter},
     "importing": {"fetch-image": fetch_image, "join-image": join_image},

@@ -312,6 +312,9 @@ REQUESTS["describe"] = [
     {"name": "x", "reference": image["reference"], "os": "linux", "architecture": "amd64", "output": "found.json"}
     for image in _IMAGES[:2]
 ]
+REQUESTS["statements"] = [
+    {"name": "x", "reference": image["reference"], "image": "sha256:1", "output": "found.json"} for image in _IMAGES[:2]
+]
 REQUESTS["compare-files"] = [
     {
         "first": first,

@@ -62,7 +62,7 @@ def test_parts_are_apart() -> None:
     tool = runner.request(SandboxTool, [])
     parts = {
         "building": ("rootfs", "opam-root", "build", "test", "shell"),
-        "comparing": ("compare-files", "describe"),
+        "comparing": ("compare-files", "describe", "statements"),
         "documenting": ("document",),
         "entering": ("enter",),
         "exporting": ("export",),
@@ -71,7 +71,7 @@ def test_parts_are_apart() -> None:
         "linting": ("lint",),
         "locking": ("lock-debian", "lock-opam"),
         "looking": ("contents",),
-        "publishing": ("plan-push", "push", "sign", "run", "load", "add", "remove"),
+        "publishing": ("plan-push", "push", "push-about", "sign", "run", "load", "add", "remove"),
     }
     for part, commands in parts.items():
         files = set(runner.request(Snapshot, [tool.parts[part]]).files)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.server
 import io
 import json
 import random
 import shutil
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -384,3 +386,98 @@ def test_a_registry_that_does_not_answer(here: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(AssertionError):
         describe(here, {**reference, "skopeo": "/nowhere/skopeo"})
     assert "error: /nowhere/skopeo does not start: No such file" in capsys.readouterr().err
+
+
+# Statements about an image
+
+STATEMENT = "application/vnd.in-toto+json"
+REPOSITORY = "/v2/team/app"
+
+
+def about(image: Dict[str, Any], blob: Dict[str, Any], kind: str = STATEMENT) -> bytes:
+    """A manifest that attaches a blob to an image."""
+    config = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": f"sha256:{'0' * 64}", "size": 2}
+    values = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [blob], "subject": image}
+    return text({**values, "artifactType": kind})
+
+
+def described(data: bytes, media_type: str) -> Dict[str, Any]:
+    return {"mediaType": media_type, "digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)}
+
+
+def statements(here: Path, reference: Dict[str, Any], image: str) -> List[str]:
+    values = {"name": "oci:x", "reference": reference, "image": image}
+    return [one["text"] for one in asked(here, "statements", values)["statements"]]
+
+
+def test_statements_of_a_layout(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout(here / "a", [BASE])
+    path = here / "a/index.json"
+    index = json.loads(path.read_text())
+    [image] = index["manifests"]
+    other = {**image, "digest": f"sha256:{'1' * 64}"}
+    mine = put(here / "a", b'{"mine": 1}', STATEMENT)
+    entries = [
+        put(here / "a", about(image, mine), MANIFEST),
+        put(here / "a", about(image, put(here / "a", b"sbom", "x"), "application/spdx+json"), MANIFEST),
+        put(here / "a", about(other, put(here / "a", b'{"other": 1}', STATEMENT)), MANIFEST),
+    ]
+    path.write_text(text({**index, "manifests": [image, *entries]}).decode())
+    assert statements(here, in_layout(here / "a"), image["digest"]) == ['{"mine": 1}']
+    assert statements(here, in_layout(here / "a"), f"sha256:{'2' * 64}") == []
+    blob = here / "a/blobs/sha256" / mine["digest"][7:]
+    for content, says in ((b'{"mine": 2}', "it is damaged"), (None, "cannot be read: No such file")):
+        blob.unlink()
+        if content is not None:
+            blob.write_bytes(content)
+        values = {"name": "oci:x", "reference": in_layout(here / "a"), "image": image["digest"], "output": "o"}
+        (here / "request.json").write_text(json.dumps(values))
+        assert cli.main(["statements", "request.json"]) == 1
+        assert says in capsys.readouterr().err
+        blob.write_bytes(b"")
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_statements_of_a_registry(here: Path, capsys: pytest.CaptureFixture[str], lists: bool) -> None:
+    """By the registry's own list, or by that under a tag, whatever else somebody put there."""
+    image = described(b"image", MANIFEST)
+    document = b'{"mine": 1}'
+    mine = about(image, described(document, STATEMENT))
+    # In the list, and about another image.
+    other = about(described(b"else", MANIFEST), described(b'{"other": 1}', STATEMENT))
+    entries = [{**described(one, MANIFEST), "artifactType": STATEMENT} for one in (mine, other)]
+    entries.append({**described(b"sbom", MANIFEST), "artifactType": "application/spdx+json"})
+    listed = text({"schemaVersion": 2, "manifests": entries})
+    tag = str(image["digest"]).replace(":", "-")
+    files = {
+        f"{REPOSITORY}/referrers/{image['digest']}" if lists else f"{REPOSITORY}/manifests/{tag}": listed,
+        **{f"{REPOSITORY}/manifests/{described(one, '')['digest']}": one for one in (mine, other)},
+        f"{REPOSITORY}/blobs/{described(document, '')['digest']}": document,
+        "/v2/": b"{}",
+    }
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = files.get(self.path)
+            self.send_response(200 if content is not None else 404)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        reference = {"kind": "registry", "skopeo": "/none", "tls_verify": False, "cert_dir": ""}
+        for source in (f"docker://{host}/team/app:1", f"docker://{host}/team/app@{image['digest']}"):
+            assert statements(here, {**reference, "source": source}, image["digest"]) == ['{"mine": 1}']
+        assert statements(here, {**reference, "source": source}, f"sha256:{'2' * 64}") == []
+        # Another one than it should be.
+        files[f"{REPOSITORY}/blobs/{described(document, '')['digest']}"] = b"{}"
+        values = {"name": "x", "reference": {**reference, "source": source}, "image": image["digest"], "output": "o"}
+        (here / "request.json").write_text(json.dumps(values))
+        assert cli.main(["statements", "request.json"]) == 1
+        assert "the registry gives sha256:" in capsys.readouterr().err
+        server.shutdown()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
 
 from pants.base.build_environment import get_buildroot
@@ -28,6 +28,7 @@ from opam_oci.image_reports.file_differences import (
 from opam_oci.image_reports.records import ImageRecord, LayerRecord, read_image
 from opam_oci.image_reports.references import ImageReference, is_reference, parse_reference
 from opam_oci.images.image import OciImage, make_image
+from opam_oci.images.oci_layout import blob_json, image_of_index
 from opam_oci.pants_engine.calls import (
     addresses_of,
     create_digest,
@@ -61,16 +62,18 @@ class ComparingError(Exception):
 @dataclass(frozen=True)
 class ComparedImage:
     """One of the two. layout: with all blobs of a target's image; reference: of one that is no target. skopeo: its path, ""
-    where it is not needed."""
+    where it is not needed. manifest: its JSON."""
 
     record: ImageRecord
     layout: Digest = EMPTY_DIGEST
     reference: ImageReference | None = None
     skopeo: str = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-async def _field_set_of(name: str) -> OciPackageImageFieldSet:
-    origin = "the command line of `oci-diff`"
+async def field_set_of(name: str, goal: str) -> OciPackageImageFieldSet:
+    """Of an image's address on the command line of a goal. Raises ComparedImagesError, and what Pants says of addresses."""
+    origin = f"the command line of `{goal}`"
     request = UnparsedAddressInputs([name], owning_address=None, description_of_origin=origin)
     targets = await targets_of(await addresses_of(request))
     found = [target for target in targets if OciPackageImageFieldSet.is_applicable(target)]
@@ -85,16 +88,17 @@ async def _field_set_of(name: str) -> OciPackageImageFieldSet:
     return OciPackageImageFieldSet.create(found[0])
 
 
-async def _env(publish: OciPublishSubsystem) -> Mapping[str, str]:
+async def registry_env(publish: OciPublishSubsystem) -> Mapping[str, str]:
+    """The user's environment, as far as skopeo and the tool's client of registries need it."""
     return await environment_vars(EnvironmentVarsRequest([*SKOPEO_ENV, *env_names(publish.env_vars)]))
 
 
-async def _run_tool(
+async def run_comparing_tool(
     command: str, request: Mapping[str, Any], layouts: Mapping[str, Digest], publish: OciPublishSubsystem
 ) -> dict[str, Any]:
     """What a command of the tool writes. Raises ComparingError."""
     tool = await find_sandbox_tool(**implicitly())
-    environment = await _env(publish)
+    environment = await registry_env(publish)
     with tempfile.TemporaryDirectory(prefix="opam-oci-diff-") as directory:
         output = os.path.join(directory, "found.json")
         files = CreateDigest([request_file({**request, "output": output})])
@@ -110,13 +114,13 @@ async def _run_tool(
             return parse_object(file.read(), f"What `{command}` wrote", ComparingError)
 
 
-async def _described(
+async def described_image(
     reference: ImageReference, of_platform: tuple[str, str], publish: OciPublishSubsystem
 ) -> ComparedImage:
     """Asks a layout or a registry for manifest and configuration. of_platform: (os, architecture), chosen of an index."""
     skopeo = ""
     if reference.repository:
-        environment = await _env(publish)
+        environment = await registry_env(publish)
         wanted = ProgramRequest(
             ("skopeo",), environment.get("PATH", ""), f"Reading {reference.text}", "skopeo", SKOPEO_MINIMUM
         )
@@ -127,13 +131,16 @@ async def _described(
         "os": of_platform[0],
         "architecture": of_platform[1],
     }
-    found = await _run_tool("describe", request, {}, publish)
+    found = await run_comparing_tool("describe", request, {}, publish)
     record = read_image(reference.text, found["digest"], found["manifest"], found["config"])
-    return ComparedImage(record, reference=reference, skopeo=skopeo)
+    return ComparedImage(record, reference=reference, skopeo=skopeo, manifest=found["manifest"])
 
 
-async def _made(image: OciImage) -> ComparedImage:
-    return ComparedImage(await record_of_image(image), layout=image.layout)
+async def made_image(image: OciImage) -> ComparedImage:
+    """An image that was made here."""
+    name = str(image.address)
+    manifest = await blob_json(name, image.layout, image_of_index(name, image.index).descriptor)
+    return ComparedImage(await record_of_image(image), layout=image.layout, manifest=manifest)
 
 
 async def compared_images(names: Sequence[str], publish: OciPublishSubsystem) -> tuple[ComparedImage, ComparedImage]:
@@ -148,28 +155,29 @@ async def compared_images(names: Sequence[str], publish: OciPublishSubsystem) ->
     references = {
         name: parse_reference(name, get_buildroot(), publish.registries) for name in names if is_reference(name)
     }
-    field_sets = [await _field_set_of(name) for name in names if name not in references]
+    field_sets = [await field_set_of(name, "oci-diff") for name in names if name not in references]
     images = await concurrently(make_image(request_of_image(one), **implicitly()) for one in field_sets)
-    made = [await _made(image) for image in images]
+    made = [await made_image(image) for image in images]
     platforms = [_platform_of(one.record) for one in made]
     found: list[ComparedImage] = []
     for name in names:
         if name not in references:
             found.append(made.pop(0))
             continue
-        found.append(await _described(references[name], platforms[0] if platforms else _host_platform(), publish))
+        found.append(await described_image(references[name], platforms[0] if platforms else host_platform(), publish))
         platforms = platforms or [_platform_of(found[-1].record)]
     return found[0], found[1]
 
 
-def _host_platform() -> tuple[str, str]:
+def host_platform() -> tuple[str, str]:
+    """(os, architecture) of this machine, as image configurations call them."""
     machine = platform.machine()
     return "linux", _MACHINES.get(machine, machine)
 
 
 def _platform_of(record: ImageRecord) -> tuple[str, str]:
     system, _, machine = record.platform.partition("/")
-    return (system, machine.partition("/")[0]) if machine else _host_platform()
+    return (system, machine.partition("/")[0]) if machine else host_platform()
 
 
 async def _blobs_of(layout: Digest, layers: Iterable[LayerRecord | None]) -> Digest:
@@ -178,10 +186,16 @@ async def _blobs_of(layout: Digest, layers: Iterable[LayerRecord | None]) -> Dig
 
 
 async def compare_files(
-    images: tuple[ComparedImage, ComparedImage], difference: Difference, publish: OciPublishSubsystem
+    images: tuple[ComparedImage, ComparedImage],
+    difference: Difference,
+    publish: OciPublishSubsystem,
+    *,
+    repacked: bool = False,
 ) -> FileDifferences:
-    """In which files the layers differ that are not the same. Raises ComparingError."""
-    layers = [one for _, one in compared_layers(difference)]
+    """In which files the layers differ that are not the same. repacked: layers that are said to be compressed otherwise are
+    looked at as well, whether they are. Raises ComparingError."""
+    numbered = compared_layers(difference, repacked)
+    layers = [one for _, one in numbered]
     if not layers:
         return FileDifferences(())
     layouts: dict[str, Digest] = {}
@@ -195,5 +209,5 @@ async def compare_files(
         else:
             asked = image.reference.request(image.skopeo, image.record.manifest)
             sides.append({"name": name, "reference": asked, "others": others(image.record, own)})
-    request: Mapping[str, Any] = {"first": sides[0], "second": sides[1], "layers": pairs(difference)}
-    return read_file_differences(difference, await _run_tool("compare-files", request, layouts, publish))
+    request: Mapping[str, Any] = {"first": sides[0], "second": sides[1], "layers": pairs(numbered)}
+    return read_file_differences(numbered, await run_comparing_tool("compare-files", request, layouts, publish))

@@ -72,12 +72,15 @@ class OciDiff(Goal):
     environment_behavior = Goal.EnvironmentBehavior.LOCAL_ONLY
 
 
-def addresses_in_order(specs: Specs) -> list[str]:
-    """What stands in front of `--`. Raises ComparedImagesError for all but addresses, whose order nobody knows."""
+def addresses_in_order(
+    specs: Specs, goal: str = OciDiffSubsystem.name, takes: str = "two images by their addresses"
+) -> list[str]:
+    """What stands in front of `--`, as whole addresses. Raises ComparedImagesError for all but addresses, whose order nobody
+    knows."""
     given = specs.includes
     if replace(given, address_literals=()) or specs.ignores or given.from_change_detection:
         raise ComparedImagesError(
-            "`oci-diff` takes two images by their addresses, such as `images:hello`, and no directories, globs or files."
+            f"`{goal}` takes {takes}, such as `images:hello`, and no directories, globs or files."
         )
     return [f"//{one}" for one in given.address_literals]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
 
 from opam_oci.image_reports.differences import Change, Difference, LayerDifference
 from opam_oci.image_reports.records import ImageRecord, LayerRecord
@@ -56,19 +56,21 @@ def _size(item: Mapping[str, Any] | None) -> int:
     return int(item["size"]) if item is not None and item["kind"] == "file" else 0
 
 
-def compared_layers(difference: Difference) -> list[tuple[int, LayerDifference]]:
-    """The layers, with their numbers, of which the files are compared."""
-    return [(number, one) for number, one in enumerate(difference.layers) if one.change is not Change.repacked]
+def compared_layers(difference: Difference, repacked: bool = False) -> list[tuple[int, LayerDifference]]:
+    """The layers, with their numbers, of which the files are compared. repacked: those also that are said to be compressed
+    otherwise."""
+    layers = enumerate(difference.layers)
+    return [(number, one) for number, one in layers if repacked or one.change is not Change.repacked]
 
 
-def pairs(difference: Difference) -> list[LayerPair]:
+def pairs(layers: Iterable[tuple[int, LayerDifference]]) -> list[LayerPair]:
     """`layers` of the tool's request."""
     return [
         {
             "first": [] if one.before is None else [_layer(one.before)],
             "second": [] if one.after is None else [_layer(one.after)],
         }
-        for _, one in compared_layers(difference)
+        for _, one in layers
     ]
 
 
@@ -87,8 +89,8 @@ def _layer(layer: LayerRecord) -> LayerOfImage:
     }
 
 
-def read_file_differences(difference: Difference, values: Mapping[str, Any]) -> FileDifferences:
-    """What the tool wrote."""
+def read_file_differences(layers: Iterable[tuple[int, LayerDifference]], values: Mapping[str, Any]) -> FileDifferences:
+    """What the tool wrote of these layers."""
     return FileDifferences(
         tuple(
             LayerFiles(
@@ -100,6 +102,6 @@ def read_file_differences(difference: Difference, values: Mapping[str, Any]) -> 
                     for one in found["paths"]
                 ),
             )
-            for (number, layer), found in zip(compared_layers(difference), values["layers"])
+            for (number, layer), found in zip(layers, values["layers"])
         )
     )

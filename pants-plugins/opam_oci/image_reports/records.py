@@ -55,7 +55,8 @@ class LayerRecord:
 class ImageRecord:
     """An image. name: what the user calls it; manifest: its digest; platform: as in "linux/amd64"; layers: bottom first.
 
-    config: what containers get, `config` of its configuration. annotations: the manifest's.
+    config: what containers get, `config` of its configuration. annotations: the manifest's. configuration: its digest, "" where
+    it is not known.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ImageRecord:
     layers: tuple[LayerRecord, ...]
     config: Mapping[str, Any] = field(default_factory=dict, compare=False)
     annotations: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    configuration: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -107,6 +109,7 @@ def read_image(name: str, digest: str, manifest: Mapping[str, Any], config: Mapp
         layers=tuple(_layer(descriptor, diff_id, line) for descriptor, diff_id, line in zip(layers, diff_ids, lines)),
         config=_object(config.get("config")),
         annotations=_object(manifest.get("annotations")),
+        configuration=described["digest"],
     )
 
 

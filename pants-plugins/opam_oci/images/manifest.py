@@ -95,7 +95,7 @@ def write_image(content: ImageContent) -> ImageTexts:
         manifest["annotations"] = content.annotations
     image = _json_blob(blobs, manifest, MANIFEST_TYPE)
     documents = documents_of(content, image["digest"])
-    referrers = [_referrer(blobs, image, one, content.created) for one in documents if one.attached]
+    referrers = [attached(blobs, image, one, content.created) for one in documents if one.attached]
     entry = {
         **image,
         "platform": {"architecture": content.architecture, "os": content.os},
@@ -127,8 +127,8 @@ def _history(entry: HistoryEntry, created: str) -> Mapping[str, str]:
     return result
 
 
-def _referrer(blobs: dict[str, bytes], image: _Descriptor, document: Document, created: str) -> _Descriptor:
-    """The descriptor of a manifest that attaches a document to the image."""
+def attached(blobs: dict[str, bytes], image: _Descriptor, document: Document, created: str) -> _Descriptor:
+    """The descriptor of a manifest that attaches a document to the image. It and the document are entered in `blobs`."""
     media_type = document.media_type
     predicate = {PREDICATE: document.predicate} if document.predicate else {}
     manifest = {

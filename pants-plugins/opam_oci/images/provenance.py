@@ -13,7 +13,7 @@ from opam_oci.downloads.credentials import place
 from opam_oci.field_sets import OciPackageImageFieldSet
 from opam_oci.fields.image import OciImageBaseField, OciImagePackagesField
 from opam_oci.images.base_images import base_dependencies
-from opam_oci.images.parts import ImageParts
+from opam_oci.images.parts import ImageParts, ImagePartsRequest, build_image_parts
 from opam_oci.images.plugin_files import find_plugin_files
 from opam_oci.images.provenance_document import (
     Dependency,
@@ -25,6 +25,7 @@ from opam_oci.images.provenance_document import (
     tree_dependency,
 )
 from opam_oci.images.sbom_documents import readable
+from opam_oci.images.stack import base_below
 from opam_oci.layers.base_image import BaseImageLayers
 from opam_oci.pants_engine.calls import contents_of_globs
 from opam_oci.pants_engine.digests import file_entries
@@ -147,3 +148,13 @@ async def provenance_content(
             *_debs(parts, locks, bases.values()),
         ),
     )
+
+
+async def provenance_of_image(
+    field_set: OciPackageImageFieldSet, companions: Iterable[object], opam: OpamSubsystem
+) -> ProvenanceContent:
+    """What this checkout makes an image of, whatever its field `provenance` says. Its packages are built. `companions`: see
+    `parameters_of`. Raises what cannot be built."""
+    parts = await build_image_parts(ImagePartsRequest(field_set), **implicitly())
+    base = await base_below(field_set, parts)
+    return await provenance_content(field_set, parts, base, companions, opam, attach=False)

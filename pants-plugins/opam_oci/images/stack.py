@@ -50,6 +50,16 @@ class Stack:
     variables: Variables
 
 
+async def base_below(field_set: OciPackageImageFieldSet, parts: ImageParts) -> DebianLock | BaseImageLayers:
+    """What an image stands on. Raises InvalidFieldException, LayerError."""
+    if not field_set.runtime.value:
+        return parts.plan.debian_lock
+    found = await slim_base(field_set, parts)
+    if isinstance(found, BaseImage):
+        return await make_base_image(BaseImageRequest(found, parts.ground.base), **implicitly())
+    return found
+
+
 async def full_stack(
     field_set: OciPackageImageFieldSet, companions: Iterable[OciPackageImageFieldSet], parts: ImageParts
 ) -> Stack:
@@ -69,15 +79,12 @@ async def full_stack(
 
 async def runtime_stack(field_set: OciPackageImageFieldSet, parts: ImageParts) -> Stack:
     """The slim base, and what the roots need to run. Raises InvalidFieldException, LayerError."""
-    found = await slim_base(field_set, parts)
-    base: DebianLock | BaseImageLayers
-    if isinstance(found, BaseImage):
-        base = await make_base_image(BaseImageRequest(found, parts.ground.base), **implicitly())
+    base = await base_below(field_set, parts)
+    if isinstance(base, BaseImageLayers):
         bottom = StackEntry((base.joined,), base_image_history(base), base.layers)
     else:
-        base = found
-        slim = await make_base_layer(BaseLayerRequest(found), **implicitly())
-        bottom = StackEntry((slim,), base_history(found))
+        slim = await make_base_layer(BaseLayerRequest(base), **implicitly())
+        bottom = StackEntry((slim,), base_history(base))
     # As in the full image, whose programs these are.
     state = await make_state_layer(parts, (*parts.ground.layers, *parts.layers))
     variables = without_opam(await environment_of(state))

@@ -18,6 +18,7 @@ from pants.util.logging import LogLevel
 from opam_oci.host.checks import TOOL_PATH
 from opam_oci.sandbox.layer import Layer
 from opam_oci.sandbox.tool import SandboxTool
+from opam_oci.subsystems.rebuild import Rebuild
 
 REQUEST_FILE = "request.json"
 
@@ -25,6 +26,14 @@ REQUEST_FILE = "request.json"
 STORE = "store"
 STORE_CACHE = "opam_oci_layers"
 _STORE_CACHE = {STORE_CACHE: STORE}
+
+# Commands that make what images consist of.
+_OF_PACKAGES = frozenset(("build", "state", "repack", "merge", "runtime", "archive"))
+_REBUILT = {
+    Rebuild.none: frozenset[str](),
+    Rebuild.packages: _OF_PACKAGES,
+    Rebuild.all: _OF_PACKAGES | {"rootfs", "opam-root"},
+}
 
 # How long a remote cache may take to answer before a process is run here as well. (0, Pants' default, starts it at once
 # beside the question, which for want of sources fails at once.) One that is not reachable at all says so earlier.
@@ -73,6 +82,7 @@ def tool_process(
     share when a process starts: a compiler that starts beside a small package would keep to one core to its end.)
     """
     sha256 = hashlib.sha256(request_file(call.request, call.layers).content).hexdigest()
+    anew = call.command in _REBUILT[tool.rebuild]
     # -S: what this machine's Python has in its site-packages has no say, and is not waited for.
     argv = ["/usr/bin/env", "python3", "-sSEB", "__tool", call.command, REQUEST_FILE, "--sha256", sha256]
     return Process(
@@ -87,7 +97,8 @@ def tool_process(
         append_only_caches=_STORE_CACHE,
         output_files=call.output_files,
         output_directories=call.output_directories,
-        cache_scope=call.cache_scope,
+        # Of this scope the engine asks no cache, local or remote, and tells none.
+        cache_scope=ProcessCacheScope.PER_SESSION if anew else call.cache_scope,
         timeout_seconds=call.timeout_seconds,
         remote_cache_speculation_delay_millis=_REMOTE_CACHE_PATIENCE_MS,
     )

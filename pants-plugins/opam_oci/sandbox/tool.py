@@ -11,8 +11,11 @@ from typing import Iterable
 from pants.engine.fs import CreateDigest, Digest, FileContent
 from pants.util.frozendict import FrozenDict
 
-from opam_oci.pants_engine.calls import create_digest
+from opam_oci.pants_engine.calls import create_digest, executing_goals
 from opam_oci.pants_engine.rules import collect_rules, rule
+from opam_oci.subsystems.oci_verify import OciVerifySubsystem
+from opam_oci.subsystems.opam import OpamSubsystem
+from opam_oci.subsystems.rebuild import Rebuild
 
 _TOOL = "opam_sandbox"
 # The tool's table of what each of its parts consists of, and which commands it has: see `Part`.
@@ -27,9 +30,11 @@ class MissingToolError(Exception):
 
 @dataclass(frozen=True)
 class SandboxTool:
-    """The directory that processes run as `python3 __tool`: for each part of the tool, and for each command."""
+    """The directory that processes run as `python3 __tool`: for each part of the tool, and for each command. rebuild: what is run
+    in each run of Pants, whatever a cache has of it."""
 
     parts: FrozenDict[str, Digest]
+    rebuild: Rebuild = Rebuild.none
 
 
 # Puts the directory that is the first argument in front of all where Python looks for modules.
@@ -105,7 +110,7 @@ def files_of_part(tool: Iterable[FileContent], part: Part) -> list[FileContent]:
 
 
 @rule
-async def find_sandbox_tool() -> SandboxTool:
+async def find_sandbox_tool(opam: OpamSubsystem, verify: OciVerifySubsystem) -> SandboxTool:
     """Reads the tool's files; Pants starts anew when they change, as they are on its `pythonpath`.
 
     The digests are by part and by command.
@@ -116,7 +121,10 @@ async def find_sandbox_tool() -> SandboxTool:
     for part in read_parts(next(file.content for file in tool if file.path == _PARTS_FILE)):
         digest = await create_digest(CreateDigest([*files_of_part(tool, part), *libraries]))
         digests.update(dict.fromkeys((part.name, *part.commands), digest))
-    return SandboxTool(FrozenDict(digests))
+    rebuild = opam.rebuild
+    if (await executing_goals()).is_running(verify.name):
+        rebuild = rebuild.more_of(verify.rebuild)
+    return SandboxTool(FrozenDict(digests), rebuild)
 
 
 def rules() -> list[object]:

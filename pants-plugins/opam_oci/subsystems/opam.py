@@ -16,6 +16,7 @@ from pants.option.subsystem import Subsystem
 from pants.util.strutil import softwrap
 
 from opam_oci.subsystems.build_limits import BuildLimitOptions
+from opam_oci.subsystems.rebuild import Rebuild
 from opam_oci.subsystems.resolves import UnknownResolveError, find_lockfile
 
 
@@ -191,6 +192,19 @@ class OpamSubsystem(BuildLimitOptions, Subsystem):
 
             What differs is random or of the time, made by a maintainer script: each machine would make another layer. It
             is for CI, as builds with depexts are made anew for it, and take longer.
+            """
+        ),
+    )
+    rebuild = EnumOption(
+        default=Rebuild.none,
+        help=softwrap(
+            """
+            What is made again, whatever a local or remote cache has of it; nothing of it is put into a cache. `packages`: the
+            layers of packages, and what images have beside them. `all`: the base, and opam's root on it, as well.
+
+            For the command line: each run of Pants makes everything again that it asks for. Sources and .debs, which lockfiles
+            name by their sha256, are taken from where they are. Health checks and lockfiles have nothing to do with it.
+            `oci-verify` has an option of its own.
             """
         ),
     )

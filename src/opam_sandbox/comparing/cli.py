@@ -6,7 +6,7 @@ from typing import List, Optional
 
 from opam_sandbox import cli
 from opam_sandbox.cli import Command
-from opam_sandbox.comparing.requests import CompareFilesRequest, DescribeRequest
+from opam_sandbox.comparing.requests import CompareFilesRequest, DescribeRequest, StatementsRequest
 
 COMMANDS = {
     "compare-files": Command(
@@ -14,6 +14,9 @@ COMMANDS = {
     ),
     "describe": Command(
         "opam_sandbox.comparing.describe", DescribeRequest, "read what an image says of itself, and none of its layers"
+    ),
+    "statements": Command(
+        "opam_sandbox.comparing.statements", StatementsRequest, "read what in-toto's statements say about an image"
     ),
 }
 

@@ -67,3 +67,15 @@ class CompareFilesRequest(TypedDict):
     second: ImageOfDiff
     layers: List[LayerPair]
     output: str
+
+
+class StatementsRequest(TypedDict):
+    """`statements`: the in-toto statements that a layout or a registry has about an image, into the new file `output`.
+
+    name: what people call the image. reference: as of `describe`. image: its manifest's digest.
+    """
+
+    name: str
+    reference: Union[LayoutReference, RegistryReference]
+    image: str
+    output: str

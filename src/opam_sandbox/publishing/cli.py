@@ -63,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("plan-push", "ask a registry what it lacks of an image, and write plan.json"),
         ("push", "copy an image to a registry with skopeo"),
         ("sign", "have a program sign an image that a registry has"),
+        ("push-about", "send what is about an image to the repository that has the image"),
         ("load", "load an image into docker or podman"),
     ):
         commands.add_parser(name, help=text).add_argument("request", help="a JSON file, see docs/architecture.md")
@@ -110,6 +111,10 @@ def _run(options: argparse.Namespace) -> int:
         from opam_sandbox.publishing import sign
 
         return sign.run(options)
+    if options.command == "push-about":
+        from opam_sandbox.publishing import push_about
+
+        return push_about.run(options)
     if options.command == "load":
         from opam_sandbox.running import engine
 

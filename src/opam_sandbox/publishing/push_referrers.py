@@ -25,7 +25,7 @@ def send_referrers(client: Client, repository: str, layout: Path, whole: Content
     if not whole.referrers or manifests.lists_all(client, repository, whole.image["digest"], whole.referrers):
         return
     try:
-        _send(client, repository, layout, whole, known)
+        send_all(client, repository, layout, whole, known)
     except PassingError:
         raise
     except RegistryError as error:
@@ -37,7 +37,8 @@ def send_referrers(client: Client, repository: str, layout: Path, whole: Content
         ) from None
 
 
-def _send(client: Client, repository: str, layout: Path, whole: Contents, known: Known) -> None:
+def send_all(client: Client, repository: str, layout: Path, whole: Contents, known: Known) -> None:
+    """Documents first, then the manifests, which are listed. Raises ToolError."""
     lacking = planning.lacks(client, repository, list(whole.about.values()))
     for one in planning.mounted(client, repository, lacking, known):
         path = oci.checked_blob(layout, one)

@@ -76,3 +76,14 @@ class SignRequest(_SignRequest, total=False):
     directory: str
     attached: bool
     again: str
+
+
+class PushAboutRequest(TypedDict):
+    """`push-about`: `image` is the layout of one image, without layers, and of what is about it; `repository` is
+    HOST[:PORT]/PATH, which has the image. cert_dir: "" for none; retries: tries after the first."""
+
+    image: str
+    repository: str
+    tls_verify: bool
+    cert_dir: str
+    retries: int

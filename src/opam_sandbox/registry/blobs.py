@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import urllib.parse
 
 from opam_sandbox.registry.client import Client, failure
@@ -34,6 +35,23 @@ def exists(client: Client, repository: str, digest: str, size: int) -> bool:
     if said.isdigit() and int(said) not in (0, size):
         raise RegistryError(f"{client.access.host}{path} has {said} bytes there, but {size} here")
     return True
+
+
+def read(client: Client, repository: str, digest: str) -> bytes:
+    """A small blob, of some MiB at most. Raises RegistryError where it is not there, or is another one."""
+    path = f"/v2/{repository}/blobs/{digest}"
+    answer = client.trying(lambda: client.send("GET", path, (pull(repository),)))
+    return checked_content(answer, digest, f"GET {client.access.host}{path}")
+
+
+def checked_content(answer: Answer, digest: str, where: str) -> bytes:
+    """What an answer brings of a digest. Raises RegistryError unless it is that."""
+    if answer.status != 200:
+        raise failure(answer, where)
+    found = f"sha256:{hashlib.sha256(answer.content).hexdigest()}"
+    if found != digest:
+        raise RegistryError(f"{where}: the registry gives {found} for it")
+    return answer.content
 
 
 def mount(client: Client, repository: str, digest: str, source: str) -> bool:

@@ -17,7 +17,7 @@ from opam_sandbox.registry.errors import CertificateError, NoTlsError, PassingEr
 # Seconds without a byte: a registry may look at a whole large blob before it answers.
 _PATIENCE = 300.0
 _CONNECT_PATIENCE = 30.0
-# Of an answer: manifests, tokens, errors. (Blobs are never fetched.)
+# Of an answer: manifests, documents, tokens, errors. (Blobs of layers are never fetched.)
 _LARGEST_ANSWER = 8 << 20
 _PIECE = 1 << 20
 

@@ -9,12 +9,12 @@ import hashlib
 import json
 import re
 import urllib.parse
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from opam_sandbox.errors import ToolError
 from opam_sandbox.oci.layout import check_descriptor
 from opam_sandbox.oci.spec import DOCKER_INDEX_TYPE, DOCKER_MANIFEST_TYPE, INDEX_TYPE, MANIFEST_TYPE
-from opam_sandbox.registry.blobs import push
+from opam_sandbox.registry.blobs import checked_content, pull, push
 from opam_sandbox.registry.client import Client, failure
 from opam_sandbox.registry.connections import Answer
 from opam_sandbox.registry.errors import RegistryError
@@ -63,23 +63,48 @@ def lists_all(client: Client, repository: str, digest: str, referrers: Sequence[
         return False
     if not wanted:
         return True
+    is_kept = False
+    for listed in _pages(client, repository, digest, push(repository)):
+        wanted -= {one["digest"] for one in listed}
+        is_kept = True
+        if not wanted:
+            return True
+    return not is_kept and wanted <= {one["digest"] for one in _fallback(client, repository, digest, push(repository))}
+
+
+def referrers(client: Client, repository: str, digest: str) -> List[Dict[str, Any]]:
+    """The descriptors of all that a registry says is about `digest`, each once. Raises RegistryError."""
+    scope = pull(repository)
+    pages = list(_pages(client, repository, digest, scope))
+    listed = [one for page in pages for one in page] if pages else _fallback(client, repository, digest, scope)
+    return list({one["digest"]: one for one in listed}.values())
+
+
+def read(client: Client, repository: str, digest: str) -> bytes:
+    """A manifest's bytes. Raises RegistryError where it is not there, or is another one."""
+    path = f"/v2/{repository}/manifests/{digest}"
+    answer = client.trying(lambda: client.send("GET", path, (pull(repository),), {"Accept": _ACCEPT}))
+    return checked_content(answer, digest, f"GET {client.access.host}{path}")
+
+
+def _pages(client: Client, repository: str, digest: str, scope: str) -> Iterator[List[Dict[str, Any]]]:
+    """The registry's own list of what is about `digest`: nothing where it keeps none."""
     path = f"/v2/{repository}/referrers/{digest}"
     for _ in range(_PAGES):
-        answer = client.trying(lambda: client.send("GET", path, (push(repository),), {"Accept": INDEX_TYPE}))
+        answer = client.trying(lambda: client.send("GET", path, (scope,), {"Accept": INDEX_TYPE}))
         listed = _entries(answer, f"GET {client.access.host}{path}") if answer.status == 200 else None
         if listed is None:
-            break
-        wanted -= {one["digest"] for one in listed}
+            return
+        yield listed
         following = _NEXT.search(answer.headers.get("link", ""))
-        if not wanted or following is None:
-            return not wanted
+        if following is None:
+            return
         path = urllib.parse.urljoin(path, following.group(1))
-    return wanted <= {one["digest"] for one in _fallback(client, repository, digest)}
 
 
 def list_by_tag(client: Client, repository: str, digest: str, referrers: Sequence[Descriptor]) -> None:
     """Add to the list that lies under the fallback tag; what others have put there stays. Raises RegistryError."""
-    known = _fallback(client, repository, digest)
+    known = _fallback(client, repository, digest, push(repository))
     digests = {one["digest"] for one in known}
     lacking = [dict(one) for one in referrers if one["digest"] not in digests]
     if not lacking:
@@ -89,9 +114,9 @@ def list_by_tag(client: Client, repository: str, digest: str, referrers: Sequenc
     put(client, repository, fallback_tag(digest), INDEX_TYPE, content)
 
 
-def _fallback(client: Client, repository: str, digest: str) -> List[Dict[str, Any]]:
+def _fallback(client: Client, repository: str, digest: str, scope: str) -> List[Dict[str, Any]]:
     path = f"/v2/{repository}/manifests/{fallback_tag(digest)}"
-    answer = client.trying(lambda: client.send("GET", path, (push(repository),), {"Accept": INDEX_TYPE}))
+    answer = client.trying(lambda: client.send("GET", path, (scope,), {"Accept": INDEX_TYPE}))
     if answer.status == 404:
         return []
     if answer.status != 200:
