@@ -8,6 +8,8 @@ from opam_sandbox.checking.requests import UserCheck
 from opam_sandbox.checking.results import Result, differs, shown
 from opam_sandbox.checking.tree import Tree, text_of
 
+PASSWD, GROUP = "/etc/passwd", "/etc/group"
+
 
 class User(NamedTuple):
     """A line of /etc/passwd; numbers as they stand there."""
@@ -25,9 +27,9 @@ class Accounts:
         self.users: Dict[str, User] = {}
         self.groups: Dict[str, str] = {}
         self.members: Dict[str, List[str]] = {}
-        for row in _rows(text_of(tree, "/etc/passwd"), 7):
+        for row in _rows(text_of(tree, PASSWD), 7):
             self.users.setdefault(row[0], User(row[2], row[3], row[5], row[6]))
-        for row in _rows(text_of(tree, "/etc/group"), 4):
+        for row in _rows(text_of(tree, GROUP), 4):
             if row[0] not in self.groups:
                 self.groups[row[0]] = row[2]
                 self.members[row[0]] = row[3].split(",")

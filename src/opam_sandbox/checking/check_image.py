@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from opam_sandbox.checking.accounts import Accounts, check_users
+from opam_sandbox.checking.accounts import GROUP, PASSWD, Accounts, check_users
 from opam_sandbox.checking.commands import check_commands
 from opam_sandbox.checking.configuration import check_config, check_limits
-from opam_sandbox.checking.files import check_files
+from opam_sandbox.checking.files import check_files, of_content
 from opam_sandbox.checking.requests import CheckImageRequest
 from opam_sandbox.checking.results import FILE, Result, report
 from opam_sandbox.checking.tree import Tree
@@ -23,7 +23,7 @@ from opam_sandbox.running.unpacked import unpacked
 
 def run(request: CheckImageRequest, jobs: int) -> int:
     """Returns 1 if a check failed. Raises ToolError for an image that is damaged, or cannot be read."""
-    results = _results(request)
+    results = results_of(request)
     if not results:
         raise RequestError("there is nothing to check")
     write_json(FILE, {"checks": [one._asdict() for one in results]})
@@ -33,7 +33,8 @@ def run(request: CheckImageRequest, jobs: int) -> int:
     return 1 if any(one.problems for one in results) else 0
 
 
-def _results(request: CheckImageRequest) -> List[Result]:
+def results_of(request: CheckImageRequest) -> List[Result]:
+    """What became of each check, in the order of the request's fields. Raises ToolError as `run` does."""
     layout = Path(request["image"])
     image = read_image(layout)
     if image.digest != request["manifest"]:
@@ -43,7 +44,8 @@ def _results(request: CheckImageRequest) -> List[Result]:
     results = check_config(_config(layout, children[0]), request["config"])
     tree: Optional[Tree] = None
     if request["files"] or request["users"] or "max_unpacked_size" in request["limits"]:
-        tree = Tree(image.layers)
+        paths = [check["path"] for check in request["files"] if of_content(check)]
+        tree = Tree(image.layers, [*paths, PASSWD, GROUP])
     size = sum(int(layer["size"]) for layer in children[1:])
     results += check_limits(request["limits"], len(image.layers), size, None if tree is None else tree.unpacked)
     if tree is not None:

@@ -26,8 +26,13 @@ def check_files(tree: Tree, accounts: Accounts, checks: List[FileCheck]) -> List
     found: List[Tuple[FileCheck, Optional[Node]]] = [
         (check, tree.find(check["path"], check.get("follow", False))) for check in checks
     ]
-    tree.load(node for check, node in found if node is not None and any(key in check for key in _OF_CONTENT))
+    tree.load(node for check, node in found if node is not None and of_content(check))
     return [Result("file", check["path"], _problems(check, node, accounts)) for check, node in found]
+
+
+def of_content(check: FileCheck) -> bool:
+    """Whether the check is about what a file holds."""
+    return any(key in check for key in _OF_CONTENT)
 
 
 def _problems(check: FileCheck, node: Optional[Node], accounts: Accounts) -> List[str]:

@@ -48,17 +48,26 @@ class Node:
 
 
 class Tree:
-    """The merged layers, bottom first. unpacked: bytes of all files in them, hidden ones too. Raises ToolError for layers that
-    are damaged, or make no sense."""
+    """The merged layers, bottom first. unpacked: bytes of all files in them, hidden ones too. likely: paths of files that may be
+    loaded: those that no link leads to cost no second reading. Raises ToolError for layers that are damaged, or make no sense.
+    """
 
-    def __init__(self, layers: Sequence[LayerFile]) -> None:
+    def __init__(self, layers: Sequence[LayerFile], likely: Iterable[str] = ()) -> None:
         self.unpacked = 0
         self._layers = layers
         self._top = Node()
+        names = {os.fsencode(path).strip(b"/") for path in likely}
         for number, layer in enumerate(layers):
             with content_of(layer) as content:
                 reader = TarReader(content, layer.title)
-                self._apply(number, reader, list(reader))
+                members: List[Member] = []
+                nodes: Dict[int, Node] = {}
+                for member in reader:
+                    members.append(member)
+                    if member.name in names and member.kind == tar_headers.REGULAR and member.hides is None:
+                        nodes[member.offset] = node = Node(member, number)
+                        _load(node, reader)
+                self._apply(number, reader, members, nodes)
 
     def find(self, path: str, follow: bool) -> Optional[Node]:
         """What is at an absolute path, None for nothing. Links above it are followed; one at the path itself with `follow`."""
@@ -100,7 +109,7 @@ class Tree:
                     if found is not None:
                         _load(found, reader)
 
-    def _apply(self, number: int, reader: TarReader, members: List[Member]) -> None:
+    def _apply(self, number: int, reader: TarReader, members: List[Member], loaded: Dict[int, Node]) -> None:
         # What a layer hides is what lies below it, wherever in the archive it says so.
         for member in members:
             if member.hides is not None:
@@ -122,7 +131,7 @@ class Tree:
             if member.kind == tar_headers.DIRECTORY and old is not None and old.is_directory:
                 old.describe(member)
                 continue
-            node = Node(member, number)
+            node = loaded.get(member.offset) or Node(member, number)
             if member.kind == tar_headers.HARDLINK:
                 if member.linkname not in here:
                     raise reader.refused(f"a hard link {member.shown} that names no file of it")
