@@ -300,7 +300,24 @@ COMMANDS: List[Tuple[Dict[str, Any], str]] = [
 ]
 
 
-def run_as(user: int, image: Tuple[Path, str], checks: List[Dict[str, Any]], path: str) -> List[List[str]]:
+# A user with sub-ids, in a mount namespace of the process's own.
+SUB_IDS = f"""
+syscalls.unshare(syscalls.CLONE_NEWNS)
+syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+for name, line in (
+    ("passwd", "checker:x:{USER}:{USER}::/:/bin/sh"),
+    ("subuid", "checker:2100000000:65536"),
+    ("subgid", "checker:2100000000:65536"),
+):
+    open(name, "w").write(open("/etc/passwd").read() + line if name == "passwd" else line)
+    open(name, "a").write(chr(10))
+    syscalls.mount(os.path.abspath(name), f"/etc/{{name}}", flags=syscalls.MS_BIND)
+"""
+
+
+def run_as(
+    user: int, image: Tuple[Path, str], checks: List[Dict[str, Any]], path: str, before: str = ""
+) -> List[List[str]]:
     """In a process of its own: problems of commands, run by root or a user; nothing of the containers is left."""
     top = Path(tempfile.mkdtemp(prefix="checked-", dir="/var/tmp"))
     try:
@@ -311,9 +328,10 @@ def run_as(user: int, image: Tuple[Path, str], checks: List[Dict[str, Any]], pat
         sha256 = hashlib.sha256((top / "request.json").read_bytes()).hexdigest()
         code = (
             "import os, sys; from opam_sandbox.checking.cli import main\n"
+            f"from opam_sandbox.sandbox import syscalls\nos.chdir({str(top)!r})\n{before}"
             f"if {user}: os.setgroups([]); os.setresgid({user}, {user}, {user}); os.setresuid({user}, {user}, {user})\n"
-            "from opam_sandbox.sandbox import syscalls; syscalls.hide_from_others(False)\n"
-            f"os.chdir({str(top)!r}); sys.exit(main(['check-image', 'request.json', '--sha256', {sha256!r}]))"
+            "syscalls.hide_from_others(False)\n"
+            f"sys.exit(main(['check-image', 'request.json', '--sha256', {sha256!r}]))"
         )
         modules = os.pathsep.join([str(REPOSITORY / "src"), *sys.path])
         # All is imported before the user is another one, who may not read this Python's files.
@@ -370,6 +388,23 @@ def test_commands_of_a_user(root_user: None, image: Tuple[Path, str]) -> None:
         found = run_as(USER, image, asked, path)
     assert found[0] == []
     assert "this machine has no id 1000:1000 to run a command of the image as" in "\n".join(found[1])
+
+
+def test_commands_of_a_user_with_sub_ids(root_user: None, image: Tuple[Path, str]) -> None:
+    """Each runs as who it is asked to run as."""
+    if not (shutil.which("newuidmap") and Path("/etc/subuid").exists() and Path("/etc/subgid").exists()):
+        pytest.skip("this machine has no newuidmap, or no /etc/subuid")
+    asked = [
+        command("sh", "-c", "id -u; id -g", stdout=["^1000\n1000$"]),
+        command("sh", "-c", "id -u; id -G", user="www", stdout=["^33\n33 50$"]),
+        command("sh", "-c", "id -u; : > /bin/x", user="root", stdout=["^0$"]),
+        command("bad", exit_code=1),
+    ]
+    with tempfile.TemporaryDirectory(prefix="programs-", dir="/var/tmp") as top:
+        os.chmod(top, 0o755)
+        found = run_as(USER, image, asked, only("crun", Path(top, "bin")), SUB_IDS)
+    assert found[:3] == [[], [], []]
+    assert "bad is in the image, but does not start: No such file" in found[3][0]
 
 
 def test_no_runtime(image: Tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,10 +209,7 @@ SIZE = Kind(size, '4096 or "20MiB"')
 ID = Kind(number(0, _LARGEST_ID), "1000")
 MODE = Kind(_mode, '"0755"')
 ACCOUNT = Kind(_account, '"opam" or 1000')
-USER = Kind(
-    lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value),
-    '"opam" or 1000',
-)
+USER = Kind(_user, '"opam", 1000 or "opam:staff"')
 SHA256 = Kind(_sha256, "64 hex digits")
 FILE_TYPE = Kind(_file_type, ", ".join(f'"{one}"' for one in FILE_TYPES))
 PORTS = Kind(_ports, '["8080", "53/udp"]')

@@ -146,15 +146,16 @@ def _read(child: int, pipes: Dict[str, int], deadline: float) -> Tuple[Dict[str,
     """What comes out of the pipes until all are closed, and whether it took too long. `told` is open until what the container
     wrote is removed. Raises ToolError where the child's processes do not end."""
     found = {name: b"" for name in pipes}
-    timed_out = False
+    timed_out = late = False
     with selectors.DefaultSelector() as selector:
         for name, descriptor in pipes.items():
             selector.register(descriptor, selectors.EVENT_READ, name)
         while selector.get_map():
             left = deadline - time.monotonic()
             if left <= 0:
-                if timed_out:
+                if late:
                     raise ToolError("its processes cannot be ended")
+                late = True
                 # A command that has ended, whose files are still being removed, was in time.
                 timed_out = not found["told"]
                 deadline = time.monotonic() + _PATIENCE
