@@ -248,7 +248,7 @@ def test_users(
 # -- commands ----------------------------------------------------------------
 
 
-def command(*argv: str, exit_code: int = 0, timeout: int = 30, **fields: Any) -> Dict[str, Any]:
+def command(*argv: str, exit_code: int = 0, timeout: int = 120, **fields: Any) -> Dict[str, Any]:
     return {
         "name": " ".join(argv) or "itself",
         "argv": list(argv),
@@ -293,8 +293,8 @@ COMMANDS: List[Tuple[Dict[str, Any], str]] = [
     (command("sh", "-c", "sleep 60 & echo done", stdout=["^done$"]), ""),
     (command("sh", "-c", "cat /proc/net/route", stdout=[r"\A(Iface[^\n]*\n)?\Z"]), ""),  # no network
     (
-        command("sh", "-c", "while :; do echo $PATH$PATH$PATH; done", timeout=5),
-        "it printed more than 4,194,304 bytes to standard output",
+        command("sh", "-c", "while :; do echo $PATH$PATH$PATH; done"),
+        "it printed more than 4,194,304 bytes, and was ended",
     ),
     (command("sh", "-c", "cat", stdout=[r"\A\Z"]), ""),  # nothing to read
 ]
@@ -343,7 +343,7 @@ def run_as(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
-            timeout=200,
+            timeout=500,
         )
         assert (top / "results.json").exists(), done.stdout
         assert list((top / "store/run").glob("*/*")) == []
@@ -428,7 +428,7 @@ def test_a_killed_check_leaves_nothing(root_user: None, image: Tuple[Path, str],
         return mark in subprocess.run(["ps", "-e", "-o", "args"], stdout=subprocess.PIPE, encoding="utf-8").stdout
 
     def wait_for(what: bool) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while running() is not what:
             assert time.monotonic() < deadline and process.poll() in (None, -9)
             time.sleep(0.05)
@@ -437,7 +437,7 @@ def test_a_killed_check_leaves_nothing(root_user: None, image: Tuple[Path, str],
     process.kill()
     process.wait()
     wait_for(False)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while list((tmp_path / "store/run").glob("*/*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert list((tmp_path / "store/run").glob("*/*")) == []

@@ -97,8 +97,8 @@ class OciTestCommandsField(Field):
         """
         Commands, in this order, each a dictionary: `[{"argv": ["hello", "--version"], "stdout": "^hello 1\\\\."}]`. Each runs
         in a new container of the image, as the image's user, in its working directory, with its variables, without a network,
-        and with nothing to read. What it writes is gone when it ends. It takes crun or runc, and no daemon. Where Pants runs without
-        privileges, all files are the command's user's own, as in `run`: who may write what is a question for `files`.
+        and with nothing to read. What it writes is gone when it ends. It takes crun or runc, and no daemon. Where Pants runs
+        without privileges, all files are the command's user's own, as in `run`: who may write what is a question for `files`.
 
         - `argv`: the whole command, the image's entrypoint left out. Or `arguments`: what follows the entrypoint, in place of
         `cmd`; `[]`, which is the default where there is no `argv`, is what the image runs by itself.
