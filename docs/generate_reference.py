@@ -13,7 +13,7 @@ import re
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Any, Iterable, List, Tuple, Type
+from typing import Any, Iterable, List, Mapping, Tuple, Type
 
 # Help names the program by this variable, which is read when modules are imported.
 os.environ["__PANTS_BIN_NAME"] = "pants"
@@ -95,6 +95,8 @@ def value_text(value: Any) -> str:
         value = value.value
     if value is None:
         return "none"
+    if isinstance(value, Mapping):
+        value = dict(value)
     if isinstance(value, (list, tuple)):
         return f"`[{', '.join(repr(item) for item in value)}]`".replace("'", '"')
     return f"`{value!r}`".replace("'", '"')

@@ -77,7 +77,8 @@ from opam_oci.sandbox import asked, look, on_demand, tool
 from opam_oci.target_types import TARGET_TYPES
 from opam_oci.target_types_files import FILE_TARGET_TYPES
 from opam_oci.target_types_projects import PROJECT_TARGET_TYPES
-from opam_oci.testing import prepare, run_tests
+from opam_oci.target_types_tests import TEST_TARGET_TYPES
+from opam_oci.testing import prepare, run_image_tests, run_tests
 
 # Those that have rules, by their rooms.
 _MODULES: tuple[ModuleType, ...] = (
@@ -111,13 +112,13 @@ _MODULES: tuple[ModuleType, ...] = (
     ),
     *(dist_links, full_disks, store_size, trace),
     *(asked, look, on_demand, tool),
-    *(ci_checks, opam_files, prepare, run_tests),
+    *(ci_checks, opam_files, prepare, run_image_tests, run_tests),
 )
 
 
 def target_types() -> Iterable[type[Target]]:
     """The target types of this backend."""
-    return (*TARGET_TYPES, *PROJECT_TARGET_TYPES, *FILE_TARGET_TYPES)
+    return (*TARGET_TYPES, *PROJECT_TARGET_TYPES, *TEST_TARGET_TYPES, *FILE_TARGET_TYPES)
 
 
 def rules() -> Iterable[object]:

@@ -1,4 +1,4 @@
-"""The dependencies that images have without naming them."""
+"""The dependencies that images, and tests of images, have without naming them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pants.engine.target import FieldSet, InferDependenciesRequest, InferredDepe
 from pants.engine.unions import UnionRule
 
 from opam_oci.fields.image import OciImageBaseField, OciImageLayersField, OciImagePackagesField, OciImageSharedWithField
+from opam_oci.fields.image_tests import OciTestImageField
 from opam_oci.fields.runtime_image import OciImageRuntimeBaseField, OciImageRuntimeField
 from opam_oci.images.layering import shared_with
 from opam_oci.images.packages import PackageSelection, packages_by_resolve
@@ -76,6 +77,17 @@ async def packages_shared_with(field_set: ImageDependenciesFieldSet) -> set[Addr
     }
 
 
+async def tested_image(address: Address, image: OciTestImageField) -> Address:
+    """The address that a test's field names."""
+    return await parse_address(
+        AddressInput.parse(
+            image.value,
+            relative_to=address.spec_path,
+            description_of_origin=f"the `{image.alias}` field of {address}",
+        )
+    )
+
+
 @rule
 async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSubsystem) -> InferredDependencies:
     """The bases, the packages of images that share layers, packages that `packages` does not reach along targets.
@@ -103,5 +115,28 @@ async def infer_image_dependencies(request: InferImageDependencies, opam: OpamSu
     return InferredDependencies(sorted(found))
 
 
+@dataclass(frozen=True)
+class ImageTestDependenciesFieldSet(FieldSet):
+    required_fields = (OciTestImageField,)
+
+    image: OciTestImageField
+
+
+class InferImageTestDependencies(InferDependenciesRequest):
+    """Asks for the image that a test is of."""
+
+    infer_from = ImageTestDependenciesFieldSet
+
+
+@rule
+async def infer_image_test_dependencies(request: InferImageTestDependencies) -> InferredDependencies:
+    """The image."""
+    return InferredDependencies([await tested_image(request.field_set.address, request.field_set.image)])
+
+
 def rules() -> list[object]:
-    return [*collect_rules(), UnionRule(InferDependenciesRequest, InferImageDependencies)]
+    return [
+        *collect_rules(),
+        UnionRule(InferDependenciesRequest, InferImageDependencies),
+        UnionRule(InferDependenciesRequest, InferImageTestDependencies),
+    ]

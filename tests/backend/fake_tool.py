@@ -430,7 +430,37 @@ def document(request):
     pathlib.Path("docs/a/index.html").write_text("")
 
 
+def check_image(request):
+    """Configuration and sizes as the tool's own. Layers are no tars: all with `wrong` in its name or path fails, `take=N` waits,
+    `say=PATH` adds a line to a file, `print=HEX` is what was printed, and `crash` ends it all, as `flaky` does at first."""
+    checking = importlib.import_module("opam_sandbox.checking.check_image")
+    results_module = importlib.import_module("opam_sandbox.checking.results")
+    attempt = os.environ.get("ATTEMPT", "0")
+    results = checking.results_of({**request, "files": [], "users": [], "commands": []})
+    for kind in ("file", "user", "command"):
+        for asked in request[f"{kind}s"]:
+            name = asked.get("name") or asked["path"]
+            printed = ""
+            for word in name.split():
+                key, _, value = word.partition("=")
+                if key == "crash" or (key == "flaky" and attempt == "0"):
+                    raise SystemExit("error: the image is damaged")
+                if key == "take":
+                    time.sleep(float(value))
+                if key == "say":
+                    with open(value, "a") as notes:
+                        notes.write(json.dumps({"request": request, "attempt": attempt}) + "\n")
+                if key == "print":
+                    printed = bytes.fromhex(value).decode("latin-1")
+            problems = ["it is wrong", "all of it"] if "wrong" in name else []
+            results.append(results_module.Result(kind, name, problems, 0.25, printed))
+    pathlib.Path(results_module.FILE).write_text(json.dumps({"checks": [one._asdict() for one in results]}))
+    print("\n".join(results_module.report(results)))
+    sys.exit(any(one.problems for one in results))
+
+
 COMMANDS = {
+    "checking": {"check-image": check_image},
     "building": {"rootfs": rootfs, "opam-root": opam_root, "build": build, "test": test, "shell": shell},
     "imaging": {
         "state": state,

@@ -14,6 +14,7 @@ import pytest
 
 from opam_sandbox import inherited
 from opam_sandbox.building import cli as building
+from opam_sandbox.checking import cli as checking
 from opam_sandbox.comparing import cli as comparing
 from opam_sandbox.documenting import cli as documenting
 from opam_sandbox.entering import cli as entering
@@ -33,12 +34,24 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_tool.py")
 COMMANDS = {
     command: part
-    for part in (building, comparing, documenting, entering, exporting, imaging, importing, linting, locking, looking)
+    for part in (
+        building,
+        checking,
+        comparing,
+        documenting,
+        entering,
+        exporting,
+        imaging,
+        importing,
+        linting,
+        locking,
+        looking,
+    )
     for command in part.COMMANDS
 }
 
 _PARTS = (
-    *("building", "comparing", "documenting", "entering", "exporting"),
+    *("building", "checking", "comparing", "documenting", "entering", "exporting"),
     *("imaging", "importing", "linting", "locking", "looking"),
 )
 
@@ -323,6 +336,34 @@ REQUESTS["compare-files"] = [
         "output": "found.json",
     }
     for first, second in zip(_IMAGES, reversed(_IMAGES))
+]
+_LOOK = {"name": "x", "argv": ["x", "y"], "exit_code": 0, "timeout": 1, "env": ["A=b"], "user": "0"}
+_PATTERNS = {key: ["."] for key in ("stdout", "stdout_lacks", "stderr", "stderr_lacks")}
+REQUESTS["check-image"] = [
+    {
+        "image": "image",
+        "manifest": "sha256:1",
+        "store": "store",
+        "config": {
+            **{key: ["x"] for key in ("entrypoint", "cmd", "exposed_ports", "volumes")},
+            **{key: "x" for key in ("user", "workdir", "stop_signal")},
+            "env": [{"name": "A", "equals": "b"}, {"name": "B", "matches": "b"}, {"name": "C", "absent": True}],
+            "labels": [{"name": "A"}],
+        },
+        "limits": {"max_layers": 1, "max_size": 1, "max_unpacked_size": 1},
+        "files": [
+            {"path": "/x", "absent": True, "follow": True},
+            {
+                **{"path": "/y", "type": "file", "mode": "0755", "owner": "x", "group": "0", "size": 1, "max_size": 1},
+                **{"contains": ["."], "lacks": ["x"], "sha256": "x", "target": "x"},
+            },
+        ],
+        "users": [
+            {"name": "x", "absent": True},
+            {"name": "y", "uid": 1, "gid": 1, "home": "/", "shell": "/", "groups": ["x"]},
+        ],
+        "commands": [{**_LOOK, **_PATTERNS}, {"name": "y", "exit_code": 1, "timeout": 1, "arguments": []}],
+    }
 ]
 CASES = [(command, number) for command, requests in REQUESTS.items() for number, _ in enumerate(requests)]
 

@@ -62,6 +62,7 @@ def test_parts_are_apart() -> None:
     tool = runner.request(SandboxTool, [])
     parts = {
         "building": ("rootfs", "opam-root", "build", "test", "shell"),
+        "checking": ("check-image",),
         "comparing": ("compare-files", "describe", "statements"),
         "documenting": ("document",),
         "entering": ("enter",),

@@ -41,7 +41,11 @@ def write_json_blob(layout: Path, data: Any, media_type: str) -> Dict[str, Any]:
 def make_image(layout: Path, layers: Sequence[Dict[str, bytes]], referrers: int = 0, **config: Any) -> str:
     """Write a layout of one image named `latest`, a layer for each mapping of names to contents; returns the manifest's
     digest. The same layers are the same blobs in every image. `referrers`: so many other manifests are about it."""
-    tars = [layer_tar(files) for files in layers]
+    return image_of_tars(layout, [layer_tar(files) for files in layers], referrers, **config)
+
+
+def image_of_tars(layout: Path, tars: Sequence[bytes], referrers: int = 0, **config: Any) -> str:
+    """As `make_image`, of layers that are tars already."""
     descriptors = [write_blob(layout, gzip.compress(tar, 1, mtime=0), LAYER_TYPE) for tar in tars]
     description = {
         "architecture": "amd64",

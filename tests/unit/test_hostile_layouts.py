@@ -14,9 +14,10 @@ import pytest
 from opam_sandbox.errors import ToolError
 from opam_sandbox.layer.store import Store
 from opam_sandbox.oci.check_layout import problems
+from opam_sandbox.oci.layer_file import LayerFile
 from opam_sandbox.oci.shared_layout import SharedLayout
 from opam_sandbox.publishing import cli
-from opam_sandbox.running.image_config import ImageLayer, find_user, read_image
+from opam_sandbox.running.image_config import find_user, read_image
 from tests.support.damaged_layouts import CASES, INDEX_TYPE, Json, blob, entry_of, make, nested
 from tests.support.small_images import LAYER_TYPE, write_index
 
@@ -189,7 +190,7 @@ def test_files_that_are_no_blobs(tmp_path: Path, name: str) -> None:
 def test_the_store_makes_no_path_of_anything_else(tmp_path: Path, diff_id: str) -> None:
     """Neither to read nor to write nor to remove."""
     store = Store(tmp_path / "store", rootless=False)
-    layer = ImageLayer("a layer", tmp_path / "blob", LAYER_TYPE, "sha256:" + "a" * 64, diff_id)
+    layer = LayerFile("a layer", tmp_path, LAYER_TYPE, "sha256:" + "a" * 64, diff_id)
     calls: List[Callable[[], object]] = [
         lambda: store.get(layer),
         lambda: store.put(diff_id, lambda _: None),

@@ -72,7 +72,7 @@ def test_what_to_do_is_said(root_user: None, call: int, number: int, remedy: str
 
 
 ENTER = "enter(Ids(1000, 1000, ())) and 0"
-UNSHARED = "_in_namespaces(lambda: 0, False, {})"
+UNSHARED = "in_namespaces(lambda: 0, False, {})"
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENOSPC])
@@ -80,7 +80,7 @@ UNSHARED = "_in_namespaces(lambda: 0, False, {})"
 def test_what_to_do_is_said_where_an_image_is_run(root_user: None, number: int, inside: str, rootless: bool) -> None:
     code = (
         "import os, sys; from opam_sandbox.errors import ToolError; from opam_sandbox.running.image_config import Ids\n"
-        "from opam_sandbox.running.run import _in_namespaces; from opam_sandbox.running.user_namespace import enter\n"
+        "from opam_sandbox.running.container import in_namespaces; from opam_sandbox.running.user_namespace import enter\n"
         f"try: sys.exit({inside.format(rootless)})\n"
         "except ToolError as error: sys.exit(f'error: {error}')"
     )

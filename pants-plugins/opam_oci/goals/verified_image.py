@@ -20,6 +20,7 @@ from opam_oci.goals.compared_images import (
     run_comparing_tool,
 )
 from opam_oci.host.programs import find_python
+from opam_oci.host.skopeo import skopeo_env
 from opam_oci.image_reports.references import ImageReference, ImageReferenceError, is_reference, parse_reference
 from opam_oci.images.config import CREATED
 from opam_oci.images.image import OciImage
@@ -29,7 +30,6 @@ from opam_oci.images.referrers import Document
 from opam_oci.pants_engine.calls import create_digest, run_interactive_process
 from opam_oci.pants_engine.digests import read_files
 from opam_oci.pants_engine.rules import implicitly
-from opam_oci.host.skopeo import skopeo_env
 from opam_oci.sandbox.layer import blob_path
 from opam_oci.sandbox.process import REQUEST_FILE, publishing_process, request_file
 from opam_oci.sandbox.tool import find_sandbox_tool

@@ -42,7 +42,8 @@ _REMOTE_CACHE_PATIENCE_MS = 10_000
 
 @dataclass(frozen=True)
 class Call:
-    """One run of the tool. `layers` are the layer directories that the request names `in/0`, `in/1` ..."""
+    """One run of the tool. `layers` are the layer directories that the request names `in/0`, `in/1` ...; `image` is the layout
+    that it names `image`, None for none."""
 
     command: str
     description: str
@@ -52,6 +53,7 @@ class Call:
     output_directories: tuple[str, ...] = ("blobs",)
     cache_scope: ProcessCacheScope = ProcessCacheScope.SUCCESSFUL
     timeout_seconds: int | None = None
+    image: Digest | None = None
 
 
 def store_directory(options: GlobalOptions) -> str:
@@ -93,6 +95,7 @@ def tool_process(
         immutable_input_digests={
             "__tool": tool.parts[call.command],
             **dict(zip(layer_paths(call.layers), (layer.digest for layer in call.layers))),
+            **({} if call.image is None else {"image": call.image}),
         },
         append_only_caches=_STORE_CACHE,
         output_files=call.output_files,

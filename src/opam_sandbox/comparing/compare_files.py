@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, ContextManager, Dict, Iterator, List, NamedTuple, Optional
 
 from opam_sandbox.comparing import skopeo, tars
-from opam_sandbox.comparing.blobs import LayerFile, content_of
 from opam_sandbox.comparing.packages import Owners, owners_of
 from opam_sandbox.comparing.requests import CompareFilesRequest, ImageOfDiff, LayerOfImage
 from opam_sandbox.comparing.tars import Difference, Item
 from opam_sandbox.files import write_json
 from opam_sandbox.layer.read_tar import Readable
 from opam_sandbox.oci import layout_files
+from opam_sandbox.oci.layer_file import LayerFile, content_of
 from opam_sandbox.sandbox.scratch import temporary
 
 # A tar of nothing: two blocks of zeros.

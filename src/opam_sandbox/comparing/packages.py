@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterable, NamedTuple, Sequence, Set
 
-from opam_sandbox.comparing.blobs import LayerFile, content_of
 from opam_sandbox.layer import tar_headers
 from opam_sandbox.layer.read_tar import TarReader
+from opam_sandbox.oci.layer_file import LayerFile, content_of
 
 _DPKG = re.compile(rb"var/lib/dpkg/info/([^/:]+)(?::[^/]+)?\.[a-z0-9]+\Z")
 _OPAM = re.compile(rb"(.*/)?\.opam-switch/install/([^/]+)\.changes\Z", re.DOTALL)

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from opam_sandbox import digests
 from opam_sandbox.errors import ToolError
 from opam_sandbox.oci import layout as oci
+from opam_sandbox.oci.layer_file import LayerFile
 from opam_sandbox.sandbox import view_files
 from opam_sandbox.sandbox.stack import MAX_LOWER
 
@@ -21,23 +22,12 @@ _LARGEST_ID = (1 << 32) - 2
 
 
 @dataclass(frozen=True)
-class ImageLayer:
-    """A layer of a manifest: `title` is its history's, `blob` the file. Digests are `sha256:<hex>`."""
-
-    title: str
-    blob: Path
-    media_type: str
-    digest: str
-    diff_id: str
-
-
-@dataclass(frozen=True)
 class Image:
     """What a container of the image has where nobody says otherwise. `env`: `NAME=value` entries; `user`: a name or a number,
     with `:group` or without; `workdir`: an absolute path inside."""
 
     digest: str
-    layers: Sequence[ImageLayer]
+    layers: Sequence[LayerFile]
     entrypoint: Sequence[str] = ()
     cmd: Sequence[str] = ()
     env: Sequence[str] = ()
@@ -75,9 +65,9 @@ def read_image(layout: Path) -> Image:
         )
     titles = _titles(config)
     found = [
-        ImageLayer(
+        LayerFile(
             title=f"layer {titles[number] if number < len(titles) else number}",
-            blob=oci.blob_path(layout, layer["digest"]),
+            layout=layout,
             media_type=layer["mediaType"],
             digest=layer["digest"],
             diff_id=digests.checked(diff_ids[number], f"{config.where}: rootfs: diff_ids[{number}]"),

@@ -14,23 +14,28 @@ from opam_sandbox.sandbox import syscalls
 from opam_sandbox.sandbox.user_namespace import HOW_TO_ALLOW, IDS, IdMap, subordinate_range, unshare_user
 
 
-def enter(ids: Ids) -> Ids:
+def enter(ids: Ids, exactly: bool = False) -> Ids:
     """Move this process into a user namespace in which it is root; returns the ids to run the container's command as.
 
     The calling user, who owns the unpacked layers, becomes the image's user; all others are subordinate ids of the calling
-    user. Where there are none, the command runs as the one id that there is. Raises ToolError.
+    user. Where there are none, the command runs as the one id that there is; with `exactly`, that is an error. Raises ToolError.
     """
     try:
-        return _enter(ids, os.geteuid(), os.getegid())
+        return _enter(ids, os.geteuid(), os.getegid(), exactly)
     except OSError as error:
         raise no_namespaces(error, rootless=True) from None
 
 
-def _enter(ids: Ids, uid: int, gid: int) -> Ids:
+def _enter(ids: Ids, uid: int, gid: int, exactly: bool) -> Ids:
     uids = _map(ids.uid, uid, subordinate_range("/etc/subuid", uid))
     gids = _map(ids.gid, gid, subordinate_range("/etc/subgid", uid))
     helpers = bool(shutil.which("newuidmap") and shutil.which("newgidmap"))
     if uids is None or gids is None or not helpers:
+        if exactly and ids != Ids(0, 0, ()):
+            raise ToolError(
+                f"this machine has no id {ids.uid}:{ids.gid} to run a command of the image as: it takes `newuidmap` (Debian's "
+                "uidmap), and a range of 65,536 ids for you in /etc/subuid and /etc/subgid"
+            )
         if ids.uid:
             print(
                 "note: without `newuidmap` (Debian's uidmap) and a range of ids for you in /etc/subuid and /etc/subgid "
