@@ -292,6 +292,16 @@ def test_a_tar_without_an_end(namespaces: Namespaces, tiny_root: Path, layout: P
     assert sorted(join(3, tiny_root)) == ["b", "dev", "proc", "tmp"]
 
 
+def refusal(capfd: pytest.CaptureFixture[str]) -> str:
+    """Why the layer in/0 is not joined, with the base in/1."""
+    request: Any = {"store": "store", "name": "b", "version": "", "layers": ["in/0"], "packer": "in/1"}
+    try:
+        assert join_image.run(request, 1) != 0
+        return capfd.readouterr().err
+    except ToolError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize(
     ("tar", "message"),
     [
@@ -308,12 +318,7 @@ def test_hostile_layers(
 ) -> None:
     layer(0, tar)
     layer(1, root_tar(tiny_root))
-    request: Any = {"store": "store", "name": "b", "version": "", "layers": ["in/0"], "packer": "in/1"}
-    try:
-        assert join_image.run(request, 1) != 0
-        said = capfd.readouterr().err
-    except ToolError as error:
-        said = str(error)
+    said = refusal(capfd)
     assert "layer 0 of base b" in said and message in said
     assert not Path("layer.json").exists()
 
@@ -323,10 +328,5 @@ def test_a_tar_that_the_config_does_not_name(
 ) -> None:
     layer(0, ONE, gzip.compress(TWO), LAYER_TYPE)
     layer(1, root_tar(tiny_root))
-    request: Any = {"store": "store", "name": "b", "version": "", "layers": ["in/0"], "packer": "in/1"}
-    try:
-        assert join_image.run(request, 1) != 0
-        said = capfd.readouterr().err
-    except ToolError as error:
-        said = str(error)
+    said = refusal(capfd)
     assert f"its tar is {digest_of(TWO)}, but the image's config says {digest_of(ONE)}" in said

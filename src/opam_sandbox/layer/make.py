@@ -57,10 +57,12 @@ def make_layer(
     work: Callable[[View], Facts],
     skip: Callable[[bytes, bool], bool] = ownership.is_shared,
     room: Optional[int] = None,
+    packed_by: Optional[Callable[[Path], Path]] = None,
 ) -> None:
     """Merge `layers` (bottom first), let `work` change the view, and write the change as a layer into this directory.
 
-    Only inside `run_isolated`. skip(path, is a directory): what the layer leaves out. room: see `Overlay`. Raises ToolError.
+    Only inside `run_isolated`. skip(path, is a directory): what the layer leaves out. room: see `Overlay`. packed_by: the
+    root whose programs compress the layer, where that is not always the lowest layer's, which it is given. Raises ToolError.
     """
     timer = Timer()
     Path(LOG).write_bytes(b"")
@@ -75,6 +77,7 @@ def make_layer(
             rules = _rules(store, layers, overlay, facts, skip)
             base = Path(os.fsdecode(overlay.lower[-1]))
             with timer.step("capture"):
+                base = packed_by(base) if packed_by else base
                 written, captured = write_blob(base, lambda sink: capture(overlay.upper, rules, sink))
                 broken_links.check(store, layers, overlay.upper, captured)
             given = owners.of_taken(captured.taken)
