@@ -23,6 +23,8 @@ else:
 OVERLAY = ROOT / "3rdparty/opam/overlay/packages"
 # Fields that name files in an image, or a page for people.
 OF_NO_FILE_HERE = {"entrypoint", "cmd", "env", "workdir", "labels", "annotations", "url", "project_urls"}
+# What these fields of an `oci_image_test` name is in its image.
+OF_THE_IMAGE = {"config", "files", "users", "commands"}
 CONFIGURATION = tomllib.loads((ROOT / "pants.toml").read_text())
 
 
@@ -52,9 +54,13 @@ def build_strings(text: str) -> Iterator[str]:
         def __init__(self) -> None:
             self.found: list[str] = []
 
-        def visit_keyword(self, node: ast.keyword) -> None:
-            if node.arg not in OF_NO_FILE_HERE:
-                self.generic_visit(node)
+        def visit_Call(self, node: ast.Call) -> None:
+            tested = isinstance(node.func, ast.Name) and node.func.id == "oci_image_test"
+            for keyword in node.keywords:
+                if keyword.arg not in OF_NO_FILE_HERE and not (tested and keyword.arg in OF_THE_IMAGE):
+                    self.visit(keyword.value)
+            for argument in node.args:
+                self.visit(argument)
 
         def visit_Constant(self, node: ast.Constant) -> None:
             if isinstance(node.value, str):
