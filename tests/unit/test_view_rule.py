@@ -109,7 +109,6 @@ ALLOWED: Dict[Tuple[str, str], Tuple[Set[str], str]] = {
     ("layer/move_to_store.py", "_drop_xattrs"): ({"os.removexattr"}, "follow_symlinks=False"),
     ("layer/move_to_store.py", "_xattr_names"): ({"os.listxattr"}, "follow_symlinks=False"),
     ("layer/make.py", "make_layer"): ({".write_bytes"}, "the log, a file of the process"),
-    ("imaging/slim_layer.py", "make_slim_layer"): ({".write_bytes"}, "as make_layer's"),
     ("layer/make.py", "write_blob"): ({"open", ".mkdir", "os.replace"}, "the blob, a file of the process"),
     ("layer/make.py", "write_description"): ({"write_json"}, "layer.json, a file of the process"),
     ("documenting/document.py", "_write"): ({".mkdir", ".write_bytes"}, "the pages, files of the process"),
