@@ -16,7 +16,7 @@ from opam_oci.image_reports.difference_text import write_text
 from opam_oci.image_reports.differences import difference_of
 from opam_oci.pants_engine.rules import collect_rules, goal_rule
 from opam_oci.subsystems.oci_publish import OciPublishSubsystem
-from opam_oci.subsystems.output_format import Format
+from opam_oci.subsystems.output_format import COMPARED_FORMAT_HELP, Format
 
 
 class OciDiffSubsystem(Outputting, GoalSubsystem):
@@ -55,10 +55,7 @@ class OciDiffSubsystem(Outputting, GoalSubsystem):
         default=False,
         help="Exit with status 1 if the images are not the same: if their manifests are not the same bytes.",
     )
-    format = EnumOption(
-        default=Format.text,
-        help="What is printed: `text`, which lists at most 50 files of a layer, or `json`, which has all.",
-    )
+    format = EnumOption(default=Format.text, help=COMPARED_FORMAT_HELP)
 
     @classmethod
     def activated(cls, union_membership: object) -> bool:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from pants.engine.addresses import Address, AddressInput
-from pants.engine.target import InvalidTargetException, Target, WrappedTargetRequest
+from pants.engine.addresses import Address
+from pants.engine.target import InvalidTargetException, Target
 
 from opam_oci.fields.base_image import LAYOUT, SCRATCH, OciBaseImageDigestField, OciBaseImageImageField
 from opam_oci.fields.debian import DebianArchitectureField, DebianSuiteField
-from opam_oci.pants_engine.calls import parse_address, target_at
 from opam_oci.pants_engine.rules import collect_rules, rule
-from opam_oci.resolves.debian_rootfs import DebianRootfs, debian_rootfs_of
+from opam_oci.resolves.debian_rootfs import DebianRootfs, debian_rootfs_of, target_named
 from opam_oci.target_types import DebianRootfsTarget, OciBaseImageTarget
 
 
@@ -85,15 +84,13 @@ def base_image_of(target: Target) -> BaseImage:
 @rule
 async def find_slim_base(request: SlimBaseRequest) -> SlimBase:
     """The base at an address. Raises InvalidTargetException for another target."""
-    address = await parse_address(AddressInput.parse(request.address, description_of_origin=request.origin))
-    wrapped = await target_at(WrappedTargetRequest(address, description_of_origin=request.origin))
-    target: Target = wrapped.target
+    target = await target_named(request.address, request.origin)
     if target.has_field(OciBaseImageImageField):
         return SlimBase(None, base_image_of(target))
     if target.has_field(DebianSuiteField):
         return SlimBase(debian_rootfs_of(target), None)
     raise InvalidTargetException(
-        f"{request.origin} names {address}, which is a `{target.alias}`; it must be a `{DebianRootfsTarget.alias}` or an "
+        f"{request.origin} names {target.address}, which is a `{target.alias}`; it must be a `{DebianRootfsTarget.alias}` or an "
         f"`{OciBaseImageTarget.alias}`."
     )
 

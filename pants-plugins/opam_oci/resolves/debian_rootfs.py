@@ -44,21 +44,27 @@ def debian_rootfs_of(target: Target) -> DebianRootfs:
     )
 
 
+async def target_named(address: str, origin: str) -> Target:
+    """The target at an address as written in `origin`, a phrase for error messages. Raises what Pants says of addresses."""
+    parsed = await parse_address(AddressInput.parse(address, description_of_origin=origin))
+    wrapped = await target_at(WrappedTargetRequest(parsed, description_of_origin=origin))
+    target: Target = wrapped.target
+    return target
+
+
 @rule
 async def find_debian_rootfs(request: DebianRootfsRequest) -> DebianRootfs:
     """The `debian_rootfs` at an address. Raises InvalidTargetException for another target."""
-    address = await parse_address(AddressInput.parse(request.address, description_of_origin=request.origin))
-    wrapped = await target_at(WrappedTargetRequest(address, description_of_origin=request.origin))
-    target: Target = wrapped.target
+    target = await target_named(request.address, request.origin)
     if target.has_field(OciBaseImageImageField):
         raise InvalidTargetException(
-            f"{request.origin} names {address}, which is an `{target.alias}`. Packages are not built in such an image, whatever "
-            f"is in it: their depexts can be locked for a `{DebianRootfsTarget.alias}` only. Name one; images may stand on "
-            f"{address} by `runtime_base`."
+            f"{request.origin} names {target.address}, which is an `{target.alias}`. Packages are not built in such an image, "
+            f"whatever is in it: their depexts can be locked for a `{DebianRootfsTarget.alias}` only. Name one; images may "
+            f"stand on {target.address} by `runtime_base`."
         )
     if not target.has_field(DebianSuiteField):
         raise InvalidTargetException(
-            f"{request.origin} names {address}, which is a `{target.alias}`; it must be a `{DebianRootfsTarget.alias}`."
+            f"{request.origin} names {target.address}, which is a `{target.alias}`; it must be a `{DebianRootfsTarget.alias}`."
         )
     return debian_rootfs_of(target)
 

@@ -6,7 +6,7 @@ from pants.engine.goal import GoalSubsystem, Outputting
 from pants.option.option_types import BoolOption, EnumOption, StrOption
 from pants.util.strutil import help_text, softwrap
 
-from opam_oci.subsystems.output_format import Format
+from opam_oci.subsystems.output_format import COMPARED_FORMAT_HELP, Format
 from opam_oci.subsystems.rebuild import Rebuild
 
 
@@ -76,10 +76,7 @@ class OciVerifySubsystem(Outputting, GoalSubsystem):
         default=False,
         help="Write the statement, and attach it to the image in its registry, as an OCI 1.1 referrer.",
     )
-    format = EnumOption(
-        default=Format.text,
-        help="What is printed: `text`, which lists at most 50 files of a layer, or `json`, which has all.",
-    )
+    format = EnumOption(default=Format.text, help=COMPARED_FORMAT_HELP)
 
     @classmethod
     def activated(cls, union_membership: object) -> bool:

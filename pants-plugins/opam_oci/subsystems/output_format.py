@@ -10,3 +10,7 @@ class Format(Enum):
 
     text = "text"
     json = "json"
+
+
+# The help of the option `format` of goals that compare images.
+COMPARED_FORMAT_HELP = "What is printed: `text`, which lists at most 50 files of a layer, or `json`, which has all."
