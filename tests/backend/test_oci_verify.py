@@ -263,12 +263,12 @@ def test_what_is_made_again_is_in_no_cache() -> None:
             call(command),
             TOOL.parts["build"],
         ).cache_scope
-        for command in ("rootfs", "opam-root", "build", "state", "lock-opam")
+        for command in ("rootfs", "opam-root", "join-image", "build", "state", "lock-opam")
         for one in Rebuild
     }
     anew = {key for key, scope in scopes.items() if scope is ProcessCacheScope.PER_SESSION}
     assert anew == {
-        *((command, "all") for command in ("rootfs", "opam-root", "build", "state")),
+        *((command, "all") for command in ("rootfs", "opam-root", "join-image", "build", "state")),
         *((command, "packages") for command in ("build", "state")),
     }
     check_rebuilt(Rebuild.packages, Rebuild.all)

@@ -32,7 +32,7 @@ _OF_PACKAGES = frozenset(("build", "state", "repack", "merge", "runtime", "archi
 _REBUILT = {
     Rebuild.none: frozenset[str](),
     Rebuild.packages: _OF_PACKAGES,
-    Rebuild.all: _OF_PACKAGES | {"rootfs", "opam-root"},
+    Rebuild.all: _OF_PACKAGES | {"rootfs", "opam-root", "join-image"},
 }
 
 # How long a remote cache may take to answer before a process is run here as well. (0, Pants' default, starts it at once
